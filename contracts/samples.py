@@ -1,0 +1,155 @@
+"""Decoded messages: what a source yields and what a clip reader gives back.
+
+Each is stamped with `mono_ns`, the vehicle's monotonic time at which the sensor measured
+(the end of a sweep, the middle of an exposure). Frames follow ISO 8855: x forward, y left,
+z up, in metres, unless a docstring says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64s = NDArray[np.float64]
+Float32s = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class SignalSample:
+    """One value of a catalogued signal (`contracts.signals`), in its unit."""
+
+    name: str
+    mono_ns: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSample:
+    """A camera frame, encoded (`jpeg`, `png`) or raw (`rgb8`, row-major h x w x 3 bytes)."""
+
+    channel: str
+    mono_ns: int
+    encoding: Literal["jpeg", "png", "rgb8"]
+    content: bytes | memoryview
+    width: int
+    height: int
+    frame_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LidarSample:
+    """One sweep in the sensor's frame, points in the order in which they were measured.
+
+    `xyz_m` float32 [n, 3]; `intensity` uint8 [n]; `ring` uint16 [n] beam index from the top,
+    or None; `time_offset_ns` int32 [n] from `mono_ns`, or None.
+    """
+
+    channel: str
+    mono_ns: int
+    xyz_m: Float32s
+    intensity: NDArray[np.uint8]
+    frame_id: str
+    ring: NDArray[np.uint16] | None = None
+    time_offset_ns: NDArray[np.int32] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RadarSample:
+    """Radar tracks in the ego frame: `tracks` float64 [n, 4] = id, x_m, y_m, closing_mps.
+
+    `closing_mps` is positive when the object comes nearer.
+    """
+
+    channel: str
+    mono_ns: int
+    tracks: Float64s
+
+
+@dataclass(frozen=True, slots=True)
+class PoseSample:
+    """Pose of the ego vehicle in a local world frame that stays fixed over the drive.
+
+    `position_m` float64 [3]; `orientation_xyzw` float64 [4] unit quaternion, world from ego.
+    """
+
+    mono_ns: int
+    position_m: Float64s
+    orientation_xyzw: Float64s
+
+
+@dataclass(frozen=True, slots=True)
+class FixSample:
+    """A GNSS fix on WGS 84. `utc_ns` is the receiver's own time when it gives one."""
+
+    mono_ns: int
+    lat_deg: float
+    lon_deg: float
+    alt_m: float
+    utc_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSample:
+    """A planned trajectory in the ego frame at `mono_ns`.
+
+    `t_s` float64 [n], strictly rising from 0; `xy_m` float64 [n, 2], rear axle.
+    """
+
+    mono_ns: int
+    t_s: Float64s
+    xy_m: Float64s
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationSample:
+    """Pinhole calibration of a camera: latched, repeated at the head of each clip.
+
+    `intrinsics` float64 [3, 3]; `ego_SE3_camera` float64 [4, 4] maps camera to ego points
+    (camera: x right, y down, z forward).
+    """
+
+    channel: str
+    mono_ns: int
+    width: int
+    height: int
+    intrinsics: Float64s
+    ego_SE3_camera: Float64s
+    frame_id: str
+
+
+Sample = (
+    SignalSample | ImageSample | LidarSample | RadarSample | PoseSample | FixSample | PlanSample
+    | CalibrationSample
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One object in an image. `box_px` = x0, y0, x1, y1 in pixels of the full image.
+
+    `probability` is calibrated; `distribution` float32 [classes] sums to at most 1.
+    """
+
+    box_px: tuple[float, float, float, float]
+    class_name: str
+    probability: float
+    distribution: Float32s
+
+
+@dataclass(frozen=True, slots=True)
+class PerceptionFrame:
+    """What the model saw in one camera frame.
+
+    `uncertainty` and `margin` are defined in the signal catalogue; `embedding` float32 [d].
+    """
+
+    channel: str
+    mono_ns: int
+    model_digest: str
+    detections: tuple[Detection, ...]
+    uncertainty: float
+    margin: float
+    embedding: Float32s | None = None
