@@ -28,7 +28,10 @@ class SignalSample:
 
 @dataclass(frozen=True, slots=True)
 class ImageSample:
-    """A camera frame, encoded (`jpeg`, `png`) or raw (`rgb8`, row-major h x w x 3 bytes)."""
+    """A camera frame, encoded (`jpeg`, `png`) or raw (`rgb8`, row-major h x w x 3 bytes).
+
+    `width` and `height` in pixels are 0 where only the encoded picture knows them.
+    """
 
     channel: str
     mono_ns: int

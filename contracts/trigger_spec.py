@@ -34,7 +34,7 @@ class Strict(BaseModel):
 class HardBrakeWhen(Strict):
     """Filtered deceleration above a bound."""
 
-    decel_mps2: float = Field(3.5, gt=0, le=20, description="bound on filtered deceleration")
+    decel_mps2: float = Field(3.0, gt=0, le=20, description="bound on filtered deceleration")
     filter_s: float = Field(0.15, ge=0, le=5, description="time constant of the low-pass")
 
 

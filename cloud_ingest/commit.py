@@ -1,0 +1,183 @@
+"""The commit: a verified upload becomes an object and a row, together and once.
+
+Order: the object first, under its content address; then one transaction writes identity, clip
+row, embedding, outbox entry, delivery and the upload's end. A crash between the two leaves an
+object without a row and an upload that is full, which the next request or start commits again.
+Racing commits meet at the identity row: the second waits for the first, and finds it done.
+
+Decisions that lose nothing:
+- A clip that another vehicle has delivered before stays one clip. When that one was set aside
+  and this sender is whom the manifest names, the row becomes this vehicle's.
+- A second clip of an event that is catalogued already (the vehicle packed it twice with
+  different software, say) is stored and *quarantined* with the other's id as the reason. A
+  refusal would have the vehicle send it for ever, or lose it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import IO, Any
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from cloud_ingest.clip_row import Reading, bare, clip_row, quarantined
+from cloud_ingest.database import to_time
+from cloud_ingest.ports import ManifestReader, ObjectStore, PartStore
+from cloud_ingest.schema import (
+    COMMITTED,
+    READY,
+    clip_identity,
+    clips,
+    deliveries,
+    embeddings,
+    outbox,
+    uploads,
+)
+from cloud_ingest.upload_book import Upload
+from contracts.clip import ClipManifest
+from contracts.clock import Clock
+from contracts.errors import CorruptError, InputError
+
+COMMITTED_TOPIC = "clip.committed"
+_log = structlog.get_logger(__name__)
+
+
+def read_quietly(reader: ManifestReader, source: Path | IO[bytes]) -> Reading:
+    """The manifest, or why there is none. Blocks."""
+    try:
+        return Reading(reader(source))
+    except (CorruptError, InputError) as error:
+        return Reading(None, f"cannot be read: {error.message}")
+    except Exception as error:  # noqa: BLE001 - hostile bytes must not keep a clip from arriving
+        _log.exception("the manifest reader failed")
+        return Reading(None, f"cannot be read: {type(error).__name__}")
+
+
+class Committer:
+    """Writes clips into store and catalog."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        objects: ObjectStore,
+        parts: PartStore,
+        reader: ManifestReader,
+        clock: Clock,
+    ) -> None:
+        self._engine = engine
+        self._objects = objects
+        self._parts = parts
+        self._reader = reader
+        self._clock = clock
+
+    async def commit(self, upload: Upload, clip_id: str) -> None:
+        """Commit a full upload whose bytes have been verified to be `clip_id`."""
+        source = self._parts.path(upload.upload_id)
+        await self._objects.publish(clip_id, source)
+        reading = await asyncio.to_thread(read_quietly, self._reader, source)
+        now_ns = self._clock.utc_ns()
+        row = clip_row(clip_id, upload.length_bytes, upload.vehicle_id, now_ns, reading)
+        async with self._engine.begin() as connection:
+            await self._write(connection, upload, row, reading.manifest)
+        _log.info("committed", clip_id=clip_id, vehicle_id=upload.vehicle_id, state=row["state"])
+        await asyncio.to_thread(self._parts.remove, upload.upload_id)
+
+    async def _write(
+        self,
+        connection: AsyncConnection,
+        upload: Upload,
+        row: dict[str, Any],
+        manifest: ClipManifest | None,
+    ) -> None:
+        identity = {name: row[name] for name in ("clip_id", "size_bytes", "received_utc")}
+        delivery = {
+            "vehicle_id": upload.vehicle_id,
+            "clip_id": row["clip_id"],
+            "received_utc": row["received_utc"],
+        }
+        # The first statement is where racing commits of one clip wait for each other.
+        await connection.execute(insert(clip_identity).values(identity).on_conflict_do_nothing())
+        await self._write_clip(connection, row, manifest)
+        await connection.execute(insert(deliveries).values(delivery).on_conflict_do_nothing())
+        await connection.execute(
+            sa.update(uploads)
+            .where(uploads.c.upload_id == upload.upload_id)
+            .values(state=COMMITTED, clip_id=row["clip_id"])
+        )
+
+    async def _write_clip(
+        self, connection: AsyncConnection, row: dict[str, Any], manifest: ClipManifest | None
+    ) -> None:
+        present = (
+            await connection.execute(
+                sa.select(clips.c.state)
+                .where(clips.c.clip_id == row["clip_id"])
+                .with_for_update()
+            )
+        ).one_or_none()
+        if present is not None and (present.state == READY or row["state"] != READY):
+            return
+        row = await self._insert(connection, row)
+        if manifest is not None and manifest.embedding is not None and row["state"] == READY:
+            await self._write_embedding(connection, row["clip_id"], manifest)
+        await connection.execute(
+            sa.insert(outbox).values(
+                topic=COMMITTED_TOPIC,
+                clip_id=row["clip_id"],
+                payload={"vehicle_id": row["vehicle_id"], "state": row["state"]},
+                created_utc=to_time(self._clock.utc_ns()),
+            )
+        )
+
+    async def _insert(self, connection: AsyncConnection, row: dict[str, Any]) -> dict[str, Any]:
+        """Write the row, set aside when the catalog cannot take it as it is."""
+        try:
+            await _upsert(connection, row)
+        except IntegrityError:
+            other = await self._clip_of_event(connection, row)
+            row = quarantined(row, f"this event is catalogued already, as clip {other}")
+            await _upsert(connection, row)
+        except (DataError, UnicodeError, OverflowError) as error:
+            row = bare(row, f"the manifest cannot be catalogued: {type(error).__name__}")
+            await _upsert(connection, row)
+        return row
+
+    async def _clip_of_event(self, connection: AsyncConnection, row: dict[str, Any]) -> str | None:
+        query = sa.select(clips.c.clip_id).where(
+            clips.c.vehicle_id == row["vehicle_id"],
+            clips.c.event_key == row["event_key"],
+            clips.c.state == READY,
+        )
+        return (await connection.execute(query)).scalar_one_or_none()
+
+    async def _write_embedding(
+        self, connection: AsyncConnection, clip_id: str, manifest: ClipManifest
+    ) -> None:
+        embedding = manifest.embedding
+        if embedding is None or not 1 <= len(embedding.vector) <= 16_000:
+            return
+        row = {
+            "clip_id": clip_id,
+            "model_digest": embedding.model_digest,
+            "vector": list(embedding.vector),
+        }
+        try:
+            async with connection.begin_nested():
+                await connection.execute(insert(embeddings).values(row).on_conflict_do_nothing())
+        except DataError:
+            # Values beyond single precision. The clip is good without; its manifest keeps them.
+            _log.warning("an embedding cannot be indexed", clip_id=clip_id)
+
+
+async def _upsert(connection: AsyncConnection, row: dict[str, Any]) -> None:
+    """Insert in a savepoint; a row that was set aside before gives way."""
+    statement = insert(clips).values(row)
+    async with connection.begin_nested():
+        await connection.execute(
+            statement.on_conflict_do_update(index_elements=[clips.c.clip_id], set_=row)
+        )

@@ -1,0 +1,76 @@
+"""Connections and migrations.
+
+Migrations run at every start under an advisory lock, so that replicas that start together
+migrate once, and a service never meets tables of another version.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from contracts.clock import NS_PER_S
+from contracts.errors import InputError, TransientError
+
+_MIGRATION_LOCK = 0x4C4F4E47  # any number that nobody else uses
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+def sqlalchemy_url(url: str) -> str:
+    """`postgres://` and `postgresql://` with the driver that is installed."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in ("postgres", "postgresql", "postgresql+psycopg"):
+        raise InputError("must start with postgresql://", "DATABASE_URL")
+    return f"postgresql+psycopg://{rest}"
+
+
+def open_engine(url: str) -> AsyncEngine:
+    """A pool for one event loop. Dispose of it in the same loop."""
+    return create_async_engine(
+        sqlalchemy_url(url), pool_size=10, max_overflow=10, pool_timeout=30, pool_pre_ping=True
+    )
+
+
+def migrate(url: str) -> None:
+    """Bring the tables to this version. Raises `TransientError` when the database is away."""
+    engine = sa.create_engine(sqlalchemy_url(url), poolclass=sa.NullPool)
+    try:
+        with engine.connect() as lock:
+            lock.execute(sa.select(sa.func.pg_advisory_lock(_MIGRATION_LOCK)))
+            lock.commit()  # the lock is the session's; an open transaction would only be in the way
+            with engine.connect() as connection:
+                config = Config()
+                config.set_main_option(
+                    "script_location", str(Path(__file__).with_name("migrations"))
+                )
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+    except sa.exc.OperationalError as error:
+        raise TransientError(f"the database does not answer: {error.orig}") from error
+    except CommandError as error:
+        raise InputError(f"the database is of another version: {error}") from error
+    finally:
+        engine.dispose()
+
+
+def to_time(utc_ns: int) -> dt.datetime:
+    """Nanoseconds since 1970 as a timestamp in UTC, to the microsecond below.
+
+    Raises `InputError` for a time that no calendar has.
+    """
+    try:
+        return _EPOCH + dt.timedelta(microseconds=utc_ns // 1000)
+    except OverflowError as error:
+        raise InputError(f"{utc_ns} ns is out of the calendar", "utc_ns") from error
+
+
+def to_ns(time: dt.datetime) -> int:
+    """A timestamp as nanoseconds since 1970."""
+    delta = time - _EPOCH
+    return (delta.days * 86_400 + delta.seconds) * NS_PER_S + delta.microseconds * 1000

@@ -1,0 +1,110 @@
+"""Whole clips in a local folder, by content address: `ab/abcdef….mcap`.
+
+Guarantees: an object appears complete or not at all, and stays through power loss: the file
+is synced, linked under its address without overwriting, and the folder is synced. A file on
+the same disk is linked, not copied.
+
+The link shares its bytes with the upload's file until that is removed; a full upload takes no
+more bytes (its size is its length), and the object is made read-only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import IO
+
+import structlog
+
+from cloud_ingest.stores.files import disk_errors, make_folder, sync_file, sync_folder
+from contracts.errors import CorruptError
+from contracts.ids import digest_file, parse_sha256_hex
+
+_READ_BYTES = 256 * 1024
+_log = structlog.get_logger(__name__)
+
+
+class LocalObjects:
+    """Object store on a local or shared POSIX folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with disk_errors("objects"):
+            make_folder(folder / "tmp")
+
+    async def size_bytes(self, clip_id: str) -> int | None:
+        try:
+            return (await asyncio.to_thread(self._path(clip_id).stat)).st_size
+        except FileNotFoundError:
+            return None
+
+    async def publish(self, clip_id: str, source: Path) -> None:
+        await asyncio.to_thread(self._publish, clip_id, source)
+
+    async def read(self, clip_id: str, start: int, length: int) -> AsyncIterator[bytes]:
+        file = await asyncio.to_thread(self.open, clip_id)
+        try:
+            await asyncio.to_thread(file.seek, start)
+            left = length
+            while left > 0:
+                piece = await asyncio.to_thread(file.read, min(_READ_BYTES, left))
+                if not piece:
+                    raise CorruptError(f"the object ends {left} bytes early", clip_id)
+                left -= len(piece)
+                yield piece
+        finally:
+            file.close()
+
+    def open(self, clip_id: str) -> IO[bytes]:
+        with disk_errors("objects"):
+            return self._path(clip_id).open("rb")
+
+    def _path(self, clip_id: str) -> Path:
+        parse_sha256_hex(clip_id, "clip_id")
+        return self._folder / clip_id[:2] / f"{clip_id}.mcap"
+
+    def _publish(self, clip_id: str, source: Path) -> None:
+        path = self._path(clip_id)
+        with disk_errors("objects"):
+            make_folder(path.parent)
+            sync_file(source)
+            try:
+                self._link(source, path)
+            except FileExistsError:
+                if digest_file(path).clip_id() != clip_id:
+                    _log.error("a stored object was damaged; replacing it", clip_id=clip_id)
+                    self._replace(source, path)
+            path.chmod(0o444)
+            sync_folder(path.parent)
+
+    def _link(self, source: Path, path: Path) -> None:
+        try:
+            os.link(source, path)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
+                raise
+            copy = self._copy(source)
+            try:
+                os.link(copy, path)
+            finally:
+                copy.unlink()
+
+    def _replace(self, source: Path, path: Path) -> None:
+        self._copy(source).rename(path)
+
+    def _copy(self, source: Path) -> Path:
+        descriptor, name = tempfile.mkstemp(dir=self._folder / "tmp")
+        os.close(descriptor)
+        copy = Path(name)
+        try:
+            shutil.copyfile(source, copy)
+            sync_file(copy)
+        except OSError:
+            copy.unlink(missing_ok=True)
+            raise
+        return copy

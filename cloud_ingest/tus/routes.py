@@ -1,0 +1,164 @@
+"""tus 1.0 at `/v1/tus`: headers in, headers out. The steps are the receiver's.
+
+Besides what tus asks, `Upload-Metadata` may carry `clip_id`: with a declared upload of that
+clip the creation answers that one (so it is idempotent); without, the id is checked against
+the bytes at completion.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
+
+from cloud_ingest.auth.policy import VehicleId
+from cloud_ingest.database import to_time
+from cloud_ingest.problems import TimedOutError, problem_response
+from cloud_ingest.schema import COMMITTED
+from cloud_ingest.service import base_url, service_of
+from cloud_ingest.tus import protocol
+from cloud_ingest.upload_book import Upload
+from contracts.errors import InputError, LongtailError
+from contracts.ids import parse_sha256_hex
+
+STALL_S = 60.0
+_DRAINED_BYTES = 64 * 2**20
+
+
+class TusRoute(APIRoute):
+    """Adds what every tus answer has, answers of errors too, and checks the version."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        inner = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            try:
+                if request.method != "OPTIONS":
+                    protocol.check_version(request.headers)
+                response = await inner(request)
+            except LongtailError as error:
+                response = problem_response(error)
+                _close_after_unread(request, response)
+            except ClientDisconnect:
+                response = Response(status_code=400)  # nobody is there to read it
+            response.headers["Tus-Resumable"] = protocol.VERSION
+            response.headers["Tus-Version"] = protocol.VERSION
+            response.headers["Cache-Control"] = "no-store"
+            return response
+
+        return handle
+
+
+def _close_after_unread(request: Request, response: Response) -> None:
+    """A body that was refused is read to its end only when that end is near."""
+    length = request.headers.get("content-length", "0")
+    is_long = not length.isdigit() or int(length) > _DRAINED_BYTES
+    if is_long or "transfer-encoding" in request.headers:
+        response.headers["Connection"] = "close"
+
+
+router = APIRouter(prefix="/v1/tus", tags=["tus"], route_class=TusRoute)
+
+
+async def body_of(request: Request) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises `TimedOutError` when it stalls."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(STALL_S) as deadline:
+            async for chunk in request.stream():
+                if chunk:
+                    # The store's time is not the sender's: the clock stops while we write.
+                    deadline.reschedule(None)
+                    yield chunk
+                    deadline.reschedule(loop.time() + STALL_S)
+    except TimeoutError as error:
+        raise TimedOutError(f"no byte came for {STALL_S:g} s") from error
+
+
+def _location(request: Request, upload: Upload) -> str:
+    return f"{base_url(request)}/v1/tus/{upload.upload_id}"
+
+
+def _expiry(upload: Upload) -> dict[str, str]:
+    if upload.state == COMMITTED:
+        return {}
+    time = to_time(upload.expires_utc_ns)
+    return {"Upload-Expires": email.utils.format_datetime(time, usegmt=True)}
+
+
+@router.options("", summary="What this service can do of tus", status_code=204)
+@router.options("/{upload_id}", include_in_schema=False, status_code=204)
+async def options(request: Request) -> Response:
+    return Response(
+        status_code=204,
+        headers={
+            "Tus-Extension": ",".join(protocol.EXTENSIONS),
+            "Tus-Max-Size": str(service_of(request).settings.max_clip_bytes),
+            "Tus-Checksum-Algorithm": ",".join(protocol.CHECKSUM_ALGORITHMS),
+        },
+    )
+
+
+@router.post("", summary="Create an upload, with its first bytes if there are any", status_code=201)
+async def create(request: Request, vehicle_id: VehicleId) -> Response:
+    receiver = service_of(request).receiver
+    length = protocol.parse_length(request.headers, service_of(request).settings.max_clip_bytes)
+    header = request.headers.get("upload-metadata") or None
+    clip_id = protocol.parse_metadata(header or "").get("clip_id")
+    if clip_id is not None:
+        parse_sha256_hex(clip_id, "Upload-Metadata")
+    has_body = (
+        "transfer-encoding" in request.headers
+        or request.headers.get("content-length", "0").strip("0") != ""
+    )
+    body = protocol.parse_body(request.headers, 0) if has_body else None
+    upload = await receiver.create(vehicle_id, length, clip_id, header)
+    headers = {"Location": _location(request, upload)} | _expiry(upload)
+    if body is not None:
+        offset = await receiver.append(upload, body, body_of(request))
+        headers["Upload-Offset"] = str(offset)
+    return Response(status_code=201, headers=headers)
+
+
+@router.head("/{upload_id}", summary="How much of an upload has arrived", status_code=200)
+async def head(request: Request, vehicle_id: VehicleId, upload_id: str) -> Response:
+    receiver = service_of(request).receiver
+    upload = await receiver.find(vehicle_id, upload_id)
+    offset = await receiver.observe(upload)
+    headers = {"Upload-Offset": str(offset), "Upload-Length": str(upload.length_bytes)}
+    if upload.metadata_header:
+        headers["Upload-Metadata"] = upload.metadata_header
+    return Response(status_code=200, headers=headers | _expiry(upload))
+
+
+@router.patch("/{upload_id}", summary="Append bytes at the offset", status_code=204)
+async def patch(request: Request, vehicle_id: VehicleId, upload_id: str) -> Response:
+    body = protocol.parse_body(
+        request.headers, protocol.parse_number(request.headers, "Upload-Offset")
+    )
+    receiver = service_of(request).receiver
+    upload = await receiver.find(vehicle_id, upload_id)
+    offset = await receiver.append(upload, body, body_of(request))
+    return Response(status_code=204, headers={"Upload-Offset": str(offset)} | _expiry(upload))
+
+
+@router.delete("/{upload_id}", summary="Forget an upload; a clip stays", status_code=204)
+async def terminate(request: Request, vehicle_id: VehicleId, upload_id: str) -> Response:
+    receiver = service_of(request).receiver
+    await receiver.terminate(await receiver.find(vehicle_id, upload_id))
+    return Response(status_code=204)
+
+
+@router.post("/{upload_id}", include_in_schema=False)
+async def overridden(request: Request, vehicle_id: VehicleId, upload_id: str) -> Response:
+    """`X-HTTP-Method-Override`, for clients behind proxies that know GET and POST only."""
+    method = request.headers.get("x-http-method-override", "").upper()
+    step = {"PATCH": patch, "HEAD": head, "DELETE": terminate}.get(method)
+    if step is None:
+        raise InputError("must be PATCH, HEAD or DELETE", "X-HTTP-Method-Override")
+    return await step(request, vehicle_id, upload_id)

@@ -1,0 +1,186 @@
+"""Declared and unfinished uploads, and what each vehicle has delivered, in the database.
+
+It knows what was promised; how much has arrived, the part store knows. Every look-up names
+the vehicle, so that nobody reaches or learns of another's uploads.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from cloud_ingest.database import to_ns, to_time
+from cloud_ingest.problems import BusyError
+from cloud_ingest.schema import OPEN, REFUSED, clip_identity, deliveries, uploads
+from contracts.clock import NS_PER_S, Clock
+from contracts.upload import UploadRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One upload session. `digests` holds 32 bytes a part, or None when undeclared."""
+
+    upload_id: str
+    vehicle_id: str
+    length_bytes: int
+    clip_id: str | None
+    digests: bytes | None
+    metadata_header: str | None
+    state: str
+    reason: str | None
+    expires_utc_ns: int
+
+    def digest_of(self, index: int) -> bytes | None:
+        """Declared digest of part `index`."""
+        return None if self.digests is None else self.digests[32 * index : 32 * index + 32]
+
+
+class UploadBook:
+    """Rows of uploads and deliveries."""
+
+    def __init__(
+        self, engine: AsyncEngine, clock: Clock, expiry_s: int, max_open_uploads: int
+    ) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._expiry_ns = expiry_s * NS_PER_S
+        self._max_open_uploads = max_open_uploads
+
+    async def declare(self, vehicle_id: str, request: UploadRequest) -> Upload:
+        """The open upload of this clip, made when there is none."""
+        present = await self.open_declared(vehicle_id, request.clip_id)
+        if present is not None:
+            return present
+        row = self._row(vehicle_id, request.size_bytes) | {
+            "clip_id": request.clip_id,
+            "part_digests": b"".join(map(bytes.fromhex, request.part_digests)),
+            "declaration": request.model_dump(mode="json", exclude={"part_digests"}),
+        }
+        made = await self._insert(row)
+        found = made or await self.open_declared(vehicle_id, request.clip_id)
+        # Another request made and finished it in between; the caller asks again.
+        if found is None:
+            raise BusyError("this clip is being delivered right now", retry_after_s=1)
+        return found
+
+    async def create(
+        self, vehicle_id: str, length_bytes: int, clip_id: str | None, metadata_header: str | None
+    ) -> Upload:
+        """A new undeclared upload, as stock tus clients make."""
+        row = self._row(vehicle_id, length_bytes) | {
+            "clip_id": clip_id,
+            "metadata_header": metadata_header,
+        }
+        made = await self._insert(row)
+        if made is None:
+            raise BusyError("this upload exists", retry_after_s=1)
+        return made
+
+    async def find(self, vehicle_id: str, upload_id: str) -> Upload | None:
+        return await self._one(
+            uploads.c.vehicle_id == vehicle_id, uploads.c.upload_id == upload_id
+        )
+
+    async def open_declared(self, vehicle_id: str, clip_id: str) -> Upload | None:
+        return await self._one(
+            uploads.c.vehicle_id == vehicle_id,
+            uploads.c.clip_id == clip_id,
+            uploads.c.state == OPEN,
+            uploads.c.part_digests.is_not(None),
+        )
+
+    async def all_open(self) -> list[Upload]:
+        async with self._engine.connect() as connection:
+            rows = await connection.execute(sa.select(uploads).where(uploads.c.state == OPEN))
+            return [_upload(row) for row in rows]
+
+    async def is_open(self, upload_id: str) -> bool:
+        """True when this upload is there and open, whoever's it is."""
+        return (
+            await self._one(uploads.c.upload_id == upload_id, uploads.c.state == OPEN)
+        ) is not None
+
+    async def delivered_bytes(self, vehicle_id: str, clip_id: str) -> int | None:
+        """Size of a clip that this vehicle has delivered; None when it has not."""
+        query = (
+            sa.select(clip_identity.c.size_bytes)
+            .join(deliveries, deliveries.c.clip_id == clip_identity.c.clip_id)
+            .where(deliveries.c.vehicle_id == vehicle_id, deliveries.c.clip_id == clip_id)
+        )
+        async with self._engine.connect() as connection:
+            size: int | None = (await connection.execute(query)).scalar_one_or_none()
+        return size
+
+    async def refuse(self, upload_id: str, reason: str) -> None:
+        """Record that this upload can never become a clip."""
+        await self._change(upload_id, state=REFUSED, reason=reason)
+
+    async def keep_alive(self, upload: Upload) -> None:
+        """Put off the expiry of an upload in use, at most once in half of its lifetime."""
+        now_ns = self._clock.utc_ns()
+        if upload.expires_utc_ns - now_ns < self._expiry_ns // 2:
+            await self._change(upload.upload_id, expires_utc=to_time(now_ns + self._expiry_ns))
+
+    async def remove(self, upload_id: str) -> None:
+        async with self._engine.begin() as connection:
+            await connection.execute(sa.delete(uploads).where(uploads.c.upload_id == upload_id))
+
+    def has_expired(self, upload: Upload) -> bool:
+        return upload.expires_utc_ns <= self._clock.utc_ns()
+
+    def _row(self, vehicle_id: str, length_bytes: int) -> dict[str, Any]:
+        now_ns = self._clock.utc_ns()
+        return {
+            "upload_id": secrets.token_hex(16),
+            "vehicle_id": vehicle_id,
+            "length_bytes": length_bytes,
+            "created_utc": to_time(now_ns),
+            "expires_utc": to_time(now_ns + self._expiry_ns),
+        }
+
+    async def _insert(self, row: dict[str, Any]) -> Upload | None:
+        """None when the vehicle has an open upload of this clip already."""
+        count = sa.select(sa.func.count()).where(
+            uploads.c.vehicle_id == row["vehicle_id"], uploads.c.state == OPEN
+        )
+        statement = insert(uploads).values(row).on_conflict_do_nothing().returning(uploads)
+        async with self._engine.begin() as connection:
+            if (await connection.execute(count)).scalar_one() >= self._max_open_uploads:
+                raise BusyError(
+                    f"{self._max_open_uploads} uploads of this vehicle are open; finish one first",
+                    retry_after_s=60,
+                )
+            made = (await connection.execute(statement)).one_or_none()
+        return None if made is None else _upload(made)
+
+    async def _one(self, *conditions: sa.ColumnElement[bool]) -> Upload | None:
+        async with self._engine.connect() as connection:
+            row = (await connection.execute(sa.select(uploads).where(*conditions))).one_or_none()
+        return None if row is None else _upload(row)
+
+    async def _change(self, upload_id: str, **values: object) -> None:
+        async with self._engine.begin() as connection:
+            await connection.execute(
+                sa.update(uploads)
+                .where(uploads.c.upload_id == upload_id, uploads.c.state == OPEN)
+                .values(**values)
+            )
+
+
+def _upload(row: Any) -> Upload:
+    return Upload(
+        upload_id=row.upload_id,
+        vehicle_id=row.vehicle_id,
+        length_bytes=row.length_bytes,
+        clip_id=row.clip_id,
+        digests=None if row.part_digests is None else bytes(row.part_digests),
+        metadata_header=row.metadata_header,
+        state=row.state,
+        reason=row.reason,
+        expires_utc_ns=to_ns(row.expires_utc),
+    )

@@ -1,0 +1,220 @@
+"""May this fire become a clip? A pure decision, and the book that remembers the answers.
+
+Guarantees: clips kept in a day never exceed a trigger's `clips_per_day` or the vehicle's
+total; safety kinds and the random stream each have a reserve that nobody else can use up.
+Bytes are known only once a clip is packed, so a fire is admitted while what was spent plus
+the size of the trigger's last clip fits: the overshoot is at most the clips in flight.
+Every fire that is not kept is counted with its reason.
+
+A fire starts the trigger's cooldown when it lies outside the one before, kept or not, so
+that which fires count does not depend on budgets and a backtest finds the same ones. A
+shadow trigger has its cooldown too: its count is that of the clips it would have asked for.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from contracts.clip import Cause
+from contracts.errors import ExhaustedError, InputError
+from contracts.ids import EventKey
+from contracts.trigger_spec import LoadedSpec
+from edge_agent.ledger import DaySpending, Ledger, Pool
+
+Reason = Literal[
+    "cooldown", "budget_clips", "budget_bytes", "vehicle_clips", "vehicle_bytes", "disk",
+    "shadow", "expired", "duplicate",
+]  # fmt: skip
+
+_EPOCH = dt.date(1970, 1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class VehicleLimits:
+    """What one vehicle may keep in one day, and which share is held for whom."""
+
+    clips_per_day: int = 300
+    bytes_per_day: int = 30 * 10**9
+    safety_reserve_ratio: float = 0.3
+    random_reserve_ratio: float = 0.1
+
+    def __post_init__(self) -> None:
+        ratios = (self.safety_reserve_ratio, self.random_reserve_ratio)
+        if min(ratios) < 0 or sum(ratios) > 1:
+            raise InputError(f"reserve ratios {ratios} must be at least 0 and at most 1 together")
+        if min(self.clips_per_day, self.bytes_per_day) < 0:
+            raise InputError("a day's clips and bytes must not be negative")
+
+    def reserve(self, pool: Pool, total: int) -> int:
+        """The part of `total` that only this pool may use."""
+        if pool == "safety":
+            return int(total * self.safety_reserve_ratio)
+        return int(total * self.random_reserve_ratio) if pool == "random" else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fire:
+    """A trigger's fire with the rules of its spec that decide over it."""
+
+    trigger_id: str
+    pool: Pool
+    fired_mono_ns: int
+    cooldown_ns: int
+    clips_per_day: int
+    bytes_per_day: int
+    shadow: bool = False
+    expires_day: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """What a decision reads of the world, once."""
+
+    day: int
+    disk_ok: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """The fire may become a clip; one clip of about `expected_bytes` is reserved."""
+
+    expected_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Suppress:
+    """The fire is not kept."""
+
+    reason: Reason
+
+
+Verdict = Keep | Suppress
+
+
+def fire_of(loaded: LoadedSpec, fired_mono_ns: int) -> Fire:
+    """The rules of a loaded spec, for one fire."""
+    spec = loaded.spec
+    expires = spec.target.expires
+    return Fire(
+        trigger_id=spec.id,
+        pool=pool_of(safety=loaded.is_safety, random=spec.kind == "random_baseline"),
+        fired_mono_ns=fired_mono_ns,
+        cooldown_ns=spec.cooldown,
+        clips_per_day=spec.budget.clips_per_day,
+        bytes_per_day=spec.budget.bytes_per_day,
+        shadow=spec.target.shadow,
+        expires_day=None if expires is None else (expires - _EPOCH).days,
+    )
+
+
+def pool_of(*, safety: bool, random: bool) -> Pool:
+    """Whose reserve a clip draws on; a clip of both is a safety clip."""
+    if safety:
+        return "safety"
+    return "random" if random else "ordinary"
+
+
+def _in_cooldown(fire: Fire, spent: DaySpending) -> bool:
+    if spent.last_fire_mono_ns is None:
+        return False
+    # A fire from before the last one belongs to another run of the same recording.
+    return 0 < fire.fired_mono_ns - spent.last_fire_mono_ns < fire.cooldown_ns
+
+
+def _room(total: int, limits: VehicleLimits, pool: Pool, used: dict[Pool, int]) -> int:
+    """What this pool may still take: the total less use and others' untouched reserves."""
+    held = sum(
+        max(0, limits.reserve(other, total) - used[other]) for other in used if other != pool
+    )
+    return total - sum(used.values()) - held
+
+
+def decide(fire: Fire, spent: DaySpending, limits: VehicleLimits, now: Now) -> Verdict:
+    """Keep the fire, or the first reason not to, in the order of `Reason`'s severity."""
+    if fire.expires_day is not None and now.day >= fire.expires_day:
+        return Suppress("expired")
+    if _in_cooldown(fire, spent):
+        return Suppress("cooldown")
+    if fire.shadow:
+        return Suppress("shadow")
+    if not now.disk_ok:
+        return Suppress("disk")
+    if spent.trigger.clips >= fire.clips_per_day:
+        return Suppress("budget_clips")
+    expected_bytes = max(1, spent.clip_bytes)
+    if spent.trigger.size_bytes + expected_bytes > fire.bytes_per_day:
+        return Suppress("budget_bytes")
+    clips = {pool: used.clips for pool, used in spent.pools.items()}
+    if _room(limits.clips_per_day, limits, fire.pool, clips) < 1:
+        return Suppress("vehicle_clips")
+    size_bytes = {pool: used.size_bytes for pool, used in spent.pools.items()}
+    if _room(limits.bytes_per_day, limits, fire.pool, size_bytes) < expected_bytes:
+        return Suppress("vehicle_bytes")
+    return Keep(expected_bytes)
+
+
+class BudgetBook:
+    """Admits fires against the ledger and settles the clips that came of them.
+
+    Args:
+        ledger: where spending is durable; its boot id is the one that fires are timed on.
+        limits: the vehicle's day.
+        has_room: False while the disk has no room for a clip of this pool.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        limits: VehicleLimits,
+        has_room: Callable[[Pool], bool] = lambda _: True,
+    ) -> None:
+        self._ledger = ledger
+        self._limits = limits
+        self._has_room = has_room
+
+    def admit(self, loaded: LoadedSpec, fire_mono_ns: int) -> Verdict:
+        """Decide on a fire; on `Keep` one clip is reserved durably, otherwise it is counted.
+
+        The same fire asked again after a `Keep` is kept again and reserved once.
+        """
+        fire = fire_of(loaded, fire_mono_ns)
+        key = (fire.trigger_id, fire.fired_mono_ns)
+        spent = self._ledger.spending.of(fire.trigger_id)
+        if self._ledger.spending.is_reserved(key):
+            return Keep(max(1, spent.clip_bytes))
+        verdict = decide(fire, spent, self._limits, Now(spent.day))
+        if isinstance(verdict, Keep) and not self._has_room(fire.pool):
+            # Asked only for a fire that would be kept: it reads the disk.
+            verdict = decide(fire, spent, self._limits, Now(spent.day, disk_ok=False))
+        if isinstance(verdict, Keep):
+            try:
+                self._ledger.spending.reserve(key, fire.pool, verdict.expected_bytes)
+                return verdict
+            except ExhaustedError:
+                verdict = Suppress("disk")
+        if verdict.reason not in ("cooldown", "expired"):
+            self._ledger.spending.note_fire(key)
+        self._ledger.suppressions.count(fire.trigger_id, verdict.reason)
+        return verdict
+
+    def settle(
+        self, event: EventKey, causes: Sequence[Cause], random: bool, size_bytes: int
+    ) -> bool:
+        """Charge a packed clip in place of its fires' reservations, once for each event.
+
+        `causes` are all the fires that went into the clip, `random` whether it belongs to the
+        random stream. Returns False when the event was settled before.
+        """
+        pool = pool_of(safety=any(cause.safety for cause in causes), random=random)
+        fires = [(cause.trigger_id, cause.fired_mono_ns) for cause in causes]
+        return self._ledger.spending.settle(event, fires, pool, size_bytes)
+
+    def release(self, causes: Sequence[Cause], reason: Reason) -> None:
+        """Give back admitted fires whose clip will not come, and count them with the reason."""
+        fires = [(cause.trigger_id, cause.fired_mono_ns) for cause in causes]
+        if self._ledger.spending.release(fires):
+            for trigger_id, _ in fires:
+                self._ledger.suppressions.count(trigger_id, reason)

@@ -1,0 +1,126 @@
+"""The door: what a sample must satisfy before anything else of the agent sees it.
+
+A value that is not finite, out of its catalogued range, or out of order in time is turned
+away and counted by channel and reason; the drive goes on. Nothing is repaired in silence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from contracts.channels import signal_channel
+from contracts.clock import NS_PER_S
+from contracts.samples import (
+    FixSample,
+    ImageSample,
+    LidarSample,
+    PlanSample,
+    PoseSample,
+    RadarSample,
+    Sample,
+    SignalSample,
+)
+from contracts.signals import CATALOGUE, SIGNAL_INDEX
+
+MAX_IMAGE_BYTES = 64 * 1024 * 1024
+MAX_POINTS = 4_000_000
+MAX_DISORDER_NS = NS_PER_S
+"""A sample this much older than the newest one is late beyond use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A sample that was turned away. `count` is how often this channel and reason so far."""
+
+    channel: str
+    mono_ns: int
+    reason: str
+    count: int
+
+
+def channel_of(sample: Sample) -> str:
+    """The channel that a sample belongs to, as people know it."""
+    match sample:
+        case SignalSample(name=name):
+            return signal_channel(name)
+        case PoseSample():
+            return "/pose"
+        case FixSample():
+            return "/gnss/fix"
+        case PlanSample():
+            return "/planner/trajectory"
+    return sample.channel
+
+
+class Door:
+    """Checks samples in the order in which they arrive."""
+
+    def __init__(self) -> None:
+        self.rejections: Counter[tuple[str, str]] = Counter()
+        self._newest_ns: int | None = None
+
+    def check(self, sample: Sample) -> Rejection | None:
+        """None when the sample may pass."""
+        reason = self._late(sample) or _fault(sample)
+        if reason is None:
+            return None
+        channel = channel_of(sample)
+        self.rejections[(channel, reason)] += 1
+        return Rejection(channel, sample.mono_ns, reason, self.rejections[(channel, reason)])
+
+    def _late(self, sample: Sample) -> str | None:
+        newest = self._newest_ns
+        if newest is not None and sample.mono_ns < newest - MAX_DISORDER_NS:
+            return "older than the newest sample by more than 1 s"
+        self._newest_ns = sample.mono_ns if newest is None else max(newest, sample.mono_ns)
+        return None
+
+
+def _fault(sample: Sample) -> str | None:
+    match sample:
+        case SignalSample(name=name, value=value):
+            return _signal_fault(name, value)
+        case ImageSample(content=content):
+            return "image larger than 64 MiB" if len(content) > MAX_IMAGE_BYTES else None
+        case LidarSample(xyz_m=xyz):
+            if xyz.ndim != 2 or xyz.shape[1] != 3:
+                return f"points have shape {xyz.shape}, not (n, 3)"
+            return "more than 4 M points" if len(xyz) > MAX_POINTS else None
+        case RadarSample(tracks=tracks):
+            return None if np.isfinite(tracks).all() else "a track is not finite"
+        case PoseSample(position_m=position, orientation_xyzw=orientation):
+            finite = np.isfinite(position).all() and np.isfinite(orientation).all()
+            return None if finite else "the pose is not finite"
+        case FixSample(lat_deg=lat, lon_deg=lon):
+            inside = abs(lat) <= 90.0 and abs(lon) <= 180.0
+            return None if inside else "the position is not on Earth"
+        case PlanSample(t_s=t, xy_m=xy):
+            return _plan_fault(t, xy)
+    return None
+
+
+def _signal_fault(name: str, value: float) -> str | None:
+    row = SIGNAL_INDEX.get(name)
+    if row is None:
+        return "not in the signal catalogue"
+    if not math.isfinite(value):
+        return "not a finite number"
+    signal = CATALOGUE[row]
+    if not signal.low <= value <= signal.high:
+        return f"outside {signal.low:g} to {signal.high:g} {signal.unit}".rstrip()
+    return None
+
+
+def _plan_fault(
+    t_s: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+    xy_m: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+) -> str | None:
+    if t_s.ndim != 1 or xy_m.shape != (len(t_s), 2) or len(t_s) < 2:
+        return "a plan needs two points or more, with a time for each"
+    if not (np.isfinite(t_s).all() and np.isfinite(xy_m).all()):
+        return "the plan is not finite"
+    return None if (np.diff(t_s) > 0).all() else "the plan's times do not rise"

@@ -1,0 +1,18 @@
+"""The vehicle's durable ledger: what was spent, suppressed, evicted and is still to be told."""
+
+from edge_agent.ledger.cellular import CellularSpent
+from edge_agent.ledger.ledger import Ledger
+from edge_agent.ledger.outbox import OutboxRow
+from edge_agent.ledger.records import SuppressionRow, Tombstone
+from edge_agent.ledger.spending import DaySpending, Pool, Spent
+
+__all__ = [
+    "CellularSpent",
+    "DaySpending",
+    "Ledger",
+    "OutboxRow",
+    "Pool",
+    "Spent",
+    "SuppressionRow",
+    "Tombstone",
+]

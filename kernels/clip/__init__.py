@@ -1,0 +1,1 @@
+"""The clip file: MCAP with Foxglove schemas, written deterministically and read defensively."""

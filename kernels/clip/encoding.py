@@ -1,0 +1,262 @@
+"""Samples to a clip channel's payload.
+
+Encoding happens once, when a sample enters the ring; packing only copies. Timestamps inside
+payloads are wall time for viewers; the exact time of a message is its log time.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import foxglove.messages as fox
+import numpy as np
+
+from contracts.channels import (
+    CAUSE,
+    FIX,
+    PLAN,
+    POSE,
+    TRANSFORMS,
+    annotation_channel,
+    calibration_channel,
+    perception_channel,
+    signal_channel,
+)
+from contracts.clock import NS_PER_S
+from contracts.errors import InputError
+from contracts.samples import (
+    CalibrationSample,
+    FixSample,
+    ImageSample,
+    LidarSample,
+    PerceptionFrame,
+    PlanSample,
+    PoseSample,
+    RadarSample,
+    Sample,
+    SignalSample,
+)
+from kernels.clip import schemas
+from kernels.lidar_codec import LidarPoints, encode_sweep
+
+WORLD_FRAME = "world"
+EGO_FRAME = "ego"
+LIDAR_CODEC = "longtail-range-1"
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedMessage:
+    """A message ready for the ring and the clip. `schema_name` names its protobuf schema."""
+
+    channel: str
+    schema_name: str
+    mono_ns: int
+    payload: bytes
+
+
+def _stamp(utc_ns: int) -> fox.Timestamp:
+    return fox.Timestamp(sec=utc_ns // NS_PER_S, nsec=utc_ns % NS_PER_S)
+
+
+_SIGNAL_TAG = b"\x09"  # field 1, 64-bit: written by hand because a drive holds millions
+
+
+def encode_signal(value: float) -> bytes:
+    """Payload of `longtail.Signal`: the double, bit for bit."""
+    return _SIGNAL_TAG + struct.pack("<d", value)
+
+
+def _image(sample: ImageSample, utc_ns: int) -> bytes:
+    if sample.encoding == "rgb8":
+        raise InputError("a raw image must be compressed before it is stored", sample.channel)
+    return fox.CompressedImage(
+        timestamp=_stamp(utc_ns),
+        frame_id=sample.frame_id,
+        data=bytes(sample.content),
+        format=sample.encoding,
+    ).encode()
+
+
+def _lidar(sample: LidarSample, utc_ns: int) -> bytes:
+    points = LidarPoints(sample.xyz_m, sample.intensity, sample.ring, sample.time_offset_ns)
+    message = schemas.longtail_message(schemas.LIDAR_SWEEP)(
+        frame_id=sample.frame_id, codec=LIDAR_CODEC, payload=encode_sweep(points)
+    )
+    message.timestamp.FromNanoseconds(utc_ns)
+    return bytes(message.SerializeToString(deterministic=True))
+
+
+def _radar(sample: RadarSample, utc_ns: int) -> bytes:
+    message = schemas.longtail_message(schemas.RADAR_TRACKS)()
+    message.timestamp.FromNanoseconds(utc_ns)
+    for track_id, x_m, y_m, closing_mps in sample.tracks.tolist():
+        message.tracks.add(id=track_id, x_m=x_m, y_m=y_m, closing_mps=closing_mps)
+    return bytes(message.SerializeToString(deterministic=True))
+
+
+def _pose(sample: PoseSample, utc_ns: int) -> bytes:
+    x, y, z = sample.position_m.tolist()
+    qx, qy, qz, qw = sample.orientation_xyzw.tolist()
+    return fox.FrameTransform(
+        timestamp=_stamp(utc_ns),
+        parent_frame_id=WORLD_FRAME,
+        child_frame_id=EGO_FRAME,
+        translation=fox.Vector3(x=x, y=y, z=z),
+        rotation=fox.Quaternion(x=qx, y=qy, z=qz, w=qw),
+    ).encode()
+
+
+def _fix(sample: FixSample, utc_ns: int) -> bytes:
+    return fox.LocationFix(
+        timestamp=_stamp(utc_ns),
+        frame_id=EGO_FRAME,
+        latitude=sample.lat_deg,
+        longitude=sample.lon_deg,
+        altitude=sample.alt_m,
+    ).encode()
+
+
+def _plan(sample: PlanSample, utc_ns: int) -> bytes:
+    message = schemas.longtail_message(schemas.PLANNED_TRAJECTORY)(
+        t_s=sample.t_s.tolist(), x_m=sample.xy_m[:, 0].tolist(), y_m=sample.xy_m[:, 1].tolist()
+    )
+    message.timestamp.FromNanoseconds(utc_ns)
+    return bytes(message.SerializeToString(deterministic=True))
+
+
+def _calibration(sample: CalibrationSample, utc_ns: int) -> bytes:
+    k = sample.intrinsics
+    projection = np.hstack([k, np.zeros((3, 1))])
+    return fox.CameraCalibration(
+        timestamp=_stamp(utc_ns),
+        frame_id=sample.frame_id,
+        width=sample.width,
+        height=sample.height,
+        K=k.ravel().tolist(),
+        R=np.eye(3).ravel().tolist(),
+        P=projection.ravel().tolist(),
+    ).encode()
+
+
+def encode_sample(sample: Sample, utc_minus_mono_ns: int) -> EncodedMessage:
+    """Encode any sample for its channel. Raises `InputError` for a raw image."""
+    utc_ns = sample.mono_ns + utc_minus_mono_ns
+    mono_ns = sample.mono_ns
+    match sample:
+        case SignalSample(name=name, value=value):
+            payload = encode_signal(value)
+            return EncodedMessage(signal_channel(name), schemas.SIGNAL, mono_ns, payload)
+        case ImageSample(channel=channel):
+            return EncodedMessage(channel, schemas.IMAGE, mono_ns, _image(sample, utc_ns))
+        case LidarSample(channel=channel):
+            return EncodedMessage(channel, schemas.LIDAR_SWEEP, mono_ns, _lidar(sample, utc_ns))
+        case RadarSample(channel=channel):
+            return EncodedMessage(channel, schemas.RADAR_TRACKS, mono_ns, _radar(sample, utc_ns))
+        case PoseSample():
+            return EncodedMessage(POSE, schemas.TRANSFORM, mono_ns, _pose(sample, utc_ns))
+        case FixSample():
+            return EncodedMessage(FIX, schemas.LOCATION_FIX, mono_ns, _fix(sample, utc_ns))
+        case PlanSample():
+            return EncodedMessage(PLAN, schemas.PLANNED_TRAJECTORY, mono_ns, _plan(sample, utc_ns))
+        case CalibrationSample(channel=channel):
+            payload = _calibration(sample, utc_ns)
+            name = calibration_channel(channel)
+            return EncodedMessage(name, schemas.CAMERA_CALIBRATION, mono_ns, payload)
+
+
+def encode_mount(sample: CalibrationSample, utc_minus_mono_ns: int) -> EncodedMessage:
+    """The camera's static transform, latched on `/tf` beside its calibration."""
+    rotation = sample.ego_SE3_camera[:3, :3]
+    x, y, z, w = quaternion_of(rotation)
+    tx, ty, tz = sample.ego_SE3_camera[:3, 3].tolist()
+    payload = fox.FrameTransform(
+        timestamp=_stamp(sample.mono_ns + utc_minus_mono_ns),
+        parent_frame_id=EGO_FRAME,
+        child_frame_id=sample.frame_id,
+        translation=fox.Vector3(x=tx, y=ty, z=tz),
+        rotation=fox.Quaternion(x=x, y=y, z=z, w=w),
+    ).encode()
+    return EncodedMessage(TRANSFORMS, schemas.TRANSFORM, sample.mono_ns, payload)
+
+
+def quaternion_of(rotation: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> list[float]:
+    """Unit quaternion x, y, z, w of a rotation matrix [3, 3] (Bar-Itzhack's eigenvector)."""
+    m = rotation
+    k = np.array(
+        [
+            [m[0, 0] - m[1, 1] - m[2, 2], 0, 0, 0],
+            [m[0, 1] + m[1, 0], m[1, 1] - m[0, 0] - m[2, 2], 0, 0],
+            [m[0, 2] + m[2, 0], m[1, 2] + m[2, 1], m[2, 2] - m[0, 0] - m[1, 1], 0],
+            [m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], np.trace(m)],
+        ]
+    )
+    _, vectors = np.linalg.eigh(k / 3.0)
+    q = vectors[:, -1] * np.where(vectors[3, -1] < 0, -1.0, 1.0)
+    return [float(v) for v in q]
+
+
+def encode_perception(
+    frame: PerceptionFrame, utc_minus_mono_ns: int
+) -> tuple[EncodedMessage, EncodedMessage]:
+    """The model's view twice: in full for machines, and as boxes on the image for people."""
+    utc_ns = frame.mono_ns + utc_minus_mono_ns
+    message = schemas.longtail_message(schemas.PERCEPTION)(
+        camera=frame.channel,
+        model_digest=frame.model_digest,
+        uncertainty=frame.uncertainty,
+        margin=frame.margin,
+        embedding=[] if frame.embedding is None else frame.embedding.tolist(),
+    )
+    message.timestamp.FromNanoseconds(utc_ns)
+    boxes, texts = [], []
+    white = fox.Color(r=1.0, g=1.0, b=1.0, a=1.0)
+    green = fox.Color(r=0.2, g=0.9, b=0.4, a=1.0)
+    for found in frame.detections:
+        x0, y0, x1, y1 = found.box_px
+        message.detections.add(
+            class_name=found.class_name, probability=found.probability,
+            x0_px=x0, y0_px=y0, x1_px=x1, y1_px=y1, distribution=found.distribution.tolist(),
+        )  # fmt: skip
+        corners = [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
+        boxes.append(
+            fox.PointsAnnotation(
+                timestamp=_stamp(utc_ns),
+                type=fox.PointsAnnotationType.LineLoop,
+                points=[fox.Point2(x=x, y=y) for x, y in corners],
+                outline_color=green,
+                thickness=2.0,
+            )
+        )
+        texts.append(
+            fox.TextAnnotation(
+                timestamp=_stamp(utc_ns),
+                position=fox.Point2(x=x0, y=y0),
+                text=f"{found.class_name} {found.probability:.2f}",
+                font_size=12.0,
+                text_color=white,
+                background_color=fox.Color(r=0.0, g=0.0, b=0.0, a=0.6),
+            )
+        )
+    annotations = fox.ImageAnnotations(timestamp=_stamp(utc_ns), points=boxes, texts=texts)
+    return (
+        EncodedMessage(
+            perception_channel(frame.channel), schemas.PERCEPTION, frame.mono_ns,
+            bytes(message.SerializeToString(deterministic=True)),
+        ),
+        EncodedMessage(
+            annotation_channel(frame.channel), schemas.IMAGE_ANNOTATIONS, frame.mono_ns,
+            annotations.encode(),
+        ),
+    )  # fmt: skip
+
+
+def encode_log(mono_ns: int, utc_minus_mono_ns: int, name: str, message: str) -> EncodedMessage:
+    """A line on `/clip/cause`."""
+    payload = fox.Log(
+        timestamp=_stamp(mono_ns + utc_minus_mono_ns),
+        level=fox.LogLevel.Warning,
+        message=message,
+        name=name,
+    ).encode()
+    return EncodedMessage(CAUSE, schemas.LOG, mono_ns, payload)

@@ -1,0 +1,1 @@
+"""Parts of the lidar codec; callers use `kernels.lidar_codec`."""

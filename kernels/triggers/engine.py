@@ -1,0 +1,124 @@
+"""Run a set of trigger specs over ticks: the Python face of the step kernel.
+
+The same engine runs on the vehicle and in a backtest, so both fire at the same ticks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.clock import NS_PER_S
+from contracts.ids import sha256_hex
+from contracts.signals import CATALOGUE, SIGNAL_INDEX
+from contracts.trigger_spec import LoadedSpec
+from kernels.triggers import layout as at
+from kernels.triggers.step import step_table
+from kernels.triggers.table import TriggerTable, build_table
+
+
+@dataclass(frozen=True, slots=True)
+class Fire:
+    """One spec's condition became true. Times are monotonic nanoseconds.
+
+    The event spans `start_mono_ns` (the condition's first tick, or a plan's beginning) to
+    `end_mono_ns`; `evidence` holds the values that made it fire.
+    """
+
+    loaded: LoadedSpec
+    fired_mono_ns: int
+    start_mono_ns: int
+    end_mono_ns: int
+    score: float
+    evidence: dict[str, float]
+    text: str
+
+
+@dataclass(slots=True)
+class TickInputs:
+    """What one evaluation sees.
+
+    `values` float64 [catalogue], NaN where absent; `class_scores` float64 [classes];
+    `frame_number` rises with each new perception frame; `horizon_s` is the span over which
+    the planner's divergence was measured.
+    """
+
+    now_ns: int
+    values: NDArray[np.float64]
+    class_scores: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
+    frame_number: int = 0
+    horizon_s: float = 0.0
+
+
+class TriggerEngine:
+    """A compiled set of specs with its running state. Not thread-safe.
+
+    `drive` (vehicle and boot) seeds the random baseline. Raises `InputError` for a rule that
+    does not compile.
+    """
+
+    def __init__(
+        self, specs: Sequence[LoadedSpec], drive: str, class_names: Sequence[str] = ()
+    ) -> None:
+        self.specs = tuple(specs)
+        self.class_names = tuple(class_names)
+        self._table: TriggerTable = build_table(specs, class_names)
+        self._drive_key = np.uint64(int(sha256_hex(drive.encode())[:16], 16))
+        rows = len(specs)
+        self._state = np.full((rows, at.STATES), np.nan)
+        self._since_ns = np.full(rows, -1, np.int64)
+        self._fired_ns = np.full(rows, -1, np.int64)
+        self._stack = np.empty(64)
+        self._scores = np.zeros(rows)
+        self._evidence = np.zeros((rows, at.EVIDENCE))
+        self._fires = np.zeros(rows, np.int32)
+        self._start_ns: int | None = None
+        self._last_ns = 0
+        self._last_frame = 0
+
+    def step(self, inputs: TickInputs) -> list[Fire]:
+        """Evaluate all specs at `inputs.now_ns`, which must not go back. Fires, in row order."""
+        if self._start_ns is None:
+            self._start_ns = self._last_ns = inputs.now_ns
+        table, program = self._table, self._table.program
+        count = step_table(
+            table.kinds, table.params, table.members, table.hold_ns, table.refire_ns,
+            table.rule_rows, program.codes, program.signals, program.constants, program.starts,
+            self._state, self._since_ns, self._fired_ns, self._stack, inputs.values,
+            inputs.class_scores, inputs.now_ns, (inputs.now_ns - self._start_ns) / NS_PER_S,
+            (inputs.now_ns - self._last_ns) / NS_PER_S, inputs.horizon_s,
+            inputs.frame_number != self._last_frame, self._drive_key, self._scores,
+            self._evidence, self._fires,
+        )  # fmt: skip
+        self._last_ns = inputs.now_ns
+        self._last_frame = inputs.frame_number
+        return [self._fire(int(row), inputs) for row in self._fires[:count]] if count else []
+
+    def _fire(self, row: int, inputs: TickInputs) -> Fire:
+        loaded = self.specs[row]
+        kind = loaded.spec.kind
+        raw = dict(zip(at.EVIDENCE_NAMES[kind], self._evidence[row].tolist(), strict=False))
+        text = ""
+        start_ns = int(self._since_ns[row])
+        if kind == "expression":
+            names = self._table.rule_signals[row]
+            raw = {name: float(inputs.values[SIGNAL_INDEX[name]]) for name in names}
+        elif kind == "disengagement":
+            text = at.CAUSES[int(raw["cause"])]
+        elif kind == "rare_class":
+            text = self.class_names[int(raw["class_index"])]
+        elif kind == "planner_divergence":
+            # Both paths are known only after the horizon: the event lies in the past.
+            start_ns = inputs.now_ns - round(inputs.horizon_s * NS_PER_S)
+        evidence = {name: value for name, value in raw.items() if np.isfinite(value)}
+        return Fire(
+            loaded, inputs.now_ns, start_ns, inputs.now_ns, float(self._scores[row]), evidence, text
+        )
+
+
+def absent_values() -> NDArray[np.float64]:
+    """A value vector in which every signal is absent."""
+    return np.full(len(CATALOGUE), np.nan)

@@ -1,0 +1,93 @@
+"""Where the kernels find their values: kinds, parameters, evidence and catalogue rows.
+
+Plain integers, because numba freezes module constants into the compiled code.
+"""
+
+from __future__ import annotations
+
+from contracts.signals import SIGNAL_INDEX
+
+PARAMS = 8
+STATES = 8
+EVIDENCE = 4
+
+HARD_BRAKE = 0
+HARD_ACCEL = 1
+SWERVE = 2
+JERK = 3
+DISENGAGEMENT = 4
+LOW_CONFIDENCE = 5
+RARE_CLASS = 6
+TTC = 7
+RANDOM_BASELINE = 8
+PLANNER_DIVERGENCE = 9
+EXPRESSION = 10
+
+KIND_CODES: dict[str, int] = {
+    "hard_brake": HARD_BRAKE,
+    "hard_accel": HARD_ACCEL,
+    "swerve": SWERVE,
+    "jerk": JERK,
+    "disengagement": DISENGAGEMENT,
+    "low_confidence": LOW_CONFIDENCE,
+    "rare_class": RARE_CLASS,
+    "ttc": TTC,
+    "random_baseline": RANDOM_BASELINE,
+    "planner_divergence": PLANNER_DIVERGENCE,
+    "expression": EXPRESSION,
+}
+
+EVIDENCE_NAMES: dict[str, tuple[str, ...]] = {
+    "hard_brake": ("decel_mps2", "speed_mps"),
+    "hard_accel": ("accel_mps2", "speed_mps"),
+    "swerve": ("lat_accel_mps2", "yaw_rate_radps", "reversal_s", "speed_mps"),
+    "jerk": ("jerk_mps3", "accel_mps2", "speed_mps"),
+    "disengagement": ("cause", "speed_mps"),
+    "low_confidence": ("uncertainty", "margin", "frames", "objects"),
+    "rare_class": ("class_index", "probability", "frames"),
+    "ttc": ("ttc_s", "speed_mps", "distance_m", "closing_mps"),
+    "random_baseline": ("inclusion_probability", "slot"),
+    "planner_divergence": ("ade_m", "fde_m", "horizon_s", "speed_mps"),
+    "expression": (),
+}
+
+CAUSES: tuple[str, ...] = (
+    "driver_brake", "driver_steer", "driver_gas", "system", "emergency_stop",
+)  # fmt: skip
+DRIVER_BRAKE, DRIVER_STEER, DRIVER_GAS, SYSTEM, EMERGENCY_STOP = range(5)
+CAUSE_LOOKBACK_NS = 1_000_000_000
+"""Driver inputs this shortly before a disengagement count as its cause."""
+
+S_SPEED = SIGNAL_INDEX["ego.speed_mps"]
+S_ACCEL = SIGNAL_INDEX["ego.accel_mps2"]
+S_LAT_ACCEL = SIGNAL_INDEX["ego.lat_accel_mps2"]
+S_JERK = SIGNAL_INDEX["ego.jerk_mps3"]
+S_YAW_RATE = SIGNAL_INDEX["ego.yaw_rate_radps"]
+S_BRAKE = SIGNAL_INDEX["driver.brake_pressed"]
+S_GAS = SIGNAL_INDEX["driver.gas_pressed"]
+S_STEER = SIGNAL_INDEX["driver.steer_override"]
+S_ENGAGED = SIGNAL_INDEX["autonomy.engaged"]
+S_FAULT = SIGNAL_INDEX["autonomy.fault"]
+S_ESTOP = SIGNAL_INDEX["autonomy.emergency_stop"]
+S_UNCERTAINTY = SIGNAL_INDEX["perception.uncertainty"]
+S_MARGIN = SIGNAL_INDEX["perception.margin"]
+S_OBJECTS = SIGNAL_INDEX["perception.object_count"]
+S_DISTANCE = SIGNAL_INDEX["lead.distance_m"]
+S_CLOSING = SIGNAL_INDEX["lead.closing_mps"]
+S_TTC = SIGNAL_INDEX["lead.ttc_s"]
+S_ADE = SIGNAL_INDEX["planner.ade_m"]
+S_FDE = SIGNAL_INDEX["planner.fde_m"]
+
+REQUIRED_SIGNALS: dict[str, tuple[str, ...]] = {
+    "hard_brake": ("ego.accel_mps2",),
+    "hard_accel": ("ego.accel_mps2",),
+    "swerve": ("ego.lat_accel_mps2", "ego.yaw_rate_radps"),
+    "jerk": ("ego.jerk_mps3",),
+    "disengagement": ("autonomy.engaged",),
+    "low_confidence": ("perception.uncertainty",),
+    "rare_class": ("perception.object_count",),
+    "ttc": ("lead.ttc_s", "ego.speed_mps"),
+    "random_baseline": (),
+    "planner_divergence": ("planner.ade_m",),
+}
+"""Signals without which a kind cannot work; `expression` needs what its rule reads."""

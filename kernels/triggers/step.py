@@ -1,0 +1,130 @@
+"""One tick over the whole trigger table, as one cached numba kernel.
+
+A condition must hold without a break for the row's hold time; the row then fires once, and
+again only after the condition was false (`rising_edge`) or after its refire time (`level`).
+An unknown condition breaks the hold and never fires.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from kernels.rules import run_steps
+from kernels.triggers import conditions as c
+from kernels.triggers import layout as at
+
+Array = NDArray[np.float64]
+
+
+@njit(cache=True, nogil=True)
+def row_condition(
+    kind: int,
+    p: Array,
+    s: Array,
+    members: Array,
+    v: Array,
+    class_scores: Array,
+    now_ns: int,
+    since_start_s: float,
+    dt_s: float,
+    horizon_s: float,
+    new_frame: bool,
+    drive_key: np.uint64,
+    e: Array,
+) -> tuple[float, float]:
+    """(condition, score) of a built-in row; evidence goes to `e`."""
+    if kind == at.HARD_BRAKE:
+        return c.hard_brake(p, s, v, dt_s, e)
+    if kind == at.HARD_ACCEL:
+        return c.hard_accel(p, s, v, dt_s, e)
+    if kind == at.SWERVE:
+        return c.swerve(p, s, v, since_start_s, dt_s, e)
+    if kind == at.JERK:
+        return c.jerk(p, s, v, dt_s, e)
+    if kind == at.DISENGAGEMENT:
+        return c.disengagement(p, s, v, now_ns, e)
+    if kind == at.LOW_CONFIDENCE:
+        return c.low_confidence(p, s, v, new_frame, e)
+    if kind == at.RARE_CLASS:
+        return c.rare_class(p, s, members, class_scores, new_frame, e)
+    if kind == at.TTC:
+        return c.ttc(p, v, e)
+    if kind == at.RANDOM_BASELINE:
+        return c.random_baseline(p, s, drive_key, since_start_s, e)
+    return c.planner_divergence(p, v, horizon_s, e)
+
+
+@njit(cache=True, nogil=True)
+def hold_and_fire(
+    row: int,
+    condition: float,
+    now_ns: int,
+    hold_ns: NDArray[np.int64],
+    refire_ns: NDArray[np.int64],
+    since_ns: NDArray[np.int64],
+    fired_ns: NDArray[np.int64],
+) -> bool:
+    """Hold time, edge and level. `since_ns` and `fired_ns` are -1 for 'not now'."""
+    if condition != 1.0:  # true for NaN, which is unknown
+        since_ns[row] = -1
+        fired_ns[row] = -1
+        return False
+    if since_ns[row] < 0:
+        since_ns[row] = now_ns
+    if now_ns - since_ns[row] < hold_ns[row]:
+        return False
+    if fired_ns[row] >= 0 and (refire_ns[row] < 0 or now_ns - fired_ns[row] < refire_ns[row]):
+        return False
+    fired_ns[row] = now_ns
+    return True
+
+
+@njit(cache=True, nogil=True)
+def step_table(
+    kinds: NDArray[np.int32],
+    params: Array,
+    members: Array,
+    hold_ns: NDArray[np.int64],
+    refire_ns: NDArray[np.int64],
+    rule_rows: NDArray[np.int32],
+    codes: NDArray[np.int32],
+    rule_inputs: NDArray[np.int32],
+    constants: Array,
+    starts: NDArray[np.int32],
+    state: Array,
+    since_ns: NDArray[np.int64],
+    fired_ns: NDArray[np.int64],
+    stack: Array,
+    v: Array,
+    class_scores: Array,
+    now_ns: int,
+    since_start_s: float,
+    dt_s: float,
+    horizon_s: float,
+    new_frame: bool,
+    drive_key: np.uint64,
+    scores: Array,
+    evidence: Array,
+    fires: NDArray[np.int32],
+) -> int:
+    """Evaluate every row; row numbers that fired go to `fires`, and their count is returned."""
+    count = 0
+    for row in range(len(kinds)):
+        if rule_rows[row] >= 0:
+            rule = rule_rows[row]
+            condition = run_steps(
+                codes, rule_inputs, constants, starts[rule], starts[rule + 1], v, stack
+            )
+            score = 1.0
+        else:
+            condition, score = row_condition(
+                kinds[row], params[row], state[row], members[row], v, class_scores, now_ns,
+                since_start_s, dt_s, horizon_s, new_frame, drive_key, evidence[row],
+            )  # fmt: skip
+        scores[row] = score
+        if hold_and_fire(row, condition, now_ns, hold_ns, refire_ns, since_ns, fired_ns):
+            fires[count] = row
+            count += 1
+    return count

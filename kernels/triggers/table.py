@@ -1,0 +1,129 @@
+"""Trigger specs as arrays: one row a spec, ready for the step kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.clock import NS_PER_S
+from contracts.errors import InputError
+from contracts.expression import Node, parse_expression, signals_read
+from contracts.signals import CATALOGUE
+from contracts.trigger_spec import (
+    DisengagementSpec,
+    ExpressionSpec,
+    HardAccelSpec,
+    HardBrakeSpec,
+    JerkSpec,
+    LoadedSpec,
+    LowConfidenceSpec,
+    PlannerDivergenceSpec,
+    RandomBaselineSpec,
+    RareClassSpec,
+    SwerveSpec,
+    TriggerSpec,
+    TtcSpec,
+)
+from kernels.rules import Program, compile_rules
+from kernels.triggers import layout as at
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerTable:
+    """What does not change while a set of specs runs. Rows follow the specs' order.
+
+    `kinds` int32 [rows], `params` float64 [rows, 8], `members` float64 [rows, classes],
+    `hold_ns` and `refire_ns` int64 [rows] (`refire_ns` < 0: once for each rising edge),
+    `rule_rows` int32 [rows], the row's rule in `program` or -1.
+    """
+
+    kinds: NDArray[np.int32]
+    params: NDArray[np.float64]
+    members: NDArray[np.float64]
+    hold_ns: NDArray[np.int64]
+    refire_ns: NDArray[np.int64]
+    rule_rows: NDArray[np.int32]
+    program: Program
+    rule_signals: tuple[tuple[str, ...], ...]
+
+
+def required_signals(spec: TriggerSpec) -> tuple[str, ...]:
+    """Catalogued signals without which this spec can never fire."""
+    if isinstance(spec, ExpressionSpec):
+        rows = sorted(signals_read(parse_expression(spec.when)))
+        return tuple(CATALOGUE[row].name for row in rows)
+    return at.REQUIRED_SIGNALS[spec.kind]
+
+
+def _params(spec: TriggerSpec) -> list[float]:
+    match spec:
+        case HardBrakeSpec(when=w):
+            return [w.decel_mps2, w.filter_s]
+        case HardAccelSpec(when=w):
+            return [w.accel_mps2, w.filter_s]
+        case SwerveSpec(when=w):
+            return [
+                w.lat_accel_mps2, w.yaw_rate_radps, w.reversal_s, w.min_speed_mps, w.filter_s,
+            ]  # fmt: skip
+        case JerkSpec(when=w):
+            return [w.jerk_mps3, w.filter_s]
+        case DisengagementSpec(when=w):
+            return [float(sum(1 << at.CAUSES.index(cause) for cause in set(w.causes)))]
+        case LowConfidenceSpec(when=w):
+            return [w.uncertainty, w.margin, w.min_objects, w.frames, w.of_frames]
+        case RareClassSpec(when=w):
+            return [w.probability, w.frames, w.of_frames]
+        case TtcSpec(when=w):
+            return [w.ttc_s, w.min_speed_mps]
+        case RandomBaselineSpec(when=w):
+            return [w.probability, w.slot_s, float(w.seed & 0xFFFFFFFF), float(w.seed >> 32)]
+        case PlannerDivergenceSpec(when=w):
+            return [w.ade_m, w.fde_m, w.min_speed_mps]
+        case ExpressionSpec():
+            return []
+    raise InputError(f"kind {spec.kind!r} has no condition")
+
+
+def _members(spec: TriggerSpec, class_names: Sequence[str]) -> list[float]:
+    wanted = set(spec.when.classes) if isinstance(spec, RareClassSpec) else set()
+    return [float(name in wanted) for name in class_names]
+
+
+def unknown_classes(spec: TriggerSpec, class_names: Sequence[str]) -> tuple[str, ...]:
+    """Classes that a spec names and the running model does not know."""
+    if not isinstance(spec, RareClassSpec):
+        return ()
+    return tuple(name for name in spec.when.classes if name not in class_names)
+
+
+def build_table(specs: Sequence[LoadedSpec], class_names: Sequence[str]) -> TriggerTable:
+    """Compile specs to a table. Raises `InputError` for a rule that does not compile."""
+    rows = len(specs)
+    params = np.zeros((rows, at.PARAMS))
+    members = np.zeros((rows, max(1, len(class_names))))
+    hold_ns = np.zeros(rows, np.int64)
+    refire_ns = np.full(rows, -1, np.int64)
+    kinds = np.zeros(rows, np.int32)
+    rule_rows = np.full(rows, -1, np.int32)
+    rules: list[Node] = []
+    rule_signals: list[tuple[str, ...]] = []
+    for i, loaded in enumerate(specs):
+        spec = loaded.spec
+        kinds[i] = at.KIND_CODES[spec.kind]
+        values = _params(spec)
+        params[i, : len(values)] = values
+        members[i, : len(class_names)] = _members(spec, class_names)
+        hold_ns[i] = spec.hold
+        if spec.mode == "level":
+            refire_ns[i] = max(spec.cooldown, NS_PER_S // 1000)
+        if isinstance(spec, ExpressionSpec):
+            rule_rows[i] = len(rules)
+            rules.append(parse_expression(spec.when))
+        rule_signals.append(required_signals(spec))
+    return TriggerTable(
+        kinds, params, members, hold_ns, refire_ns, rule_rows, compile_rules(rules),
+        tuple(rule_signals),
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Published trigger specs (YAML, one immutable file a version) and their JSON Schema."""
