@@ -95,7 +95,7 @@ class BodyWriter:
         if self._received + len(view) > self._upload.length_bytes:
             raise TooLargeError("the body is longer than the upload", "Upload-Length")
         self._received += len(view)
-        while len(view):
+        while view:
             start = self._received - len(view)
             room = PART_BYTES - start % PART_BYTES
             self._pieces.append(view[:room])
@@ -113,9 +113,7 @@ class BodyWriter:
             self._pieces, self._held = [], 0
             self._stored += length
             self._pending = asyncio.create_task(
-                asyncio.to_thread(
-                    store_pieces, self._parts, self._upload, at_bytes, pieces, length
-                )
+                asyncio.to_thread(store_pieces, self._parts, self._upload, at_bytes, pieces, length)
             )
 
     async def _settle(self) -> None:

@@ -115,9 +115,7 @@ class Committer:
     ) -> None:
         present = (
             await connection.execute(
-                sa.select(clips.c.state)
-                .where(clips.c.clip_id == row["clip_id"])
-                .with_for_update()
+                sa.select(clips.c.state).where(clips.c.clip_id == row["clip_id"]).with_for_update()
             )
         ).one_or_none()
         if present is not None and (present.state == READY or row["state"] != READY):

@@ -42,9 +42,7 @@ class EventBook:
             "received_utc": to_time(self._clock.utc_ns()),
             "record": record.model_dump(mode="json"),
         }
-        statement = (
-            insert(events).values(row).on_conflict_do_nothing().returning(events.c.sequence)
-        )
+        statement = insert(events).values(row).on_conflict_do_nothing().returning(events.c.sequence)
         async with self._engine.begin() as connection:
             return (await connection.execute(statement)).one_or_none() is None
 

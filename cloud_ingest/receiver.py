@@ -64,9 +64,7 @@ class Receiver:
         self._verified: OrderedDict[str, set[int]] = OrderedDict()
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
-    async def declare(
-        self, vehicle_id: str, request: UploadRequest, tus_url: str
-    ) -> UploadAnswer:
+    async def declare(self, vehicle_id: str, request: UploadRequest, tus_url: str) -> UploadAnswer:
         """What the vehicle is to do with a clip that it has."""
         check_declaration(vehicle_id, request, self._settings.max_clip_bytes)
         if (await self.status(vehicle_id, request.clip_id)).state == "committed":

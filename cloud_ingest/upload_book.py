@@ -82,9 +82,7 @@ class UploadBook:
         return made
 
     async def find(self, vehicle_id: str, upload_id: str) -> Upload | None:
-        return await self._one(
-            uploads.c.vehicle_id == vehicle_id, uploads.c.upload_id == upload_id
-        )
+        return await self._one(uploads.c.vehicle_id == vehicle_id, uploads.c.upload_id == upload_id)
 
     async def open_declared(self, vehicle_id: str, clip_id: str) -> Upload | None:
         return await self._one(

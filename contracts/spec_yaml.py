@@ -13,12 +13,17 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from yaml.reader import ReaderError
 
 from contracts.errors import InputError
 from contracts.signals import nearest_name
 
 MAX_SPEC_BYTES = 256 * 1024
 MAX_DEPTH = 24
+
+_PLAIN_TAGS = frozenset(
+    f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "timestamp")
+)
 
 Path_ = tuple[str | int, ...]
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -76,7 +81,7 @@ class _Composer:
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.build(child, (*path, i)) for i, child in enumerate(node.value)]
-        if not isinstance(node, yaml.ScalarNode) or not node.tag.startswith("tag:yaml.org,2002:"):
+        if not isinstance(node, yaml.ScalarNode) or node.tag not in _PLAIN_TAGS:
             raise InputError(f"tag {node.tag!r} is not allowed; use plain YAML", place)
         if node.start_mark.line == node.end_mark.line:
             quote = 1 if node.style in ("'", '"') else 0
@@ -103,11 +108,17 @@ class _Composer:
 
 def parse_yaml(text: str, source: str) -> LocatedYaml:
     """Parse one document. Raises `InputError` with `source:line:column`."""
-    if len(text.encode()) > MAX_SPEC_BYTES:
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_SPEC_BYTES:
         raise InputError(f"longer than {MAX_SPEC_BYTES} bytes", source)
-    loader = yaml.SafeLoader(text)
     try:
-        node = loader.get_single_node()
+        node = yaml.SafeLoader(text).get_single_node()
+    except ReaderError as error:
+        before = text[: error.position]
+        column = len(before) - before.rfind("\n")
+        raise InputError(
+            f"character {error.character!r} is not allowed in YAML",
+            f"{source}:{before.count(chr(10)) + 1}:{column}",
+        ) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source

@@ -170,7 +170,7 @@ class Target(Strict):
 class TriggerSpecBase(Strict):
     """Fields that every kind has."""
 
-    apiVersion: Literal["longtail/v1"]  # noqa: N815 - the file format's word
+    apiVersion: Literal["longtail/v1"]
     id: Name
     version: int = Field(ge=1, le=2**31 - 1)
     status: Literal["draft", "published", "retired"] = "published"

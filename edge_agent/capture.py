@@ -14,10 +14,10 @@ from contracts.clip import Cause, Window
 from contracts.clock import NS_PER_S
 from contracts.ids import EventKey
 from contracts.trigger_spec import LoadedSpec, RandomBaselineSpec
+from edge_agent.spool.entry import PRIORITIES, Priority
 from kernels.triggers.engine import Fire
 
 MAX_CLIP_NS = 120 * NS_PER_S
-PRIORITIES = ("interactive", "safety", "high", "normal", "low")
 
 # Channels that every clip has, since no clip can be understood without them.
 ALWAYS = ("/clip/*", "/camera/*/calibration", "/tf")
@@ -32,7 +32,7 @@ class ClipJob:
     causes: tuple[Cause, ...]
     channels: tuple[str, ...]
     downsample: dict[str, int]
-    priority: str
+    priority: Priority
     cellular: bool
     stream: str
     inclusion_probability: float | None

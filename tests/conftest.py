@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The machines are shared and kernels compile on first use: time is no part of a property.
+settings.register_profile("longtail", deadline=None)
+settings.load_profile("longtail")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

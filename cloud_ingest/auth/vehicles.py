@@ -70,9 +70,7 @@ class Vehicles:
             await connection.execute(insert(vehicles).values(row).on_conflict_do_nothing())
             present = (
                 await connection.execute(
-                    sa.select(vehicles)
-                    .where(vehicles.c.vehicle_id == vehicle_id)
-                    .with_for_update()
+                    sa.select(vehicles).where(vehicles.c.vehicle_id == vehicle_id).with_for_update()
                 )
             ).one()
             if present.revoked_utc is not None:

@@ -65,7 +65,9 @@ class LocalParts:
             os.fsync(file)
 
     def read(self, upload_id: str, start: int, length: int) -> Iterator[memoryview]:
-        buffer = memoryview(bytearray(min(_READ_BYTES, max(length, 1))))
+        if length == 0:
+            return
+        buffer = memoryview(bytearray(min(_READ_BYTES, length)))
         with disk_errors("parts"), self.path(upload_id).open("rb", buffering=0) as file:
             file.seek(start)
             left = length

@@ -12,7 +12,7 @@ at a horizontal range of 131.07 m or more, or 65 m above or below, or not finite
 exactly (`outliers`).
 
 Encoding uses IEEE single operations in a fixed order and sums in double in a fixed order,
-without fast-math: the bytes are the same on any machine.
+without fast-math: the sections are the same on any machine.
 """
 
 from __future__ import annotations

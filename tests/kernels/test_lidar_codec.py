@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from bench.lidar_codec import read_scan, scan_points
 from bench.street_grid import street_grid
 from contracts.errors import CorruptError, InputError
-from kernels.lidar.container import reseal
+from kernels.lidar.container import Flag, Header, Kind, Sections, pack, reseal
+from kernels.lidar.nibbles import nibble_sections, read_nibbles
+from kernels.lidar.streams import delta_sections, read_delta
 from kernels.lidar_codec import (
     Layout,
     LidarGrid,
@@ -377,3 +379,52 @@ def test_another_version_is_refused_by_name() -> None:
     payload[4] = 2
     with pytest.raises(CorruptError, match="version 2"):
         decode_sweep(reseal(bytes(payload)))
+
+
+def test_sections_that_contradict_each_other_are_refused() -> None:
+    """What a right CRC and right sizes do not rule out."""
+    codes = np.array([1, 0x80, 3, 4], np.uint8)
+    shared: list[tuple[Kind, bytes | np.ndarray]] = [
+        (Kind.RANGE_DELTA, codes),
+        (Kind.INTENSITY, codes),
+        (Kind.AZIMUTH_TABLE, np.zeros(4, "<f4").tobytes()),
+        (Kind.ELEVATION_TABLE, np.zeros(1, "<f4").tobytes()),
+    ]
+    header = Header(Layout.GRID, Flag.NONE, 4, 1, 4)
+    whole = pack(header, [*shared, (Kind.RANGE_ESCAPE, b"\x10\x20")])
+    assert decode_grid(whole).range_m.shape == (1, 4)
+    for extra, complaint in [
+        ([(Kind.RANGE_ESCAPE, b"")], "1 escapes need 2 bytes"),
+        ([(Kind.RANGE_ESCAPE, b"\x10\x20\x30\x40")], "1 escapes need 2 bytes"),
+        ([], "RANGE_ESCAPE: is missing"),
+        ([(Kind.RANGE_ESCAPE, b"\x10\x20"), (Kind.AXIS_X, b"1")], "does not have: AXIS_X"),
+        ([(Kind.RANGE_ESCAPE, b"\x10\x20"), (Kind.CLASS, b"\0\0\0\7")], "unknown class"),
+        ([(Kind.RANGE_ESCAPE, b"\x10\x20"), (Kind.CLASS, b"\0\0\0\3")], "EXACT: is missing"),
+    ]:
+        with pytest.raises(CorruptError, match=complaint):
+            decode_grid(pack(header, [*shared, *extra]))
+    with pytest.raises(CorruptError, match="SEGMENTS"):
+        segments = np.zeros(14, np.uint8)  # one ring of no points
+        decode_sweep(
+            pack(Header(Layout.RINGS, Flag.NONE, 4, segments=1), [(Kind.SEGMENTS, segments)])
+        )
+
+
+@given(st.lists(st.integers(0, 65535), max_size=200), st.integers(1, 700), st.booleans())
+@settings(deadline=None, max_examples=100)
+def test_streams_are_lossless(values: list[int], copies: int, steady: bool) -> None:
+    source = np.array(values * copies, np.uint16)
+    if steady:
+        source = (np.cumsum(source % 9, dtype=np.uint64) & 0xFFFF).astype(np.uint16)
+    header = Header(Layout.PLAIN, Flag.NONE, source.shape[0])
+    coded = Sections(pack(header, delta_sections(Kind.RANGE_DELTA, Kind.RANGE_ESCAPE, source)))
+    found = read_delta(coded, Kind.RANGE_DELTA, Kind.RANGE_ESCAPE, source.shape[0])
+    np.testing.assert_array_equal(found, source)
+    if source.shape[0] == 0:
+        return
+    parts = nibble_sections(Kind.AZIMUTH_NIBBLES, Kind.AZIMUTH_ESCAPE, source)
+    assert parts is not None or not steady or source.shape[0] < 16
+    if parts is not None:
+        sections = Sections(pack(header, parts))
+        found = read_nibbles(sections, Kind.AZIMUTH_NIBBLES, Kind.AZIMUTH_ESCAPE, source.shape[0])
+        np.testing.assert_array_equal(found, source)

@@ -1,0 +1,108 @@
+"""The cloud for operators and programs: search, show, pull, events, enrolment tokens.
+
+Synchronous, on the base install. Vehicles' uploads are the agent's own business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from client.download import download
+from client.http import HttpService, Retries
+from contracts.clip_search import ClipDetail, ClipPage, ClipRow, EventPage, EventRow
+from contracts.errors import InputError
+from contracts.ids import parse_sha256_hex
+from contracts.upload import EnrolmentToken, EnrolmentTokenRequest
+
+_PAGE = 500
+
+
+class CloudClient:
+    """Calls of one operator.
+
+    Args:
+        base_url: e.g. `http://127.0.0.1:8080`.
+        operator_token: not needed by a service in laptop mode on this machine.
+        timeout_s: for each step of a connection.
+        retries: of calls that change nothing.
+
+    All calls raise `contracts.errors`: `InputError` for what is wrong with the call,
+    `RefusedError` for a missing or wrong token, `TransientError` when the service is away.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        operator_token: str | None = None,
+        *,
+        timeout_s: float = 30.0,
+        retries: Retries | None = None,
+    ) -> None:
+        self._service = HttpService(base_url, operator_token, timeout_s, retries or Retries())
+
+    def search(
+        self, where: str = "", limit: int | None = None, *, include_quarantined: bool = False
+    ) -> Iterator[ClipRow]:
+        """Clips that match, page by page as they are read; at most `limit`.
+
+        `where` is the search language of the service, e.g.
+        `weather = 'rain' AND 'cyclist' = ANY(detected_objects) ORDER BY start_utc DESC`.
+        """
+        left, cursor = limit, None
+        while left is None or left > 0:
+            query: dict[str, str | int] = {
+                "where": where,
+                "limit": _PAGE if left is None else min(_PAGE, left),
+                "include_quarantined": str(include_quarantined).lower(),
+            }
+            if cursor is not None:
+                query["cursor"] = cursor
+            page = self._service.get("/v1/clips", ClipPage, query)
+            yield from page.clips
+            cursor = page.cursor
+            if cursor is None:
+                return
+            if left is not None:
+                left -= len(page.clips)
+
+    def show(self, clip_id: str) -> ClipDetail:
+        """A clip with its manifest, and a link that a viewer can open."""
+        parse_sha256_hex(clip_id, "clip_id")
+        return self._service.get(f"/v1/clips/{clip_id}", ClipDetail)
+
+    def pull(self, clip_id: str, path: Path) -> Path:
+        """Download the clip, going on with a broken download; verified before it is named.
+
+        `path` is the file, or a folder in which it becomes `<clip_id>.mcap`. Returns the file.
+        """
+        target = path / f"{clip_id}.mcap" if path.is_dir() else path
+        download(self._service, clip_id, target)
+        return target
+
+    def events(
+        self, vehicle_id: str | None = None, outcome: str | None = None, limit: int | None = None
+    ) -> Iterator[EventRow]:
+        """Event records from the newest on; at most `limit`."""
+        left, cursor = limit, None
+        while left is None or left > 0:
+            query: dict[str, str | int] = {"limit": _PAGE if left is None else min(_PAGE, left)}
+            named = {"vehicle_id": vehicle_id, "outcome": outcome, "cursor": cursor}
+            query |= {name: value for name, value in named.items() if value is not None}
+            page = self._service.get("/v1/events", EventPage, query)
+            yield from page.events
+            cursor = page.cursor
+            if cursor is None:
+                return
+            if left is not None:
+                left -= len(page.events)
+
+    def create_enrolment_token(
+        self, vehicle_id: str | None = None, valid_s: int = 86_400
+    ) -> EnrolmentToken:
+        """A one-time token with which a vehicle enrols; tied to `vehicle_id` when given."""
+        try:
+            request = EnrolmentTokenRequest(vehicle_id=vehicle_id, valid_s=valid_s)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        return self._service.post("/v1/enrolment-tokens", request, EnrolmentToken)

@@ -1,0 +1,93 @@
+"""Clips for operators: search, show, and the bytes themselves, by range."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from cloud_ingest.auth.policy import Operator, require_clip_reader
+from cloud_ingest.problems import AbsentError, RangeError, problem_response
+from cloud_ingest.query.lexer import MAX_CHARACTERS
+from cloud_ingest.ranges import Span, parse_range
+from cloud_ingest.service import base_url, service_of
+from contracts.clip_search import ClipDetail, ClipPage
+
+router = APIRouter(tags=["clips"])
+
+ClipId = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
+
+
+@router.get("/v1/clips", summary="Search clips by a condition", dependencies=[Operator])
+async def search(
+    request: Request,
+    where: Annotated[
+        str,
+        Query(
+            max_length=MAX_CHARACTERS,
+            description="e.g. weather = 'clear' AND 'car' = ANY(detected_objects) "
+            "AND max_decel_mps2 > 2 ORDER BY max_decel_mps2 DESC LIMIT 10",
+        ),
+    ] = "",
+    limit: Annotated[int, Query(ge=1, le=1000, description="clips on a page")] = 100,
+    cursor: Annotated[str | None, Query(max_length=20_000)] = None,
+    include_quarantined: bool = False,
+) -> ClipPage:
+    return await service_of(request).catalog.search(where, limit, cursor, include_quarantined)
+
+
+@router.get("/v1/clips/{clip_id}", summary="One clip with its manifest", dependencies=[Operator])
+async def show(request: Request, clip_id: ClipId) -> ClipDetail:
+    service = service_of(request)
+    row, manifest = await service.catalog.show(clip_id)
+    access, _ = service.signer.sign("clip", clip_id)
+    url = f"{base_url(request)}/clips/{clip_id}.mcap?access={access}"
+    return ClipDetail(clip=row, manifest=manifest, mcap_url=url)
+
+
+@router.api_route(
+    "/clips/{clip_id}.mcap",
+    methods=["GET", "HEAD"],
+    summary="The clip's bytes, whole or a range",
+    response_class=Response,
+    responses={200: {"content": {"application/octet-stream": {}}}, 206: {}, 304: {}, 416: {}},
+    operation_id="read_clip",
+)
+async def read(
+    request: Request,
+    clip_id: ClipId,
+    access: Annotated[str | None, Query(max_length=4096, description="from `mcap_url`")] = None,
+) -> Response:
+    require_clip_reader(request, clip_id, access)
+    objects = service_of(request).objects
+    size = await objects.size_bytes(clip_id)
+    if size is None:
+        raise AbsentError("there is no such clip", clip_id)
+    etag = f'"{clip_id}"'
+    headers = {
+        "ETag": etag,
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, max-age=31536000, immutable",
+    }
+    if etag in (tag.strip() for tag in request.headers.get("if-none-match", "").split(",")):
+        return Response(status_code=304, headers=headers)
+    asked = request.headers.get("range")
+    if request.headers.get("if-range", etag) != etag or request.method == "HEAD":
+        asked = None
+    try:
+        span = parse_range(asked, size)
+    except RangeError as error:
+        return problem_response(error, {"Content-Range": f"bytes */{size}"})
+    if span is not None:
+        headers["Content-Range"] = f"bytes {span.start}-{span.start + span.length - 1}/{size}"
+    served = span or Span(0, size)
+    headers["Content-Length"] = str(served.length)
+    if request.method == "HEAD":
+        return Response(headers=headers, media_type="application/octet-stream")
+    return StreamingResponse(
+        objects.read(clip_id, served.start, served.length),
+        status_code=200 if span is None else 206,
+        headers=headers,
+        media_type="application/octet-stream",
+    )

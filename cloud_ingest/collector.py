@@ -1,0 +1,68 @@
+"""Collects expired uploads, and finishes what a crash has left.
+
+Replicas may all run it: each expired upload is claimed with a row lock that the others skip.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from cloud_ingest.database import to_time
+from cloud_ingest.ports import PartStore
+from cloud_ingest.receiver import Receiver
+from cloud_ingest.schema import uploads
+from contracts.clock import NS_PER_S, Clock
+from contracts.errors import LongtailError
+
+PERIOD_S = 300
+_BATCH = 100
+_log = structlog.get_logger(__name__)
+
+
+class Collector:
+    """Sweeps at the start and then every five minutes."""
+
+    def __init__(
+        self, engine: AsyncEngine, parts: PartStore, receiver: Receiver, clock: Clock
+    ) -> None:
+        self._engine = engine
+        self._parts = parts
+        self._receiver = receiver
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Until cancelled. A failure is logged, and tried again in the next round."""
+        while True:
+            try:
+                await self._receiver.sweep()
+                await self.collect_expired()
+            except (LongtailError, SQLAlchemyError) as error:
+                _log.warning("the sweep failed", error=str(error))
+            await self._clock.sleep_ns(PERIOD_S * NS_PER_S)
+
+    async def collect_expired(self) -> int:
+        """Forget uploads whose time is over, bytes first; returns how many."""
+        collected = 0
+        while batch := await self._collect_batch():
+            collected += batch
+        return collected
+
+    async def _collect_batch(self) -> int:
+        claim = (
+            sa.select(uploads.c.upload_id)
+            .where(uploads.c.expires_utc <= to_time(self._clock.utc_ns()))
+            .order_by(uploads.c.expires_utc)
+            .limit(_BATCH)
+            .with_for_update(skip_locked=True)
+        )
+        async with self._engine.begin() as connection:
+            claimed = list((await connection.execute(claim)).scalars())
+            for upload_id in claimed:
+                await asyncio.to_thread(self._parts.remove, upload_id)
+            await connection.execute(sa.delete(uploads).where(uploads.c.upload_id.in_(claimed)))
+        return len(claimed)

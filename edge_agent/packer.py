@@ -1,0 +1,167 @@
+"""The pack task: closed capture windows become clips in the spool, one at a time.
+
+Runs in a thread of its own behind a bounded queue. A clip that cannot be written (disk full)
+is told as lost in an event record and its budget is given back; the drive goes on.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from contracts.clip import ClipManifest
+from contracts.errors import ExhaustedError, LongtailError
+from contracts.upload import EventRecord
+from edge_agent.budget import BudgetBook, pool_of
+from edge_agent.capture import ClipJob
+from edge_agent.ledger import Ledger
+from edge_agent.pack import (
+    DriveFacts,
+    PreparedClip,
+    is_partial,
+    prepare,
+    upload_request,
+    write_active,
+)
+from edge_agent.spool.entry import PRIORITIES, Priority
+from edge_agent.spool.spool import Spool
+from kernels.clip.encoding import EncodedMessage
+
+QUEUED_JOBS = 4
+_WEIGHTS = dict(zip(PRIORITIES, (16.0, 8.0, 4.0, 2.0, 1.0), strict=True))
+MAX_SCORE = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+def clip_value(manifest: ClipManifest, priority: Priority) -> float:
+    """What a clip is worth against others: its best cause's score, weighted by priority."""
+    best = max((cause.score for cause in manifest.causes), default=0.0)
+    return _WEIGHTS[priority] * min(MAX_SCORE, max(0.1, best))
+
+
+@dataclass(frozen=True, slots=True)
+class PackedClip:
+    """One line of the agent's report."""
+
+    clip_id: str
+    event: str
+    trigger_ids: tuple[str, ...]
+    size_bytes: int
+    partial: bool
+
+
+class Packer:
+    """Owns the pack thread.
+
+    Args:
+        on_packed: called in the pack thread after each clip is durable.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        book: BudgetBook,
+        ledger: Ledger,
+        facts: DriveFacts,
+        on_packed: Callable[[PackedClip], None],
+    ) -> None:
+        self._spool = spool
+        self._book = book
+        self._ledger = ledger
+        self._facts = facts
+        self._on_packed = on_packed
+        self._jobs: queue.Queue[tuple[ClipJob, Sequence[EncodedMessage]] | None]
+        self._jobs = queue.Queue(QUEUED_JOBS)
+        self._thread = threading.Thread(target=self._run, name="pack", daemon=True)
+        self.counts: Counter[str] = Counter()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def submit(
+        self, job: ClipJob, messages: Sequence[EncodedMessage], *, wait: bool = True
+    ) -> None:
+        """Queue a job. Without `wait` a full queue loses it, and says so."""
+        try:
+            self._jobs.put((job, messages), block=wait)
+        except queue.Full:
+            self._lose(job, "the pack queue is full")
+
+    def finish(self) -> None:
+        """Pack what is queued, then end the thread."""
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (item := self._jobs.get()) is not None:
+            job, messages = item
+            try:
+                self._pack(job, messages)
+            except ExhaustedError as error:
+                self._lose(job, f"disk: {error.message}")
+            except (LongtailError, OSError) as error:
+                self._lose(job, str(error))
+            except Exception as error:
+                # A clip that cannot be made must not end the task that makes all the others.
+                log.exception("clip could not be packed", event=job.event.text())
+                self._lose(job, f"{type(error).__name__}: {error}")
+
+    def _pack(self, job: ClipJob, messages: Sequence[EncodedMessage]) -> None:
+        clip = prepare(job, messages, self._facts)
+        expected_bytes = sum(len(m.payload) + 64 for m in messages)
+        value = clip_value(clip.manifest, job.priority)
+        pool = pool_of(safety=job.safety, random=job.stream == "random")
+        event = job.event
+        name = f"{event.boot_id}-{event.start_mono_ns}-{event.end_mono_ns}"
+        path = self._spool.begin(name, expected_bytes, pool, value)
+        try:
+            written = write_active(path, clip)
+            entry = self._spool.commit(
+                path,
+                upload_request(clip.manifest, written),
+                job.priority,
+                "allowed" if job.cellular else "forbidden",
+                value,
+            )
+        except (LongtailError, OSError):
+            self._spool.discard(path)
+            raise
+        self._book.settle(job.event, job.causes, job.stream == "random", entry.size_bytes)
+        self._report(clip, entry.clip_id, entry.size_bytes)
+
+    def _report(self, clip: PreparedClip, clip_id: str, size_bytes: int) -> None:
+        self.counts["packed"] += 1
+        trigger_ids = tuple(dict.fromkeys(c.trigger_id for c in clip.manifest.causes))
+        event = clip.manifest.event.text()
+        packed = PackedClip(clip_id, event, trigger_ids, size_bytes, is_partial(clip.manifest))
+        log.info(
+            "clip packed", clip=clip_id[:12], triggers=trigger_ids, bytes=size_bytes,
+            partial=packed.partial,
+        )  # fmt: skip
+        self._on_packed(packed)
+
+    def _lose(self, job: ClipJob, reason: str) -> None:
+        self.counts["lost"] += 1
+        log.error("clip lost", event=job.event.text(), reason=reason)
+        self._book.release(job.causes, "disk")
+        for cause in job.causes:
+            self._ledger.outbox.put(
+                EventRecord(
+                    event=job.event.model_copy(
+                        update={
+                            "start_mono_ns": cause.start_mono_ns,
+                            "end_mono_ns": cause.end_mono_ns,
+                        }
+                    ),
+                    utc_ns=cause.fired_mono_ns + self._facts.utc_minus_mono_ns,
+                    cause=cause,
+                    outcome="lost",
+                    reason=reason[:300],
+                )
+            )

@@ -1,0 +1,188 @@
+"""The words of an upload session: what it asks for, what it hears, how it ends.
+
+Commands go out of `edge_agent.upload.session`, events come in; neither does any I/O.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from contracts.upload import UploadAnswer, UploadStatus
+from edge_agent.spool.entry import Receipt
+
+# Commands -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate:
+    """Have a token; `renew` when the one in use was refused. → Authenticated, AuthRefused."""
+
+    renew: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Declare:
+    """POST the request. → Replied with `answer`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOffset:
+    """HEAD the upload. → Replied with `offset_bytes`."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendPart:
+    """PATCH bytes of the clip. → Replied with `offset_bytes`.
+
+    `digest` is the declared one when the bytes are a whole part; None: digest them first.
+    """
+
+    url: str
+    offset_bytes: int
+    length_bytes: int
+    digest: str | None
+    expect_continue: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReadStatus:
+    """GET the clip's status. → Replied with `status_body`."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyFile:
+    """Digest the clip's file again. → FileChecked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait at least this long. → Resumed."""
+
+    delay_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The session is over."""
+
+    outcome: Outcome
+
+
+Command = Authenticate | Declare | ReadOffset | SendPart | ReadStatus | VerifyFile | Pause | Finish
+
+# Events -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticated:
+    """A token is at hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthRefused:
+    """The server does not take this vehicle."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """An HTTP answer, with what its command asked for where it could be read."""
+
+    status: int
+    answer: UploadAnswer | None = None
+    status_body: UploadStatus | None = None
+    offset_bytes: int | None = None
+    retry_after_s: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """No answer: the connection broke or timed out."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The vehicle stops the transfer: link, budget, power, or something more urgent."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A pause is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileChecked:
+    """Whether the file's bytes still match the declared digests."""
+
+    intact: bool
+    reason: str = ""
+
+
+Event = (
+    Started | Authenticated | AuthRefused | Replied | Failed | Interrupted | Resumed | FileChecked
+)
+
+# Outcomes -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """The receiver holds the clip, proven."""
+
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class NotWanted:
+    """The fleet has enough of this scene."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The server said no for a reason that waiting does not cure, to a clip or the vehicle."""
+
+    reason: str
+    scope: Literal["clip", "vehicle"]
+
+
+@dataclass(frozen=True, slots=True)
+class FileCorrupt:
+    """The clip's own bytes have changed."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """Try again after `delay_s`: this clip, or anything at all."""
+
+    delay_s: float
+    reason: str
+    scope: Literal["clip", "server"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The vehicle stopped it; what the receiver holds stays there."""
+
+    reason: str
+
+
+Outcome = Uploaded | NotWanted | Refused | FileCorrupt | Postponed | Stopped

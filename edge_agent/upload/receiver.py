@@ -1,0 +1,247 @@
+"""The receiver's interface (`contracts.upload`, tus 1.0) as typed calls over a transport.
+
+Guarantees: every call returns an event of `edge_agent.upload.protocol` and raises only
+`StoppedError`; an answer that cannot be read as its contract is reported with its status and
+no content, so it can prove nothing. Authentication, enrolment and event records are repeated
+a few times on failed connections, since repeating them is harmless; what belongs to a clip's
+session is repeated by the session alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
+
+from contracts.clock import NS_PER_S, Clock
+from contracts.errors import ConflictError, LongtailError, RefusedError, TransientError
+from contracts.upload import (
+    Challenge,
+    ChallengeRequest,
+    EnrolAnswer,
+    EventAnswer,
+    Problem,
+    TokenAnswer,
+    UploadAnswer,
+    UploadRequest,
+    UploadStatus,
+)
+from edge_agent.identity import Signer, Token, answer_challenge, enrol_request, token_of
+from edge_agent.upload.protocol import (
+    Authenticated,
+    AuthRefused,
+    Event,
+    Failed,
+    Replied,
+    SendPart,
+)
+from edge_agent.upload.transport import FileRange, Gate, Reply, StoppedError, Transport
+
+TUS = {"Tus-Resumable": "1.0.0"}
+ATTEMPTS = 3
+FIRST_PAUSE_S = 0.5
+
+Message = TypeVar("Message", bound=BaseModel)
+Result = TypeVar("Result")
+
+
+class Receiver:
+    """The cloud as a vehicle sees it.
+
+    Args:
+        transport: carries the calls.
+        signer: the vehicle's key.
+        clock: times tokens and pauses.
+        rng: jitter of pauses.
+    """
+
+    def __init__(
+        self, transport: Transport, signer: Signer, clock: Clock, rng: random.Random
+    ) -> None:
+        self._transport = transport
+        self._signer = signer
+        self._clock = clock
+        self._rng = rng
+        self._token: Token | None = None
+
+    async def enrol(self, token: str | None) -> EnrolAnswer:
+        """Present the vehicle's key. Raises `RefusedError`, `ConflictError`, `TransientError`."""
+        body = enrol_request(self._signer, token).model_dump_json()
+        reply = await self._repeat(lambda: self._transport.call("POST", "/v1/vehicles", body))
+        answer = _message(reply, EnrolAnswer)
+        if answer is not None and answer.vehicle_id == self._signer.vehicle_id:
+            return answer
+        reason = f"enrolment: {reply.status} {_reason(reply)}".strip()
+        if reply.status == 409:
+            raise ConflictError(reason)
+        if reply.status == 429 or reply.status >= 500 or reply.status < 300:
+            raise TransientError(reason, retry_after_s=reply.number("retry-after"))
+        raise RefusedError(reason)
+
+    async def authenticate(self, renew: bool) -> Event:
+        """Have a fresh token, by signing a challenge where there is none."""
+        if renew:
+            self._token = None
+        if self._token is not None and self._token.is_fresh(self._clock.mono_ns()):
+            return Authenticated()
+        try:
+            return await self._repeat(self._fetch_token)
+        except StoppedError:
+            raise
+        except LongtailError as error:
+            return Failed(error.message)
+
+    async def _fetch_token(self) -> Event:
+        asked_mono_ns = self._clock.mono_ns()
+        ask = ChallengeRequest(vehicle_id=self._signer.vehicle_id).model_dump_json()
+        reply = await self._transport.call("POST", "/v1/auth/challenge", ask)
+        challenge = _message(reply, Challenge)
+        if challenge is not None:
+            signed = answer_challenge(self._signer, challenge).model_dump_json()
+            reply = await self._transport.call("POST", "/v1/auth/token", signed)
+            answer = _message(reply, TokenAnswer)
+            if answer is not None:
+                self._token = token_of(answer, asked_mono_ns)
+                return Authenticated()
+        if reply.status in (429, 503):
+            return _replied(reply)
+        reason = f"authentication: {reply.status} {_reason(reply)}".strip()
+        if reply.status < 400 or reply.status >= 500:
+            raise TransientError(reason)
+        return AuthRefused(reason)
+
+    async def post_event(self, body: str) -> Replied | Failed:
+        """Send one event record; only an `EventAnswer` keeps a status of 2xx."""
+        try:
+            reply = await self._repeat(
+                lambda: self._transport.call("POST", "/v1/events", body, self._bearer())
+            )
+        except StoppedError:
+            raise
+        except LongtailError as error:
+            return Failed(error.message)
+        if 200 <= reply.status < 300 and _message(reply, EventAnswer) is None:
+            return Failed("the answer to an event record cannot be read")
+        return _replied(reply)
+
+    async def declare(self, request: UploadRequest) -> Event:
+        return await self._call("POST", "/v1/uploads", request.model_dump_json())
+
+    async def read_status(self, clip_id: str) -> Event:
+        return await self._call("GET", f"/v1/uploads/{clip_id}")
+
+    async def read_offset(self, url: str) -> Event:
+        return await self._call("HEAD", url)
+
+    async def _call(self, method: str, path: str, body: str | None = None) -> Event:
+        try:
+            reply = await self._transport.call(method, path, body, {**TUS, **self._bearer()})
+        except TransientError as error:
+            return Failed(error.message)
+        except RefusedError as error:
+            return Replied(status=400, reason=error.message)
+        return _replied(reply)
+
+    async def send_part(self, part: SendPart, clip: Path, gate: Gate) -> Event:
+        """PATCH a range of the clip's file."""
+        if not clip.exists():
+            raise StoppedError("the clip is not in the spool any more")
+        try:
+            digest = part.digest or _digest_range(clip, part.offset_bytes, part.length_bytes)
+            checksum = base64.b64encode(bytes.fromhex(digest)).decode("ascii")
+            headers = {
+                **TUS,
+                **self._bearer(),
+                "Upload-Offset": str(part.offset_bytes),
+                "Upload-Checksum": f"sha256 {checksum}",
+            }
+            body = FileRange(clip, part.offset_bytes, part.length_bytes)
+            reply = await self._transport.send_range(
+                "PATCH", part.url, body, headers, gate, part.expect_continue
+            )
+        except TransientError as error:
+            return Failed(error.message)
+        except RefusedError as error:
+            return Replied(status=400, reason=error.message)
+        return _replied(reply)
+
+    def _bearer(self) -> dict[str, str]:
+        return {} if self._token is None else {"Authorization": f"Bearer {self._token.text}"}
+
+    async def _repeat(self, call: Callable[[], Awaitable[Result]]) -> Result:
+        """Call again on `TransientError`, with growing, jittered pauses."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(TransientError),
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=self._pause_s,
+            sleep=self._sleep,
+            reraise=True,
+        )
+        return await retrying(call)
+
+    def _pause_s(self, state: RetryCallState) -> float:
+        return FIRST_PAUSE_S * 2.0 ** (state.attempt_number - 1) * (1.0 + self._rng.random())
+
+    async def _sleep(self, seconds: float) -> None:
+        await self._clock.sleep_ns(int(seconds * NS_PER_S))
+
+
+def _digest_range(path: Path, offset_bytes: int, length_bytes: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        file.seek(offset_bytes)
+        while length_bytes:
+            chunk = file.read(min(length_bytes, 1024 * 1024))
+            if not chunk:
+                raise TransientError("the file ends before its part does", str(path))
+            digest.update(chunk)
+            length_bytes -= len(chunk)
+    return digest.hexdigest()
+
+
+def _message(reply: Reply, kind: type[Message]) -> Message | None:
+    """The body of a success as its contract, None for anything else."""
+    if not 200 <= reply.status < 300:
+        return None
+    try:
+        return kind.model_validate_json(reply.body)
+    except ValidationError:
+        return None
+
+
+def _reason(reply: Reply) -> str:
+    try:
+        problem = Problem.model_validate_json(reply.body)
+    except ValidationError:
+        return ""
+    return f"{problem.error}: {problem.message}"[:500]
+
+
+def _retry_after_s(reply: Reply) -> float | None:
+    """Seconds, from the header (dates are not read: vehicles trust no wall clock) or body."""
+    header = reply.number("retry-after")
+    if header is not None:
+        return header
+    try:
+        return Problem.model_validate_json(reply.body).retry_after_s
+    except ValidationError:
+        return None
+
+
+def _replied(reply: Reply) -> Replied:
+    succeeded = 200 <= reply.status < 300
+    offset = reply.headers.get("upload-offset", "")
+    return Replied(
+        status=reply.status,
+        answer=_message(reply, UploadAnswer),
+        status_body=_message(reply, UploadStatus),
+        offset_bytes=int(offset) if offset.isascii() and offset.isdigit() else None,
+        retry_after_s=None if succeeded else _retry_after_s(reply),
+        reason="" if succeeded else _reason(reply),
+    )

@@ -1,0 +1,402 @@
+"""The upload task: event records first, then what the policy says, one clip at a time.
+
+Guarantees: only a receipt marks a clip as uploaded, and every other end leaves it in the
+spool (or quarantined, where its own bytes have changed); link, caps and urgency are looked
+at again before each part; no error of one clip stops the others, and none ends the task.
+It decides nothing itself: `policy` says what, `session` says how.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+
+import structlog
+
+from contracts.clock import NS_PER_S, Clock
+from contracts.errors import LongtailError
+from contracts.ids import digest_file
+from contracts.upload import UploadRequest
+from edge_agent.ledger import Ledger, OutboxRow
+from edge_agent.ports import LinkMonitor
+from edge_agent.spool import Spool
+from edge_agent.spool.folder import size_of
+from edge_agent.upload import policy
+from edge_agent.upload.charge import Charger
+from edge_agent.upload.protocol import (
+    Authenticate,
+    Authenticated,
+    AuthRefused,
+    Command,
+    Declare,
+    Event,
+    FileChecked,
+    FileCorrupt,
+    Finish,
+    Interrupted,
+    NotWanted,
+    Outcome,
+    Pause,
+    Postponed,
+    ReadOffset,
+    ReadStatus,
+    Refused,
+    Replied,
+    Resumed,
+    SendPart,
+    Started,
+    Stopped,
+    Uploaded,
+    VerifyFile,
+)
+from edge_agent.upload.receiver import Receiver
+from edge_agent.upload.session import UploadSession
+from edge_agent.upload.transport import StoppedError, Transport
+
+POLL_NS = NS_PER_S
+"""How often the link is looked at while nothing can be sent."""
+ERROR_WAIT_S = 30.0
+CLIP_REFUSED_S = 3600.0
+VEHICLE_REFUSED_S = 300.0
+LONGEST_WAIT_S = 6 * 3600.0
+SMALL_BODY_BYTES = 4096
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DrainReport:
+    """What a drain did, and why the rest is still here."""
+
+    uploaded: tuple[str, ...]
+    kept: tuple[tuple[str, str], ...]
+    events_sent: int
+    events_kept: int
+    wire_bytes: int
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Counts of this process."""
+
+    uploaded: list[str] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
+    events_sent: int = 0
+
+
+class Uploader:
+    """Sends what the spool and the outbox hold.
+
+    Args:
+        spool, ledger: where clips and event records wait.
+        transport, receiver: how the cloud is spoken to; `close` closes the transport.
+        links: which connection there is.
+        clock: time for waits, caps and tokens.
+        limits: caps on metered bytes.
+        rng: jitter, so that a fleet does not come back as one.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        ledger: Ledger,
+        transport: Transport,
+        receiver: Receiver,
+        links: LinkMonitor,
+        clock: Clock,
+        limits: policy.CellularLimits,
+        rng: random.Random,
+    ) -> None:
+        self._spool = spool
+        self._ledger = ledger
+        self._transport = transport
+        self._receiver = receiver
+        self._links = links
+        self._clock = clock
+        self._limits = limits
+        self._rng = rng
+        self._charger = Charger(ledger, links, transport.meter, limits)
+        self._all_until_ns = 0
+        self._events_until_ns = 0
+        self._clip_until_ns: dict[str, int] = {}
+        self._deadline_ns: int | None = None
+        self._wake = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._progress = _Progress()
+
+    def wake(self) -> None:
+        """Look again now: something was committed, or the link has changed."""
+        self._wake.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Send until `stop` is set; the request under way is finished first."""
+        self._stop = stop
+        while not stop.is_set():
+            wait = await self._step_safely()
+            if wait is not None:
+                now_ns = self._clock.mono_ns()
+                until_ns = now_ns + POLL_NS if wait.until_ns is None else wait.until_ns
+                await self._rest(min(POLL_NS, until_ns - now_ns))
+
+    async def drain(self, deadline_mono_ns: int | None = None) -> DrainReport:
+        """Send until the queue is empty or nothing can be sent.
+
+        With a deadline, waits that end before it are waited for, and a part under way at the
+        deadline is broken off. Without one, the first wait ends the drain.
+        """
+        self._stop = asyncio.Event()
+        self._progress = _Progress()
+        begin_bytes = self._transport.meter.total_bytes()
+        self._deadline_ns = deadline_mono_ns
+        last_reason = "deadline"
+        try:
+            while not self._is_past_deadline():
+                wait = await self._step_safely()
+                if wait is None:
+                    continue
+                last_reason = wait.reason
+                until_ns = wait.until_ns
+                if until_ns is None or deadline_mono_ns is None or until_ns >= deadline_mono_ns:
+                    break
+                await self._rest(until_ns - self._clock.mono_ns())
+        finally:
+            self._deadline_ns = None
+        queue = self._spool.queue()
+        reasons = self._progress.reasons
+        return DrainReport(
+            uploaded=tuple(self._progress.uploaded),
+            kept=tuple((entry.clip_id, reasons.get(entry.clip_id, last_reason)) for entry in queue),
+            events_sent=self._progress.events_sent,
+            events_kept=len(self._ledger.outbox.waiting()),
+            wire_bytes=self._transport.meter.total_bytes() - begin_bytes,
+        )
+
+    async def close(self) -> None:
+        await self._transport.close()
+
+    def _is_stopping(self) -> bool:
+        return self._stop.is_set() or self._is_past_deadline()
+
+    def _is_past_deadline(self) -> bool:
+        return self._deadline_ns is not None and self._clock.mono_ns() >= self._deadline_ns
+
+    async def _step_safely(self) -> policy.Wait | None:
+        try:
+            return await self._step()
+        except LongtailError as error:
+            # A full disk or a broken ledger: nothing is lost by asking again later.
+            _log.warning("upload_step_failed", reason=str(error))
+            until_ns = self._in_s(ERROR_WAIT_S)
+            return policy.Wait(until_ns, "error")
+
+    async def _step(self) -> policy.Wait | None:
+        """Send the outbox, then one clip. None when there may be more to do at once."""
+        await self._send_events()
+        decision = self._decide(None)
+        if isinstance(decision, policy.Wait):
+            return self._or_events(decision)
+        await self._send_clip(decision.clip_id)
+        return None
+
+    def _decide(self, current: str | None) -> policy.Send | policy.Wait:
+        return policy.decide(
+            self._spool.queue(),
+            self._links.link(),
+            self._charger.spent(),
+            self._limits,
+            self._clock.mono_ns(),
+            policy.ServerAdvice(self._all_until_ns, self._clip_until_ns),
+            current,
+        )
+
+    def _or_events(self, wait: policy.Wait) -> policy.Wait:
+        """Wake for event records that could not be sent, if that is sooner."""
+        at_ns = max(self._events_until_ns, self._all_until_ns)
+        if at_ns <= self._clock.mono_ns() or not self._ledger.outbox.waiting(1):
+            return wait
+        until_ns = at_ns if wait.until_ns is None else min(wait.until_ns, at_ns)
+        return policy.Wait(until_ns, wait.reason)
+
+    async def _rest(self, delay_ns: int) -> None:
+        """Wait for a time, a wake or the stop."""
+        waits = [
+            asyncio.ensure_future(self._clock.sleep_ns(max(0, delay_ns))),
+            asyncio.ensure_future(self._wake.wait()),
+            asyncio.ensure_future(self._stop.wait()),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waits:
+                task.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+            self._wake.clear()
+
+    # Event records ----------------------------------------------------------------------------
+
+    async def _send_events(self) -> None:
+        while not self._is_stopping() and self._links.link().kind != "none":
+            if self._clock.mono_ns() < max(self._all_until_ns, self._events_until_ns):
+                return
+            rows = self._ledger.outbox.waiting(1)
+            if not rows or not await self._send_event(rows[0]):
+                return
+
+    async def _send_event(self, row: OutboxRow) -> bool:
+        """Send one record. False: not now."""
+        renew = False
+        for _ in range(2):
+            event = await self._exchange_event(row, renew)
+            if not (isinstance(event, Replied) and event.status == 401):
+                break
+            renew = True
+        match event:
+            case Replied(status=status) if 200 <= status < 300:
+                self._ledger.outbox.sent(row.number)
+                self._progress.events_sent += 1
+                return True
+            case Replied(status=429 | 503):
+                self._all_until_ns = self._in_s(event.retry_after_s or ERROR_WAIT_S)
+            case Replied(status=400 | 413 | 415 | 422):
+                self._ledger.outbox.refuse(row.number, f"{event.status} {event.reason}")
+                _log.error("event_record_refused", status=event.status, reason=event.reason)
+                return True
+            case AuthRefused(reason):
+                _log.error("vehicle_refused", reason=reason)
+                self._all_until_ns = self._in_s(VEHICLE_REFUSED_S)
+            case _:
+                self._events_until_ns = self._in_s(ERROR_WAIT_S)
+        return False
+
+    async def _exchange_event(self, row: OutboxRow, renew: bool) -> Event:
+        try:
+            with self._charger.exchange(SMALL_BODY_BYTES, event=True):
+                found = await self._receiver.authenticate(renew)
+                if not isinstance(found, Authenticated):
+                    return found
+                return await self._receiver.post_event(row.body)
+        except StoppedError as stopped:
+            return Interrupted(stopped.message)
+
+    # Clips ------------------------------------------------------------------------------------
+
+    async def _send_clip(self, clip_id: str) -> None:
+        try:
+            request = self._spool.request(clip_id)
+        except FileNotFoundError:
+            self._put_off(clip_id, POLL_NS / NS_PER_S, "given up meanwhile")
+            return
+        with self._spool.hold(clip_id):
+            session = UploadSession(request)
+            command = session.step(Started())
+            while not isinstance(command, Finish):
+                command = session.step(await self._do(command, request))
+        self._conclude(clip_id, command.outcome)
+
+    async def _do(self, command: Command, request: UploadRequest) -> Event:
+        """Carry out one command of the session."""
+        reason = self._reason_to_leave(command, request.clip_id)
+        if reason is not None:
+            return Interrupted(reason)
+        match command:
+            case Pause(delay_s, _):
+                return await self._pause(delay_s)
+            case VerifyFile():
+                return await self._verify(request)
+        payload_bytes = command.length_bytes if isinstance(command, SendPart) else 0
+        if isinstance(command, Declare):
+            payload_bytes = 80 * len(request.part_digests) + SMALL_BODY_BYTES
+        try:
+            with self._charger.exchange(payload_bytes):
+                return await self._ask(command, request)
+        except StoppedError as stopped:
+            return Interrupted(stopped.message)
+
+    async def _pause(self, delay_s: float) -> Event:
+        delay_ns = int(self._jittered_s(delay_s) * NS_PER_S)
+        if self._deadline_ns is not None:
+            delay_ns = min(delay_ns, self._deadline_ns - self._clock.mono_ns())
+        end_ns = self._clock.mono_ns() + delay_ns
+        while self._clock.mono_ns() < end_ns and not self._stop.is_set():
+            await self._rest(end_ns - self._clock.mono_ns())
+        return Resumed()
+
+    def _reason_to_leave(self, command: Command, clip_id: str) -> str | None:
+        if self._is_stopping():
+            return "stopping"
+        if not isinstance(command, SendPart | Pause):
+            return None
+        decision = self._decide(clip_id)
+        if isinstance(decision, policy.Wait):
+            return decision.reason
+        return None if decision.clip_id == clip_id else "something more urgent"
+
+    async def _ask(self, command: Command, request: UploadRequest) -> Event:
+        match command:
+            case Authenticate(renew):
+                return await self._receiver.authenticate(renew)
+            case Declare():
+                return await self._receiver.declare(request)
+            case ReadOffset(url):
+                return await self._receiver.read_offset(url)
+            case ReadStatus():
+                return await self._receiver.read_status(request.clip_id)
+            case SendPart():
+                path = self._spool.path(request.clip_id)
+                size_bytes = size_of(path)
+                if size_bytes not in (None, request.size_bytes):
+                    reason = f"{size_bytes} bytes where {request.size_bytes} were kept"
+                    return FileChecked(False, reason)
+                return await self._receiver.send_part(command, path, self._gate)
+        raise TypeError(f"not a request: {command}")
+
+    def _gate(self) -> str | None:
+        return "deadline" if self._is_past_deadline() else self._charger.reason_to_stop()
+
+    async def _verify(self, request: UploadRequest) -> FileChecked:
+        path = self._spool.path(request.clip_id)
+        try:
+            found = await asyncio.to_thread(digest_file, path)
+        except OSError as error:
+            return FileChecked(False, f"cannot be read: {error}")
+        if found.clip_id() == request.clip_id:
+            return FileChecked(True)
+        return FileChecked(False, f"the bytes are those of clip {found.clip_id()}")
+
+    def _conclude(self, clip_id: str, outcome: Outcome) -> None:
+        match outcome:
+            case Uploaded(receipt):
+                self._spool.mark_uploaded(receipt)
+                self._clip_until_ns.pop(clip_id, None)
+                self._progress.uploaded.append(clip_id)
+                _log.info("clip_uploaded", clip_id=clip_id)
+                return
+            case NotWanted(reason):
+                self._spool.mark_unwanted(clip_id, reason)
+            case FileCorrupt(reason):
+                self._spool.quarantine(clip_id, reason)
+            case Refused(reason, "vehicle"):
+                self._all_until_ns = self._in_s(VEHICLE_REFUSED_S)
+            case Refused(reason, _):
+                self._put_off(clip_id, CLIP_REFUSED_S, reason)
+            case Postponed(delay_s, reason, "server"):
+                self._all_until_ns = self._in_s(delay_s)
+            case Postponed(delay_s, reason, _):
+                self._put_off(clip_id, delay_s, reason)
+            case Stopped(reason):
+                if reason == "cellular_budget":
+                    self._put_off(clip_id, ERROR_WAIT_S, reason)
+        self._progress.reasons[clip_id] = reason
+        _log.info("clip_not_uploaded", clip_id=clip_id, end=type(outcome).__name__, reason=reason)
+
+    def _put_off(self, clip_id: str, delay_s: float, reason: str) -> None:
+        self._clip_until_ns[clip_id] = self._in_s(delay_s)
+        self._progress.reasons[clip_id] = reason
+
+    def _in_s(self, delay_s: float) -> int:
+        """A time no sooner than asked for, and not at the same time as the whole fleet."""
+        return self._clock.mono_ns() + int(self._jittered_s(delay_s) * NS_PER_S)
+
+    def _jittered_s(self, delay_s: float) -> float:
+        return min(LONGEST_WAIT_S, max(0.0, delay_s)) * (1.0 + 0.25 * self._rng.random())

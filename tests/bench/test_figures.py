@@ -1,0 +1,42 @@
+"""Figures judge themselves by their goals, and name no machine."""
+
+from __future__ import annotations
+
+import json
+import platform
+
+import pytest
+
+from bench.figures import figure, median_cpu_ns, report
+
+
+@pytest.mark.parametrize(
+    ("value", "goal", "holds"),
+    [
+        (9.0, ">= 9", True), (8.99, ">= 9", False), (1.0, "<= 0.5", False),
+        (4.0, "ratio <= 2", True), (4.1, "ratio <= 2", False), (0.0, "", True),
+    ],
+)  # fmt: skip
+def test_a_figure_holds_as_its_goal_says(value: float, goal: str, holds: bool) -> None:
+    found = figure("f", value, "x", reference="peer", reference_value=2.0, goal=goal)
+    assert found.holds is holds
+    assert found.ratio == value / 2.0
+
+
+@pytest.mark.parametrize("goal", ["ratio >= 2", "= 2"])
+def test_a_goal_that_cannot_be_judged_is_refused(goal: str) -> None:
+    with pytest.raises(ValueError, match="cannot be judged"):
+        figure("f", 1.0, "x", goal=goal)
+
+
+def test_a_report_is_json_and_names_no_host() -> None:
+    text = json.dumps(report("b", [figure("f", 1.0, "x")]))
+    assert platform.node() not in text
+    assert json.loads(text)["machine"]["cores"] >= 1
+
+
+def test_jobs_take_turns_after_one_warming_round() -> None:
+    calls: list[str] = []
+    spent = median_cpu_ns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 3)
+    assert calls == ["a", "b"] * 4
+    assert set(spent) == {"a", "b"}
