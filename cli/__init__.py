@@ -1,0 +1,1 @@
+"""The umbrella command `longtail`: groups load their package only when used."""

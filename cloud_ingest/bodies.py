@@ -1,4 +1,8 @@
-"""Bounds request bodies before they are read: an ASGI layer around all routes but tus."""
+"""Bounds request bodies before they are read: an ASGI layer around all routes but tus.
+
+The rest of a refused body is read and dropped when its end is near, so that the client gets to
+read the answer; a longer one is cut off with the connection.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from cloud_ingest.problems import TooLargeError, problem_response
 from contracts.upload import MAX_EVENT_BYTES
 
 MAX_JSON_BYTES = 2**20
+DRAINED_BYTES = 64 * 2**20
 _STREAMED = "/v1/tus"
 # Event records are small by contract; the rest of the allowance is for spaces and field order.
 _OWN_LIMITS = {"/v1/events": 4 * MAX_EVENT_BYTES}
@@ -28,7 +33,7 @@ class BoundedBodies:
         said = dict(scope["headers"]).get(b"content-length", b"0")
         if not said.isdigit() or int(said[:20]) > limit:
             error = TooLargeError(f"a body here has at most {limit} bytes", "Content-Length")
-            await problem_response(error, {"Connection": "close"})(scope, receive, send)
+            await problem_response(error, cut_off(said.decode()))(scope, receive, send)
             return
         received = 0
 
@@ -41,6 +46,12 @@ class BoundedBodies:
             return message
 
         await self._app(scope, bounded, send)
+
+
+def cut_off(content_length: str) -> dict[str, str]:
+    """Headers of an answer to a body that is not read: whether the connection ends."""
+    is_long = not content_length.isdigit() or int(content_length[:20]) > DRAINED_BYTES
+    return {"Connection": "close"} if is_long else {}
 
 
 def _is_streamed(path: str) -> bool:

@@ -46,13 +46,12 @@ async def show(request: Request, clip_id: ClipId) -> ClipDetail:
     return ClipDetail(clip=row, manifest=manifest, mcap_url=url)
 
 
-@router.api_route(
+@router.head("/clips/{clip_id}.mcap", include_in_schema=False)
+@router.get(
     "/clips/{clip_id}.mcap",
-    methods=["GET", "HEAD"],
     summary="The clip's bytes, whole or a range",
     response_class=Response,
     responses={200: {"content": {"application/octet-stream": {}}}, 206: {}, 304: {}, 416: {}},
-    operation_id="read_clip",
 )
 async def read(
     request: Request,

@@ -184,6 +184,8 @@ class BudgetBook:
         key = (fire.trigger_id, fire.fired_mono_ns)
         spent = self._ledger.spending.of(fire.trigger_id)
         if self._ledger.spending.is_reserved(key):
+            # A recording played again after a crash: its cooldowns run again from here too.
+            self._ledger.spending.note_fire(key)
             return Keep(max(1, spent.clip_bytes))
         verdict = decide(fire, spent, self._limits, Now(spent.day))
         if isinstance(verdict, Keep) and not self._has_room(fire.pool):

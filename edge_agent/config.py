@@ -59,6 +59,7 @@ class AgentConfig(Strict):
     model: Path | None = None
     model_manifest: Path | None = None
     specs: tuple[Path, ...] = Field((), description="spec files or folders; default: published")
+    rules: tuple[str, ...] = Field((), description="rules of one's own beside the specs")
     labels: dict[str, str] = Field(default_factory=dict, description="matched by target.select")
     cloud: str | None = None
     enrolment_token: str | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,9 @@ from contracts.errors import InputError
 from kernels.clip.encoding import EncodedMessage
 
 
-@dataclass(frozen=True, slots=True)
-class _Slot:
+class _Slot(NamedTuple):
+    """Where a message lies. A tuple: made in under half the time, and a drive makes millions."""
+
     channel: str
     schema_name: str
     mono_ns: int
@@ -33,15 +34,12 @@ class Ring:
         memory = np.zeros(capacity_bytes, np.uint8)
         memory[::4096] = 0  # zeros are mapped lazily: writing each page faults it in now
         self._view = memory.data
+        self.capacity_bytes = capacity_bytes
         self._slots: deque[_Slot] = deque()
         self._latched: dict[tuple[str, str], EncodedMessage] = {}
         self._head = 0
         self._used_bytes = 0
         self._lost_until_ns: int | None = None
-
-    @property
-    def capacity_bytes(self) -> int:
-        return len(self._view)
 
     @property
     def used_bytes(self) -> int:

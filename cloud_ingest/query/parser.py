@@ -210,7 +210,7 @@ class _Parser:
 
     def _operand(self) -> Operand:
         token = self._token
-        if token.kind == "word" and token.text.upper() not in ("TRUE", "FALSE"):
+        if token.kind == "word" and token.text.upper() not in ("TRUE", "FALSE", "NULL"):
             return self._column()
         return self._literal()
 

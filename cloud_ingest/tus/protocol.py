@@ -23,7 +23,7 @@ EXTENSIONS = ("creation", "creation-with-upload", "checksum", "expiration", "ter
 BODY_TYPE = "application/offset+octet-stream"
 MAX_METADATA_CHARACTERS = 4096
 
-_NUMBER = re.compile(r"[0-9]{1,18}")
+_NUMBER = re.compile(r"[0-9]{1,19}")
 
 
 @dataclass(frozen=True, slots=True)

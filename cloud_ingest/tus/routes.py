@@ -17,6 +17,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
 from cloud_ingest.auth.policy import VehicleId
+from cloud_ingest.bodies import cut_off
 from cloud_ingest.database import to_time
 from cloud_ingest.problems import TimedOutError, problem_response
 from cloud_ingest.schema import COMMITTED
@@ -27,7 +28,6 @@ from contracts.errors import InputError, LongtailError
 from contracts.ids import parse_sha256_hex
 
 STALL_S = 60.0
-_DRAINED_BYTES = 64 * 2**20
 
 
 class TusRoute(APIRoute):
@@ -42,8 +42,8 @@ class TusRoute(APIRoute):
                     protocol.check_version(request.headers)
                 response = await inner(request)
             except LongtailError as error:
-                response = problem_response(error)
-                _close_after_unread(request, response)
+                length = request.headers.get("content-length", "0")
+                response = problem_response(error, cut_off(length))
             except ClientDisconnect:
                 response = Response(status_code=400)  # nobody is there to read it
             response.headers["Tus-Resumable"] = protocol.VERSION
@@ -52,14 +52,6 @@ class TusRoute(APIRoute):
             return response
 
         return handle
-
-
-def _close_after_unread(request: Request, response: Response) -> None:
-    """A body that was refused is read to its end only when that end is near."""
-    length = request.headers.get("content-length", "0")
-    is_long = not length.isdigit() or int(length) > _DRAINED_BYTES
-    if is_long or "transfer-encoding" in request.headers:
-        response.headers["Connection"] = "close"
 
 
 router = APIRouter(prefix="/v1/tus", tags=["tus"], route_class=TusRoute)

@@ -34,7 +34,8 @@ class McapSource:
         self._manifest: ClipManifest | None = None
         try:
             self._manifest = read_manifest(path)
-            self._topics = frozenset(channel.name for channel in self._manifest.channels)
+            named = frozenset(channel.name for channel in self._manifest.channels)
+            self._topics = named or _topics_until_break(path)
         except CorruptError:
             self._topics = _topics_until_break(path)
 

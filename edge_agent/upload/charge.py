@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from edge_agent.ledger import CellularSpent, Ledger
 from edge_agent.ports import LinkMonitor
+from edge_agent.upload.payload import StoppedError
 from edge_agent.upload.policy import (
     OVERHEAD_BYTES,
     CellularLimits,
@@ -21,7 +22,6 @@ from edge_agent.upload.policy import (
     payload_allowance,
     wire_estimate,
 )
-from edge_agent.upload.transport import StoppedError
 from edge_agent.upload.wire import WireMeter
 
 

@@ -33,6 +33,7 @@ from contracts.upload import (
     UploadStatus,
 )
 from edge_agent.identity import Signer, Token, answer_challenge, enrol_request, token_of
+from edge_agent.upload.payload import FileRange, Gate, StoppedError
 from edge_agent.upload.protocol import (
     Authenticated,
     AuthRefused,
@@ -41,7 +42,7 @@ from edge_agent.upload.protocol import (
     Replied,
     SendPart,
 )
-from edge_agent.upload.transport import FileRange, Gate, Reply, StoppedError, Transport
+from edge_agent.upload.transport import Reply, Transport
 
 TUS = {"Tus-Resumable": "1.0.0"}
 ATTEMPTS = 3
@@ -183,7 +184,11 @@ class Receiver:
             sleep=self._sleep,
             reraise=True,
         )
-        return await retrying(call)
+
+        async def attempt() -> Result:
+            return await call()
+
+        return await retrying(attempt)
 
     def _pause_s(self, state: RetryCallState) -> float:
         return FIRST_PAUSE_S * 2.0 ** (state.attempt_number - 1) * (1.0 + self._rng.random())

@@ -18,16 +18,17 @@ from contracts.clock import NS_PER_S, Clock
 from contracts.errors import LongtailError
 from contracts.ids import digest_file
 from contracts.upload import UploadRequest
-from edge_agent.ledger import Ledger, OutboxRow
+from edge_agent.ledger import Ledger
 from edge_agent.ports import LinkMonitor
 from edge_agent.spool import Spool
 from edge_agent.spool.folder import size_of
 from edge_agent.upload import policy
+from edge_agent.upload.calendar import Calendar
 from edge_agent.upload.charge import Charger
+from edge_agent.upload.events import VEHICLE_REFUSED_S, EventSender
+from edge_agent.upload.payload import StoppedError
 from edge_agent.upload.protocol import (
     Authenticate,
-    Authenticated,
-    AuthRefused,
     Command,
     Declare,
     Event,
@@ -42,7 +43,6 @@ from edge_agent.upload.protocol import (
     ReadOffset,
     ReadStatus,
     Refused,
-    Replied,
     Resumed,
     SendPart,
     Started,
@@ -52,14 +52,12 @@ from edge_agent.upload.protocol import (
 )
 from edge_agent.upload.receiver import Receiver
 from edge_agent.upload.session import UploadSession
-from edge_agent.upload.transport import StoppedError, Transport
+from edge_agent.upload.transport import Transport
 
 POLL_NS = NS_PER_S
 """How often the link is looked at while nothing can be sent."""
 ERROR_WAIT_S = 30.0
 CLIP_REFUSED_S = 3600.0
-VEHICLE_REFUSED_S = 300.0
-LONGEST_WAIT_S = 6 * 3600.0
 SMALL_BODY_BYTES = 4096
 
 _log = structlog.get_logger(__name__)
@@ -82,7 +80,6 @@ class _Progress:
 
     uploaded: list[str] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)
-    events_sent: int = 0
 
 
 class Uploader:
@@ -115,11 +112,9 @@ class Uploader:
         self._links = links
         self._clock = clock
         self._limits = limits
-        self._rng = rng
         self._charger = Charger(ledger, links, transport.meter, limits)
-        self._all_until_ns = 0
-        self._events_until_ns = 0
-        self._clip_until_ns: dict[str, int] = {}
+        self._calendar = Calendar(clock, rng)
+        self._events = EventSender(ledger, receiver, self._charger, self._calendar, clock)
         self._deadline_ns: int | None = None
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
@@ -147,6 +142,7 @@ class Uploader:
         """
         self._stop = asyncio.Event()
         self._progress = _Progress()
+        begin_events = self._events.sent
         begin_bytes = self._transport.meter.total_bytes()
         self._deadline_ns = deadline_mono_ns
         last_reason = "deadline"
@@ -167,7 +163,7 @@ class Uploader:
         return DrainReport(
             uploaded=tuple(self._progress.uploaded),
             kept=tuple((entry.clip_id, reasons.get(entry.clip_id, last_reason)) for entry in queue),
-            events_sent=self._progress.events_sent,
+            events_sent=self._events.sent - begin_events,
             events_kept=len(self._ledger.outbox.waiting()),
             wire_bytes=self._transport.meter.total_bytes() - begin_bytes,
         )
@@ -187,12 +183,14 @@ class Uploader:
         except LongtailError as error:
             # A full disk or a broken ledger: nothing is lost by asking again later.
             _log.warning("upload_step_failed", reason=str(error))
-            until_ns = self._in_s(ERROR_WAIT_S)
+            until_ns = self._clock.mono_ns() + self._calendar.jittered_ns(ERROR_WAIT_S)
             return policy.Wait(until_ns, "error")
 
     async def _step(self) -> policy.Wait | None:
         """Send the outbox, then one clip. None when there may be more to do at once."""
-        await self._send_events()
+        while not self._is_stopping() and self._links.link().kind != "none":
+            if not await self._events.send_next():
+                break
         decision = self._decide(None)
         if isinstance(decision, policy.Wait):
             return self._or_events(decision)
@@ -206,13 +204,13 @@ class Uploader:
             self._charger.spent(),
             self._limits,
             self._clock.mono_ns(),
-            policy.ServerAdvice(self._all_until_ns, self._clip_until_ns),
+            self._calendar.advice(),
             current,
         )
 
     def _or_events(self, wait: policy.Wait) -> policy.Wait:
         """Wake for event records that could not be sent, if that is sooner."""
-        at_ns = max(self._events_until_ns, self._all_until_ns)
+        at_ns = self._calendar.events_at_ns()
         if at_ns <= self._clock.mono_ns() or not self._ledger.outbox.waiting(1):
             return wait
         until_ns = at_ns if wait.until_ns is None else min(wait.until_ns, at_ns)
@@ -233,59 +231,11 @@ class Uploader:
             await asyncio.gather(*waits, return_exceptions=True)
             self._wake.clear()
 
-    # Event records ----------------------------------------------------------------------------
-
-    async def _send_events(self) -> None:
-        while not self._is_stopping() and self._links.link().kind != "none":
-            if self._clock.mono_ns() < max(self._all_until_ns, self._events_until_ns):
-                return
-            rows = self._ledger.outbox.waiting(1)
-            if not rows or not await self._send_event(rows[0]):
-                return
-
-    async def _send_event(self, row: OutboxRow) -> bool:
-        """Send one record. False: not now."""
-        renew = False
-        for _ in range(2):
-            event = await self._exchange_event(row, renew)
-            if not (isinstance(event, Replied) and event.status == 401):
-                break
-            renew = True
-        match event:
-            case Replied(status=status) if 200 <= status < 300:
-                self._ledger.outbox.sent(row.number)
-                self._progress.events_sent += 1
-                return True
-            case Replied(status=429 | 503):
-                self._all_until_ns = self._in_s(event.retry_after_s or ERROR_WAIT_S)
-            case Replied(status=400 | 413 | 415 | 422):
-                self._ledger.outbox.refuse(row.number, f"{event.status} {event.reason}")
-                _log.error("event_record_refused", status=event.status, reason=event.reason)
-                return True
-            case AuthRefused(reason):
-                _log.error("vehicle_refused", reason=reason)
-                self._all_until_ns = self._in_s(VEHICLE_REFUSED_S)
-            case _:
-                self._events_until_ns = self._in_s(ERROR_WAIT_S)
-        return False
-
-    async def _exchange_event(self, row: OutboxRow, renew: bool) -> Event:
-        try:
-            with self._charger.exchange(SMALL_BODY_BYTES, event=True):
-                found = await self._receiver.authenticate(renew)
-                if not isinstance(found, Authenticated):
-                    return found
-                return await self._receiver.post_event(row.body)
-        except StoppedError as stopped:
-            return Interrupted(stopped.message)
-
-    # Clips ------------------------------------------------------------------------------------
-
     async def _send_clip(self, clip_id: str) -> None:
         try:
             request = self._spool.request(clip_id)
         except FileNotFoundError:
-            self._put_off(clip_id, POLL_NS / NS_PER_S, "given up meanwhile")
+            self._put_off(clip_id, ERROR_WAIT_S, "given up meanwhile")
             return
         with self._spool.hold(clip_id):
             session = UploadSession(request)
@@ -314,7 +264,7 @@ class Uploader:
             return Interrupted(stopped.message)
 
     async def _pause(self, delay_s: float) -> Event:
-        delay_ns = int(self._jittered_s(delay_s) * NS_PER_S)
+        delay_ns = self._calendar.jittered_ns(delay_s)
         if self._deadline_ns is not None:
             delay_ns = min(delay_ns, self._deadline_ns - self._clock.mono_ns())
         end_ns = self._clock.mono_ns() + delay_ns
@@ -368,7 +318,7 @@ class Uploader:
         match outcome:
             case Uploaded(receipt):
                 self._spool.mark_uploaded(receipt)
-                self._clip_until_ns.pop(clip_id, None)
+                self._calendar.forget_clip(clip_id)
                 self._progress.uploaded.append(clip_id)
                 _log.info("clip_uploaded", clip_id=clip_id)
                 return
@@ -377,11 +327,11 @@ class Uploader:
             case FileCorrupt(reason):
                 self._spool.quarantine(clip_id, reason)
             case Refused(reason, "vehicle"):
-                self._all_until_ns = self._in_s(VEHICLE_REFUSED_S)
+                self._calendar.put_off_all(VEHICLE_REFUSED_S)
             case Refused(reason, _):
                 self._put_off(clip_id, CLIP_REFUSED_S, reason)
             case Postponed(delay_s, reason, "server"):
-                self._all_until_ns = self._in_s(delay_s)
+                self._calendar.put_off_all(delay_s)
             case Postponed(delay_s, reason, _):
                 self._put_off(clip_id, delay_s, reason)
             case Stopped(reason):
@@ -391,12 +341,5 @@ class Uploader:
         _log.info("clip_not_uploaded", clip_id=clip_id, end=type(outcome).__name__, reason=reason)
 
     def _put_off(self, clip_id: str, delay_s: float, reason: str) -> None:
-        self._clip_until_ns[clip_id] = self._in_s(delay_s)
+        self._calendar.put_off_clip(clip_id, delay_s)
         self._progress.reasons[clip_id] = reason
-
-    def _in_s(self, delay_s: float) -> int:
-        """A time no sooner than asked for, and not at the same time as the whole fleet."""
-        return self._clock.mono_ns() + int(self._jittered_s(delay_s) * NS_PER_S)
-
-    def _jittered_s(self, delay_s: float) -> float:
-        return min(LONGEST_WAIT_S, max(0.0, delay_s)) * (1.0 + 0.25 * self._rng.random())

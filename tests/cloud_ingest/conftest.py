@@ -27,11 +27,21 @@ def postgres() -> Iterator[EmbeddedPostgres]:
     server = EmbeddedPostgres(folder / "pg")
     try:
         server.start()
+        _skip_disk_syncs(server.url)
         migrate(server.url)
         yield server
     finally:
         server.stop()
         shutil.rmtree(folder)
+
+
+def _skip_disk_syncs(url: str) -> None:
+    """Tests of power loss and kills run servers of their own."""
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text("ALTER SYSTEM SET fsync = off"))
+        connection.execute(sa.text("SELECT pg_reload_conf()"))
+    engine.dispose()
 
 
 @pytest.fixture(scope="session")

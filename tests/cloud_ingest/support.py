@@ -76,7 +76,7 @@ def make_clip(manifest: ClipManifest, size_bytes: int = 0, seed: int = 0) -> byt
     writer.add_metadata(CLIP_METADATA_NAME, {"manifest": manifest.model_dump_json()})
     noise = random.Random(seed).randbytes(size_bytes)
     writer.add_attachment(0, 0, "noise", "application/octet-stream", noise)
-    writer.finish()
+    writer.finish()  # type: ignore[no-untyped-call]
     return stream.getvalue()
 
 

@@ -1,0 +1,122 @@
+"""`longtail bench`: run one benchmark, or all and write the page of them.
+
+Figures go to stdout: a table, or with `--json` one JSON object a benchmark and line. Notes go
+to stderr. A goal that does not hold is reported, not an error: the exit code is 1 only when a
+benchmark could not run.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from bench.figures import Figure, machine, report
+from bench.table import markdown, rich_table
+from contracts.errors import LongtailError
+
+RECORDED = Path("..") / "shared" / "data"
+
+app = typer.Typer(help="Measure this machine against physical limits and peers.")
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One benchmark: a module with `run`, imported when it is asked for.
+
+    `uses_recorded`: `run` takes the folder of recorded drives, or None.
+    """
+
+    module: str
+    summary: str
+    uses_recorded: bool = False
+
+    def about(self) -> str:
+        """What it measures against what: its module's docstring as one paragraph each."""
+        text = inspect.getdoc(importlib.import_module(self.module)) or ""
+        return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+
+    def run(self, recorded: Path | None) -> list[Figure]:
+        run: Callable[..., list[Figure]] = importlib.import_module(self.module).run
+        return run(recorded) if self.uses_recorded else run()
+
+
+BENCHES = {
+    "triggers": Bench("bench.triggers", "Trigger evaluation a tick."),
+    "hotpath": Bench("bench.hotpath", "The agent's hot path, stage by stage.", True),
+    "lidar-codec": Bench("bench.lidar_codec", "Lidar codec: size, speed, error.", True),
+    "phash": Bench("bench.phash", "Perceptual hash and scan.", True),
+    "upload": Bench("bench.upload", "The upload client."),
+}
+
+RecordedOption = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True, file_okay=False,
+        help=f"Folder of recorded drives; {RECORDED} where that exists.",
+    ),
+]  # fmt: skip
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+WriteOption = Annotated[
+    Path | None, typer.Option("--write", dir_okay=False, help="Write a Markdown page here.")
+]
+
+
+def _register(name: str, bench: Bench) -> None:
+    @app.command(name, help=bench.summary)
+    def one(recorded: RecordedOption = None, as_json: JsonOption = False) -> None:
+        folder = _recorded_folder(recorded) if bench.uses_recorded else None
+        if _figures(name, folder, as_json) is None:
+            raise typer.Exit(1)
+
+
+for _name, _bench in BENCHES.items():
+    _register(_name, _bench)
+
+
+@app.command("all", help="Every benchmark, one after the other.")
+def run_all(
+    recorded: RecordedOption = None, as_json: JsonOption = False, write: WriteOption = None
+) -> None:
+    """Runs what can run; nothing is written unless all could."""
+    folder = _recorded_folder(recorded)
+    found = {name: _figures(name, folder, as_json) for name in BENCHES}
+    ran = {name: figures for name, figures in found.items() if figures is not None}
+    if len(ran) < len(BENCHES):
+        raise typer.Exit(1)
+    if write is not None:
+        sections = [(name, BENCHES[name].about(), figures) for name, figures in ran.items()]
+        write.parent.mkdir(parents=True, exist_ok=True)
+        write.write_text(markdown(machine(), sections), encoding="utf-8")
+        typer.echo(f"written: {write}", err=True)
+
+
+def _figures(name: str, recorded: Path | None, as_json: bool) -> list[Figure] | None:
+    """Run and show one benchmark; None, with the reason on stderr, when it could not run."""
+    try:
+        figures = BENCHES[name].run(recorded)
+    except (LongtailError, ImportError, OSError) as error:
+        hint = "; the peers come with longtail[dev]" if isinstance(error, ImportError) else ""
+        typer.echo(f"{name} could not run: {error}{hint}", err=True)
+        return None
+    if as_json:
+        typer.echo(json.dumps(report(name, figures), ensure_ascii=False))
+    else:
+        Console().print(rich_table(name, figures))
+    return figures
+
+
+def _recorded_folder(given: Path | None) -> Path | None:
+    if given is not None:
+        return given
+    if RECORDED.is_dir():
+        return RECORDED
+    typer.echo(f"no recorded drives at {RECORDED}: their figures are left out", err=True)
+    return None

@@ -1,0 +1,134 @@
+"""`longtail clips ...`: search, show and fetch clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cli.output import (
+    DEFAULT_CLOUD,
+    CloudOption,
+    JsonOption,
+    TokenOption,
+    absolute,
+    megabytes,
+    print_json,
+)
+from client import CloudClient
+from contracts.clip_search import ClipRow
+from contracts.clock import NS_PER_S
+from contracts.errors import InputError
+
+app = typer.Typer(help="Clips in the cloud.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Clips in the cloud."""
+
+
+def clip_table(rows: Sequence[ClipRow]) -> Table:
+    """Clips as people compare them."""
+    table = Table("clip", "start (UTC)", "s", "causes", "objects", "max decel", "MB", box=None)
+    for row in rows:
+        start = ""
+        if row.start_utc_ns is not None:
+            start = f"{datetime.fromtimestamp(row.start_utc_ns / NS_PER_S, UTC):%Y-%m-%d %H:%M:%S}"
+        table.add_row(
+            row.clip_id[:12], start,
+            "" if row.duration_s is None else f"{row.duration_s:.1f}",
+            ", ".join(row.causes), ", ".join(row.detected_objects),
+            "" if row.max_decel_mps2 is None else f"{row.max_decel_mps2:.1f} m/s²",
+            megabytes(row.size_bytes),
+        )  # fmt: skip
+    return table
+
+
+def whole_id(client: CloudClient, text: str) -> str:
+    """A clip's id from its beginning. Raises `InputError` when none or several match."""
+    if len(text) == 64:
+        return text
+    if len(text) < 4 or any(c not in "0123456789abcdef" for c in text):
+        raise InputError("give a clip id, or at least its first 4 hex digits", text)
+    found = [row.clip_id for row in client.search(f"clip_id LIKE '{text}%'", limit=2)]
+    if len(found) != 1:
+        raise InputError("no such clip" if not found else "several clips begin so", text)
+    return found[0]
+
+
+@app.command()
+def search(
+    where: Annotated[
+        str, typer.Argument(help="e.g. \"'car' = ANY(detected_objects) AND max_decel_mps2 > 2\"")
+    ] = "",
+    cloud: CloudOption = DEFAULT_CLOUD,
+    operator_token: TokenOption = None,
+    limit: Annotated[int, typer.Option(help="At most so many.")] = 50,
+    quarantined: Annotated[bool, typer.Option(help="Those that cannot be read, too.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Find clips by a condition over their columns; without one, all."""
+    client = CloudClient(cloud, operator_token)
+    rows = list(client.search(where, limit=limit, include_quarantined=quarantined))
+    if as_json:
+        print_json([row.model_dump(mode="json") for row in rows])
+        return
+    Console().print(clip_table(rows) if rows else "no clip matches")
+
+
+@app.command()
+def show(
+    clip: Annotated[str, typer.Argument(help="Clip id, or its beginning.")],
+    cloud: CloudOption = DEFAULT_CLOUD,
+    operator_token: TokenOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """All that is known of a clip: causes, evidence, window, channels."""
+    client = CloudClient(cloud, operator_token)
+    detail = client.show(whole_id(client, clip))
+    if as_json:
+        print_json(detail.model_dump(mode="json"))
+        return
+    console = Console()
+    console.print(clip_table([detail.clip]))
+    console.print(f"url: {detail.mcap_url}", highlight=False)
+    if detail.manifest is None:
+        console.print(f"quarantined: {detail.clip.state_reason}", highlight=False)
+        return
+    for cause in detail.manifest.causes:
+        evidence = ", ".join(f"{k} {v:.3g}" for k, v in cause.evidence.items())
+        console.print(
+            f"cause: {cause.trigger_id} v{cause.trigger_version} {cause.evidence_text} "
+            f"score {cause.score:.2f}: {evidence}",
+            highlight=False,
+        )
+    channels = Table("channel", "schema", "messages", "MB", "gaps", box=None)
+    for channel in detail.manifest.channels:
+        channels.add_row(
+            channel.name, channel.schema_name, str(channel.messages),
+            f"{channel.payload_bytes / 1e6:.2f}", str(len(channel.gaps)),
+        )  # fmt: skip
+    console.print(channels)
+
+
+@app.command()
+def pull(
+    clip: Annotated[str, typer.Argument(help="Clip id, or its beginning.")],
+    to: Annotated[Path, typer.Option("--to", help="File or folder.")] = Path(),
+    cloud: CloudOption = DEFAULT_CLOUD,
+    operator_token: TokenOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch a clip as MCAP, resuming a broken fetch; its digest is verified."""
+    client = CloudClient(cloud, operator_token)
+    path = client.pull(whole_id(client, clip), to)
+    if as_json:
+        print_json({"path": absolute(path), "size_bytes": path.stat().st_size})
+    else:
+        typer.echo(absolute(path))

@@ -1,0 +1,164 @@
+"""`longtail demo`: one simulated drive from sensor to search, with a real server and agent.
+
+Starts the cloud on its embedded default and the agent as processes of their own, lets them
+speak HTTP over loopback, searches, and pulls a clip. Everything lies in one folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cli.clips import clip_table
+from cli.output import JsonOption, absolute, print_json
+from client import CloudClient
+from contracts.errors import TransientError
+
+app = typer.Typer(help="One drive, end to end.", invoke_without_command=True)
+
+QUERY = "weather = 'clear' AND 'car' = ANY(detected_objects) AND max_decel_mps2 > 2"
+START_TIMEOUT_S = 90.0
+POLL_S = 0.1
+
+
+@app.callback()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where everything goes; emptied first.")] = Path(
+        ".longtail/demo"
+    ),
+    source: Annotated[str, typer.Option(help="Another source for the agent.")] = "sim:seed=7",
+    keep_serving: Annotated[bool, typer.Option(help="Leave the cloud running to look at.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """A simulated drive becomes clips that a search finds and a viewer opens."""
+    console = Console(stderr=as_json)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    console.print("[bold]1[/] starting the cloud: PostgreSQL, object store, upload receiver")
+    with _cloud(folder) as url:
+        console.print(f"  {url}", highlight=False)
+        console.print(f"[bold]2[/] driving: {source} → perception, triggers, clips, upload")
+        report = _drive(folder, url, source)
+        _tell_drive(console, report)
+        console.print(f"[bold]3[/] searching: [cyan]{QUERY}[/]")
+        client = CloudClient(url)
+        rows = list(client.search(QUERY))
+        console.print(clip_table(rows) if rows else "no clip matches")
+        pulled = [client.pull(row.clip_id, folder) for row in rows[:1]]
+        result = {
+            "cloud": url,
+            "clips": [row.model_dump(mode="json") for row in rows],
+            "pulled": [absolute(path) for path in pulled],
+            "report": report,
+        }
+        if as_json:
+            print_json(result)
+        _tell_how_to_open(console, url, pulled)
+        if not rows:
+            raise typer.Exit(1)
+        if keep_serving:
+            console.print("the cloud goes on until Ctrl-C")
+            _wait_for_interrupt()
+
+
+def _longtail(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "cli.main", *arguments]
+
+
+@contextmanager
+def _cloud(folder: Path) -> Iterator[str]:
+    """A cloud process on a free port, stopped at the end."""
+    ready = folder / "cloud.url"
+    log_path = folder / "cloud.log"
+    clean = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "OBJECT_STORE_URL")}
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            _longtail(
+                "cloud", "serve", "--port", "0", "--folder", str(folder / "cloud"),
+                "--ready-file", str(ready),
+            ),
+            stdout=log, stderr=log, env=clean,
+        )  # fmt: skip
+        try:
+            yield _wait_for_url(process, ready, log_path)
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _wait_for_url(process: subprocess.Popen[bytes], ready: Path, log_path: Path) -> str:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not ready.exists():
+        try:
+            process.wait(timeout=POLL_S)
+        except subprocess.TimeoutExpired:
+            if time.monotonic() < deadline:
+                continue
+        raise TransientError("the cloud did not start; its log tells why", absolute(log_path))
+    return ready.read_text().strip()
+
+
+def _drive(folder: Path, url: str, source: str) -> dict[str, Any]:
+    with (folder / "agent.log").open("wb") as log:
+        done = subprocess.run(
+            _longtail(
+                "agent", "run", "--source", source, "--cloud", url, "--once", "--json",
+                "--state", str(folder / "agent"),
+            ),
+            stdout=subprocess.PIPE, stderr=log, check=False,
+        )  # fmt: skip
+    if done.returncode != 0 or not done.stdout:
+        raise TransientError("the agent failed; its log tells why", absolute(folder / "agent.log"))
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def _tell_drive(console: Console, report: dict[str, Any]) -> None:
+    samples = sum(report["samples"].values())
+    uploaded = sum(clip["state"] == "uploaded" for clip in report["clips"])
+    console.print(
+        f"  {report['drive_s']:.0f} s of driving, {samples} samples; "
+        f"{len(report['clips'])} clips kept, {uploaded} uploaded",
+        highlight=False,
+    )
+    timing = report.get("timing")
+    if timing is not None:
+        console.print(
+            f"  model on each of {timing['frames']} frames: p50 {timing['p50_ms']} ms, "
+            f"p99 {timing['p99_ms']} ms a frame, {timing['model_share']:.0%} of it the model",
+            highlight=False,
+        )
+    for name, count in report["triggers"].items():
+        reasons = "".join(f", {n} {reason}" for reason, n in count["suppressed"].items())
+        console.print(f"  {name}: fired {count['fired']}, kept {count['kept']}{reasons}",
+                      highlight=False)  # fmt: skip
+
+
+def _tell_how_to_open(console: Console, url: str, pulled: list[Path]) -> None:
+    for path in pulled:
+        console.print(f"[bold]4[/] pulled [green]{absolute(path)}[/]", highlight=False)
+        console.print("  open it: in Foxglove or Lichtblick (File > Open local file), or", end=" ")
+        console.print(f"`pip install rerun-sdk && rerun {path}`", highlight=False)
+        console.print(
+            f"  while a cloud runs, viewers open {url}/clips/{path.name}", highlight=False
+        )
+
+
+def _wait_for_interrupt() -> None:
+    import signal
+
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        return

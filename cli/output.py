@@ -1,0 +1,31 @@
+"""What the commands print alike."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+CloudOption = Annotated[
+    str, typer.Option("--cloud", envvar="LONGTAIL_CLOUD", help="The cloud's URL.")
+]
+TokenOption = Annotated[
+    str | None, typer.Option(envvar="LONGTAIL_OPERATOR_TOKEN", help="Operator token.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON value on standard output.")]
+
+DEFAULT_CLOUD = "http://127.0.0.1:8080"
+
+
+def print_json(value: object) -> None:
+    typer.echo(json.dumps(value, indent=2))
+
+
+def megabytes(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.1f}"
+
+
+def absolute(path: Path) -> str:
+    return str(path.resolve())

@@ -1,0 +1,221 @@
+"""`longtail agent ...`: the typer group that the umbrella command mounts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from contracts.errors import InputError
+from edge_agent.config import AgentConfig, load_config
+from edge_agent.status import AgentReport
+
+app = typer.Typer(help="The on-vehicle agent.", no_args_is_help=True)
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="agent.toml")]
+StateOption = Annotated[Path | None, typer.Option("--state", help="The agent's state folder.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+BUNDLED_MODEL = Path(__file__).parent / "perception" / "bundled" / "demo_detector.onnx"
+
+
+@app.command()
+def run(
+    source: Annotated[
+        str | None,
+        typer.Option(help="comma2k19:PATH, kitti:PATH, mcap:PATH or sim:[seed=N,duration_s=T]"),
+    ] = None,
+    cloud: Annotated[str | None, typer.Option(help="The cloud's URL; none: keep all.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="ONNX file; sim: runs the bundled one by default.")
+    ] = None,
+    manifest: Annotated[Path | None, typer.Option(help="The model's manifest.")] = None,
+    specs: Annotated[
+        list[Path] | None,
+        typer.Option("--specs", help="Trigger spec file or folder; default: the published ones."),
+    ] = None,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(help="A rule of your own beside the specs: 'ego.decel_mps2 > 2.0'."),
+    ] = None,
+    vehicle: Annotated[str | None, typer.Option(help="The vehicle's id.")] = None,
+    token: Annotated[str | None, typer.Option(help="One-time enrolment token.")] = None,
+    link: Annotated[
+        str | None, typer.Option(help="wifi, ethernet, cellular or none, or a file saying so.")
+    ] = None,
+    config: ConfigOption = None,
+    state: StateOption = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="End with the source, after uploading what may go.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Drive over a source: perceive, trigger, keep clips, bring them home.
+
+    Recorded and simulated sources run as fast as they can, on their own time. Without --once
+    the agent stays after the source has ended and goes on uploading until it is stopped.
+    """
+    from edge_agent.app import run_agent
+
+    given = {
+        "source": source, "cloud": cloud, "model": model, "model_manifest": manifest,
+        "vehicle_id": vehicle, "enrolment_token": token, "state": state,
+    }  # fmt: skip
+    overrides: dict[str, object] = {k: v for k, v in given.items() if v is not None}
+    if link is not None:
+        overrides["link"] = _link(link)
+    settings = load_config(config, overrides)
+    settings = _with_specs(settings, specs, rule or [])
+    if settings.model is None and (settings.source or "").startswith("sim:"):
+        settings = settings.model_copy(update={"model": BUNDLED_MODEL})
+    report = run_agent(settings, stay=not once)
+    if as_json:
+        typer.echo(json.dumps(report.model_dump(mode="json"), indent=2))
+    else:
+        _print_report(report)
+    if settings.cloud is not None and once and report.failed_to_send:
+        raise typer.Exit(1)
+
+
+def _link(text: str) -> dict[str, object]:
+    from edge_agent.upload import parse_link
+
+    if Path(text).is_file():
+        return {"file": Path(text)}
+    found = parse_link(text, "--link")
+    return {"kind": found.kind, "metered": found.metered}
+
+
+def _with_specs(settings: AgentConfig, specs: list[Path] | None, rules: list[str]) -> AgentConfig:
+    paths = tuple(specs) if specs else settings.specs
+    if not paths and not specs:
+        paths = (published_specs(),)
+    return settings.model_copy(update={"specs": paths, "rules": tuple(rules) or settings.rules})
+
+
+def published_specs() -> Path:
+    """The folder of published trigger specs that came with this install."""
+    from importlib.resources import files
+
+    return Path(str(files("trigger_specs")))
+
+
+def _print_report(report: AgentReport) -> None:
+    console = Console()
+    drive = f"{report.drive_id}, {report.drive_s:g} s, {sum(report.samples.values())} samples"
+    console.print(f"[bold]{report.vehicle_id}[/] over {drive}", highlight=False)
+    if report.timing is not None:
+        t = report.timing
+        console.print(
+            f"{t.frames} frames: p50 {t.p50_ms:g} ms, p99 {t.p99_ms:g} ms, "
+            f"the model is {t.model_share:.0%} of it",
+            highlight=False,
+        )
+    fires = Table("trigger", "fired", "kept", "suppressed", box=None)
+    for trigger_id, count in report.triggers.items():
+        reasons = ", ".join(f"{n} {reason}" for reason, n in count.suppressed.items())
+        fires.add_row(trigger_id, str(count.fired), str(count.kept), reasons)
+    if report.triggers:
+        console.print(fires)
+    for inactive in report.inactive:
+        console.print(f"inactive: {inactive.trigger_id}: {inactive.reason}", highlight=False)
+    for name, rejected in report.rejected.items():
+        console.print(f"rejected: {rejected} x {name}", highlight=False)
+    clips = Table("clip", "triggers", "MB", "state", box=None)
+    for clip in report.clips:
+        name = ", ".join(clip.trigger_ids)
+        clips.add_row(clip.clip_id[:16], name, f"{clip.size_bytes / 1e6:.1f}", clip.state)
+    console.print(clips if report.clips else "no clips")
+    if report.queued_clips:
+        console.print(
+            f"{report.queued_clips} clips wait in the spool: {report.upload_note or 'no cloud'}"
+        )
+
+
+@app.command()
+def status(
+    config: ConfigOption = None, state: StateOption = None, as_json: JsonOption = False
+) -> None:
+    """What the agent is doing, or did last: triggers, clips, queue, budgets."""
+    from edge_agent.app import STATUS_FILE
+
+    folder = _state_folder(config, state)
+    path = folder / STATUS_FILE
+    if not path.is_file():
+        raise InputError("no agent has run on this state folder", str(folder))
+    report = AgentReport.model_validate_json(path.read_bytes())
+    if as_json:
+        typer.echo(json.dumps(report.model_dump(mode="json"), indent=2))
+        return
+    _print_report(report)
+
+
+@app.command()
+def doctor(
+    config: ConfigOption = None, state: StateOption = None, as_json: JsonOption = False
+) -> None:
+    """Check what the agent needs: state folder, disk, kernels, model, specs, cloud."""
+    from edge_agent.doctor import examine
+
+    settings = load_config(config, {} if state is None else {"state": state})
+    settings = _with_specs(settings, None, [])
+    if settings.model is None:
+        settings = settings.model_copy(update={"model": BUNDLED_MODEL})
+    findings = examine(settings)
+    if as_json:
+        rows = [{"check": f.check, "ok": f.ok, "detail": f.detail} for f in findings]
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        for finding in findings:
+            mark = "[green]ok[/]  " if finding.ok else "[red]FAIL[/]"
+            Console().print(f"{mark} {finding.check}: {finding.detail}", highlight=False)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+spool_app = typer.Typer(help="Clips that wait on the vehicle.", no_args_is_help=True)
+app.add_typer(spool_app, name="spool")
+
+
+@spool_app.callback()
+def _spool() -> None:
+    """Clips that wait on the vehicle."""
+
+
+@spool_app.command("ls")
+def spool_ls(
+    config: ConfigOption = None, state: StateOption = None, as_json: JsonOption = False
+) -> None:
+    """List clips: size, priority, state, and what was set aside and why."""
+    from edge_agent.spool import list_spool
+
+    rows = list_spool(_state_folder(config, state) / "spool")
+    if as_json:
+        typer.echo(json.dumps([_row(row) for row in rows], indent=2))
+        return
+    table = Table("name", "kind", "MB", "priority", "state", "note", box=None)
+    for row in rows:
+        entry = row.entry
+        table.add_row(
+            row.name[:16], row.kind, f"{row.size_bytes / 1e6:.1f}",
+            entry.priority if entry else "", entry.state if entry else "", row.reason,
+        )  # fmt: skip
+    Console().print(table if rows else "the spool is empty")
+
+
+def _row(row: Any) -> dict[str, object]:
+    entry = row.entry
+    return {
+        "name": row.name, "kind": row.kind, "size_bytes": row.size_bytes, "reason": row.reason,
+        "priority": entry.priority if entry else None, "state": entry.state if entry else None,
+        "value": entry.value if entry else None,
+    }  # fmt: skip
+
+
+def _state_folder(config: Path | None, state: Path | None) -> Path:
+    overrides: dict[str, object] = {} if state is None else {"state": state}
+    return load_config(config, overrides).state.expanduser()

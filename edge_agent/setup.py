@@ -1,0 +1,91 @@
+"""What an agent is set up from: specs, identity, link, model and its state folder.
+
+Adapters chosen by configuration; every mistake in it is an `InputError` with its place.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from contracts.errors import ConflictError, InputError
+from contracts.ids import sha256_hex
+from contracts.trigger_spec import API_VERSION, LoadedSpec, load_spec, load_specs, parse_spec
+from edge_agent.config import AgentConfig
+from edge_agent.disk import RealDisk
+from edge_agent.identity import VehicleKey
+from edge_agent.ports import Link, LinkMonitor, PerceptionModel
+from edge_agent.upload import FileLink, FixedLink
+
+
+def load_all_specs(paths: tuple[Path, ...]) -> list[LoadedSpec]:
+    """Specs of files and folders. Raises `InputError` with the place of what is wrong."""
+    loaded: list[LoadedSpec] = []
+    for path in paths:
+        if not path.exists():
+            raise InputError("no such trigger spec file or folder", str(path))
+        loaded += load_specs(path) if path.is_dir() else [load_spec(path)]
+    seen: dict[str, LoadedSpec] = {}
+    for spec in loaded:
+        if spec.spec.id in seen and seen[spec.spec.id].digest != spec.digest:
+            raise InputError(f"trigger id {spec.spec.id!r} is given twice", "specs")
+        seen[spec.spec.id] = spec
+    return list(seen.values())
+
+
+def specs_of_rules(rules: tuple[str, ...]) -> list[LoadedSpec]:
+    """Expression specs with defaults for rules given on the command line."""
+    return [
+        parse_spec(
+            f"apiVersion: {API_VERSION}\nkind: expression\nid: rule-{number}\nversion: 1\n"
+            f"owner: command-line\nwhen: {json.dumps(rule)}\n",
+            f"rule {number}",
+        )
+        for number, rule in enumerate(rules, start=1)
+    ]
+
+
+def selected(specs: list[LoadedSpec], labels: dict[str, str]) -> list[LoadedSpec]:
+    """Specs whose `target.select` this vehicle's labels match."""
+    return [s for s in specs if s.spec.target.select.items() <= labels.items()]
+
+
+@contextmanager
+def state_lock(state: Path) -> Iterator[None]:
+    """One agent a state folder. Raises `ConflictError` when another runs."""
+    state.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise ConflictError("another agent runs on this state folder", str(state)) from error
+    finally:
+        os.close(descriptor)
+
+
+def vehicle_identity(state: Path, vehicle_id: str | None) -> VehicleKey:
+    """The vehicle's key; without a given name the vehicle is called after its key."""
+    key = VehicleKey.load_or_create(state / "vehicle.key", vehicle_id or "unnamed", RealDisk())
+    if vehicle_id is not None:
+        return key
+    name = f"vehicle-{sha256_hex(key.public_key.encode())[:12]}"
+    return VehicleKey.load_or_create(state / "vehicle.key", name, RealDisk())
+
+
+def link_monitor(config: AgentConfig) -> LinkMonitor:
+    if config.link.file is not None:
+        return FileLink(config.link.file)
+    return FixedLink(Link(config.link.kind, config.link.metered or config.link.kind == "cellular"))
+
+
+def configured_model(config: AgentConfig) -> PerceptionModel | None:
+    if config.model is None:
+        return None
+    from edge_agent.perception.runtime import load_model
+
+    return load_model(config.model, config.model_manifest)

@@ -1,0 +1,87 @@
+"""What the agent says about itself: the report of a run and the status of a running daemon."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from pydantic import Field
+
+from contracts import SOFTWARE_VERSION
+from contracts.clip import Wire
+
+
+class TriggerCount(Wire):
+    """Fires of one trigger in this run, and what became of them."""
+
+    fired: int = 0
+    kept: int = 0
+    suppressed: dict[str, int] = Field(default_factory=dict)
+
+
+class InactiveTrigger(Wire):
+    """A spec that cannot run on this vehicle."""
+
+    trigger_id: str
+    reason: str
+
+
+class Clip(Wire):
+    """A clip of this run. `state` is the spool's word: queued, uploaded, unwanted."""
+
+    clip_id: str
+    event: str
+    trigger_ids: tuple[str, ...]
+    size_bytes: int
+    partial: bool
+    state: str = "queued"
+
+
+class Timing(Wire):
+    """Camera frames: milliseconds from sample to triggers, and the model's share."""
+
+    frames: int
+    p50_ms: float
+    p99_ms: float
+    model_p50_ms: float
+    model_share: float
+
+
+class AgentReport(Wire):
+    """What one run did; also the content of `status.json` while it runs."""
+
+    software_version: str = SOFTWARE_VERSION
+    vehicle_id: str
+    source: str
+    drive_id: str
+    model: str | None = None
+    finished: bool = False
+    drive_s: float = 0.0
+    samples: dict[str, int] = Field(default_factory=dict)
+    rejected: dict[str, int] = Field(default_factory=dict)
+    timing: Timing | None = None
+    triggers: dict[str, TriggerCount] = Field(default_factory=dict)
+    inactive: tuple[InactiveTrigger, ...] = ()
+    clips: tuple[Clip, ...] = ()
+    lost_clips: int = 0
+    queued_clips: int = 0
+    queued_bytes: int = 0
+    waiting_events: int = 0
+    sent_wire_bytes: int = 0
+    link: str = "none"
+    upload_note: str = ""
+    failed_to_send: bool = False
+
+
+def trigger_counts(fires: Counter[tuple[str, str]]) -> dict[str, TriggerCount]:
+    """From (trigger, outcome) counts, outcome `kept` or a reason of suppression."""
+    grouped: dict[str, dict[str, int]] = {}
+    for (trigger_id, outcome), count in sorted(fires.items()):
+        grouped.setdefault(trigger_id, {})[outcome] = count
+    return {
+        trigger_id: TriggerCount(
+            fired=sum(outcomes.values()),
+            kept=outcomes.pop("kept", 0),
+            suppressed=outcomes,
+        )
+        for trigger_id, outcomes in grouped.items()
+    }

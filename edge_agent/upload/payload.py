@@ -1,0 +1,118 @@
+"""A request body that is a range of a file, streamed through one reused buffer.
+
+Guarantees: a part is never whole in memory; before each buffer the gate may stop it; the rate
+is shaped on the injected clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+from aiohttp.http import StreamWriter
+
+from contracts.clock import NS_PER_S, Clock
+from contracts.errors import LongtailError
+
+CHUNK_BYTES = 512 * 1024
+
+Gate = Callable[[], str | None]
+"""Asked before each buffer: a reason to stop at once, or None to go on."""
+
+
+class StoppedError(LongtailError):
+    """The gate stopped the transfer; nobody is at fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileRange:
+    """Bytes of a file that are a request's body."""
+
+    path: Path
+    offset_bytes: int
+    length_bytes: int
+
+
+class RangePayload(aiohttp.Payload):
+    """Writes a file's range through one reused buffer.
+
+    The gate is asked before each buffer, `pace` is told the bytes after it. The transport's
+    buffer must drain to empty between buffers, or the reused one would change under it.
+    """
+
+    def __init__(
+        self,
+        body: FileRange,
+        gate: Gate,
+        pace: Callable[[int], float],
+        clock: Clock,
+        buffer: memoryview,
+    ) -> None:
+        super().__init__(body, content_type="application/offset+octet-stream")
+        self._range = body
+        self._size = body.length_bytes
+        self._gate = gate
+        self._pace = pace
+        self._clock = clock
+        self._buffer = buffer
+        self.sent_bytes: int | None = None
+        """None until the body is begun."""
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        raise TypeError("a clip's part is not text")
+
+    async def write(self, writer: aiohttp.abc.AbstractStreamWriter) -> None:
+        await self.write_with_length(writer, None)
+
+    async def write_with_length(
+        self, writer: aiohttp.abc.AbstractStreamWriter, content_length: int | None
+    ) -> None:
+        self.sent_bytes = 0
+        left = self._range.length_bytes
+        if not isinstance(writer, StreamWriter) or writer.transport is None:
+            raise aiohttp.ClientConnectionResetError("the connection is gone")
+        writer.transport.set_write_buffer_limits(0)
+        # Sent apart, or aiohttp joins them with the first buffer in a copy of it.
+        writer.send_headers()
+        with self._range.path.open("rb", buffering=0) as file:
+            file.seek(self._range.offset_bytes)
+            while left:
+                reason = self._gate()
+                if reason is not None:
+                    raise StoppedError(reason)
+                count = file.readinto(self._buffer[: min(left, len(self._buffer))])
+                if not count:
+                    raise OSError(f"{self._range.path} ends before its part does")
+                await writer.write(self._buffer[:count], drain=False)
+                await writer.drain()
+                left -= count
+                self.sent_bytes += count
+                delay_s = self._pace(count)
+                if delay_s > 0:
+                    await self._clock.sleep_ns(int(delay_s * NS_PER_S))
+
+
+class Pace:
+    """A token bucket on an injected clock: how long to wait after having sent some bytes."""
+
+    def __init__(self, bytes_per_s: int | None, clock: Clock) -> None:
+        self._bytes_per_s = bytes_per_s
+        self._clock = clock
+        self._free_at_ns = clock.mono_ns()
+
+    def __call__(self, sent_bytes: int) -> float:
+        if self._bytes_per_s is None:
+            return 0.0
+        now_ns = self._clock.mono_ns()
+        begin_ns = max(self._free_at_ns, now_ns)
+        self._free_at_ns = begin_ns + sent_bytes * NS_PER_S // self._bytes_per_s
+        return (self._free_at_ns - now_ns) / NS_PER_S
+
+
+def buffer_bytes(bytes_per_s: int | None) -> int:
+    """A quarter of a second's worth where the rate is shaped."""
+    if bytes_per_s is None:
+        return CHUNK_BYTES
+    return min(CHUNK_BYTES, max(4096, bytes_per_s // 4))
