@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from bench.figures import Figure, machine, report
 from bench.table import markdown, rich_table
 from contracts.errors import LongtailError
 
+_PIPED_WIDTH = 200
 RECORDED = Path("..") / "shared" / "data"
 
 app = typer.Typer(help="Measure this machine against physical limits and peers.")
@@ -102,14 +104,18 @@ def _figures(name: str, recorded: Path | None, as_json: bool) -> list[Figure] | 
     """Run and show one benchmark; None, with the reason on stderr, when it could not run."""
     try:
         figures = BENCHES[name].run(recorded)
-    except (LongtailError, ImportError, OSError) as error:
-        hint = "; the peers come with longtail[dev]" if isinstance(error, ImportError) else ""
-        typer.echo(f"{name} could not run: {error}{hint}", err=True)
+    except ModuleNotFoundError as error:
+        hint = "the peers come with longtail[dev]"
+        typer.echo(f"{name} could not run: {error.name} is not installed; {hint}", err=True)
+        return None
+    except (LongtailError, OSError) as error:
+        typer.echo(f"{name} could not run: {error}", err=True)
         return None
     if as_json:
         typer.echo(json.dumps(report(name, figures), ensure_ascii=False))
     else:
-        Console().print(rich_table(name, figures))
+        width = None if sys.stdout.isatty() else _PIPED_WIDTH
+        Console(width=width).print(rich_table(name, figures))
     return figures
 
 

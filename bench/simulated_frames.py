@@ -60,15 +60,6 @@ class SimulatedFrames:
         points = grid_points(street_grid())
         self._points = [(points.xyz_m.copy(), points) for _ in range(sweeps)]
 
-    @property
-    def jpeg_bytes(self) -> int:
-        """Bytes of the six JPEG images of a frame, on average."""
-        return sum(len(each) for jpegs in self._jpegs for each in jpegs) // len(self._jpegs)
-
-    @property
-    def point_count(self) -> int:
-        return len(self._points[0][1])
-
     def frame(self, number: int) -> SensorFrame:
         start_ns = number * FRAME_NS
         jpegs = self._jpegs[number % len(self._jpegs)]
@@ -85,10 +76,11 @@ class SimulatedFrames:
 
 def _camera_set(rng: np.random.Generator) -> U8s:
     """Flat patches with grain: as many JPEG bytes as a street scene."""
-    patches = rng.integers(0, 256, (CAMERAS, HEIGHT_PX // 100, WIDTH_PX // 100, 3))
-    images = patches.repeat(100, axis=1).repeat(100, axis=2)
-    grain = rng.normal(0, _GRAIN, (HEIGHT_PX, WIDTH_PX, 1))
-    return np.clip(images + grain, 0, 255).astype(np.uint8)
+    shape = (CAMERAS, HEIGHT_PX // 100, WIDTH_PX // 100, 3)
+    patches = rng.integers(20, 236, shape, dtype=np.uint8)
+    grain = np.clip(rng.normal(20, _GRAIN, (HEIGHT_PX, WIDTH_PX, 1)), 0, 39).astype(np.uint8)
+    # Levels from 20 to 235 plus a grain of -20 to 19 (modulo 256) stay within a byte.
+    return patches.repeat(100, axis=1).repeat(100, axis=2) + (grain - np.uint8(20))
 
 
 def _jpeg(image: U8s) -> bytes:

@@ -58,6 +58,7 @@ from edge_agent.upload import (
     Uploader,
     WireMeter,
 )
+from edge_agent.warmup import warm_up
 from kernels.triggers.engine import Fire
 
 STATUS_FILE = "status.json"
@@ -96,7 +97,10 @@ class Agent:
 
     def _open_parts(self) -> None:
         config, facts_of = self._config, self._description
+        given = [*load_all_specs(config.specs), *specs_of_rules(config.rules)]
+        specs = selected(given, config.labels)
         model = configured_model(config)
+        warm_up(model, camera=bool(facts_of.camera_channels), lidar=bool(facts_of.lidar_channels))
         self._ledger = Ledger(self._state / "ledger.sqlite", self._drive_clock, facts_of.boot_id)
         self._spool = Spool(
             self._state / "spool", config.spool.quota, config.spool.floor_free,
@@ -108,8 +112,6 @@ class Agent:
         )  # fmt: skip
         self._book = BudgetBook(self._ledger, limits, self._spool.has_room)
         self._ring = Ring(config.ring)
-        given = [*load_all_specs(config.specs), *specs_of_rules(config.rules)]
-        specs = selected(given, config.labels)
         self._model = model
         self._drive = Drive(
             self._identity.vehicle_id, facts_of, specs, model, self._ring, self._on_fire,

@@ -225,7 +225,6 @@ class Drive:
             self._record(self._table.put_perception(frame))
             for message in encode_perception(frame, self._offset_ns):
                 self._ring.push(message)
-            self.counts["perception_frames"] += 1
         self.timer.add(perf_counter_ns() - start_ns + self._ticks_took_ns, model_ns)
         self._ticks_took_ns = 0
 
@@ -245,7 +244,6 @@ class Drive:
             self._table.horizon_s,
         )  # fmt: skip
         for fire in self._engine.step(inputs):
-            self.counts["fires"] += 1
             if self._on_fire(fire, self._capture):
                 self._capture.add(fire)
         for job in self._capture.due(now_ns):

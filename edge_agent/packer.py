@@ -109,7 +109,7 @@ class Packer:
                 self._lose(job, str(error))
             except Exception as error:
                 # A clip that cannot be made must not end the task that makes all the others.
-                log.exception("clip could not be packed", event=job.event.text())
+                log.exception("clip could not be packed", key=job.event.text())
                 self._lose(job, f"{type(error).__name__}: {error}")
 
     def _pack(self, job: ClipJob, messages: Sequence[EncodedMessage]) -> None:
@@ -148,7 +148,7 @@ class Packer:
 
     def _lose(self, job: ClipJob, reason: str) -> None:
         self.counts["lost"] += 1
-        log.error("clip lost", event=job.event.text(), reason=reason)
+        log.error("clip lost", key=job.event.text(), reason=reason)
         self._book.release(job.causes, "disk")
         for cause in job.causes:
             self._ledger.outbox.put(

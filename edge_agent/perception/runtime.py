@@ -4,8 +4,8 @@ Guarantees: a model is used only when its file has the manifest's digest, its te
 manifest's names and shapes, and its self-test gives the manifest's values; otherwise it is
 refused with an error that names what differs, and the caller keeps the model that it had.
 
-One intra-op thread that never spins: spinning burns a whole core for nothing (see
-`docs`). Not safe for use from several threads at once: the input tensor is reused.
+One intra-op thread that never spins: spinning burns a whole core for nothing. Not safe for use
+from several threads at once: the input tensor is reused.
 """
 
 from __future__ import annotations

@@ -49,6 +49,8 @@ class KittiSource:
     """`SensorSource` over one folder; looks for the streams at construction, reads later."""
 
     def __init__(self, path: Path) -> None:
+        if not path.is_dir():
+            raise InputError("not a folder; give kitti:FOLDER", str(path))
         self._path = path
         self._utc_minus_mono_ns: int | None = None
         self._cameras = [

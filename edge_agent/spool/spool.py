@@ -36,6 +36,7 @@ from edge_agent.spool.entry import (
 from edge_agent.spool.eviction import Rank, choose_victims, eviction_rank, newcomer_rank
 from edge_agent.spool.folder import (
     ACTIVE_SUFFIX,
+    REASON_SUFFIX,
     SpoolPaths,
     SpoolRow,
     list_spool,
@@ -91,14 +92,14 @@ class Spool:
     def begin(
         self, name: str, expected_bytes: int = 0, pool: Pool = "ordinary", value: float = 0.0
     ) -> Path:
-        """Where to write a clip, with room made for `expected_bytes`.
+        """Where to write a clip, with room made for `expected_bytes` where they are known.
 
         Only clips worth less than this `value` in this `pool` are given up. Raises
         `ExhaustedError` when that is not enough.
         """
-        with self._lock:
-            below = newcomer_rank(pool, value / max(1, expected_bytes))
-            self._make_room(expected_bytes, below)
+        if expected_bytes > 0:
+            with self._lock:
+                self._make_room(expected_bytes, newcomer_rank(pool, value / expected_bytes))
         return self._paths.active / f"{name}{ACTIVE_SUFFIX}"
 
     def commit(
@@ -162,7 +163,7 @@ class Spool:
             size_of(path) or 0
             for folder in (self._paths.active, self._paths.quarantine)
             for path in folder.iterdir()
-            if not path.name.endswith(TEMP_SUFFIX)
+            if not path.name.endswith((TEMP_SUFFIX, REASON_SUFFIX))
         )
         return others + sum(entry.size_bytes for entry in self._index.entries())
 

@@ -1,13 +1,18 @@
-"""A request body that is a range of a file, streamed through one reused buffer.
+"""A request body that is a range of a file, streamed in pieces.
 
-Guarantees: a part is never whole in memory; before each buffer the gate may stop it; the rate
-is shaped on the injected clock.
+Guarantees: a part is never whole in memory; before each piece the gate may stop it; the rate
+is shaped on the injected clock. On a free link without TLS the kernel copies the pieces
+(`sendfile`); otherwise they go through one reused buffer, so that TLS sees them and a metered
+socket can refuse them byte by byte. The file is not mapped: one that is cut short meanwhile
+is an error, not a signal.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 import aiohttp
@@ -15,8 +20,10 @@ from aiohttp.http import StreamWriter
 
 from contracts.clock import NS_PER_S, Clock
 from contracts.errors import LongtailError
+from edge_agent.upload.wire import WireMeter
 
 CHUNK_BYTES = 512 * 1024
+KERNEL_CHUNK_BYTES = 4 * 1024 * 1024
 
 Gate = Callable[[], str | None]
 """Asked before each buffer: a reason to stop at once, or None to go on."""
@@ -36,10 +43,10 @@ class FileRange:
 
 
 class RangePayload(aiohttp.Payload):
-    """Writes a file's range through one reused buffer.
+    """Writes a file's range. The gate is asked before each piece, `pace` is told it after.
 
-    The gate is asked before each buffer, `pace` is told the bytes after it. The transport's
-    buffer must drain to empty between buffers, or the reused one would change under it.
+    The transport's buffer must drain to empty between pieces, or the reused one would change
+    under it.
     """
 
     def __init__(
@@ -49,6 +56,7 @@ class RangePayload(aiohttp.Payload):
         pace: Callable[[int], float],
         clock: Clock,
         buffer: memoryview,
+        meter: WireMeter,
     ) -> None:
         super().__init__(body, content_type="application/offset+octet-stream")
         self._range = body
@@ -57,6 +65,9 @@ class RangePayload(aiohttp.Payload):
         self._pace = pace
         self._clock = clock
         self._buffer = buffer
+        self._meter = meter
+        shaped = len(buffer) < CHUNK_BYTES
+        self._kernel_bytes = len(buffer) if shaped else KERNEL_CHUNK_BYTES
         self.sent_bytes: int | None = None
         """None until the body is begun."""
 
@@ -69,29 +80,51 @@ class RangePayload(aiohttp.Payload):
     async def write_with_length(
         self, writer: aiohttp.abc.AbstractStreamWriter, content_length: int | None
     ) -> None:
-        self.sent_bytes = 0
-        left = self._range.length_bytes
         if not isinstance(writer, StreamWriter) or writer.transport is None:
             raise aiohttp.ClientConnectionResetError("the connection is gone")
-        writer.transport.set_write_buffer_limits(0)
-        # Sent apart, or aiohttp joins them with the first buffer in a copy of it.
+        transport = writer.transport
+        transport.set_write_buffer_limits(0)
+        # Sent apart, or aiohttp joins them with the first piece in a copy of it.
         writer.send_headers()
+        by_kernel = transport.get_extra_info("sslcontext") is None and self._meter.is_free
+        self.sent_bytes = 0
+        end = self._range.offset_bytes + self._range.length_bytes
+        offset = self._range.offset_bytes
         with self._range.path.open("rb", buffering=0) as file:
-            file.seek(self._range.offset_bytes)
-            while left:
+            file.seek(offset)
+            while offset < end:
                 reason = self._gate()
                 if reason is not None:
                     raise StoppedError(reason)
-                count = file.readinto(self._buffer[: min(left, len(self._buffer))])
-                if not count:
-                    raise OSError(f"{self._range.path} ends before its part does")
-                await writer.write(self._buffer[:count], drain=False)
-                await writer.drain()
-                left -= count
+                if by_kernel:
+                    count = await self._by_kernel(transport, file, offset, end - offset)
+                else:
+                    count = await self._by_buffer(writer, file, end - offset)
+                offset += count
                 self.sent_bytes += count
                 delay_s = self._pace(count)
                 if delay_s > 0:
                     await self._clock.sleep_ns(int(delay_s * NS_PER_S))
+
+    async def _by_buffer(self, writer: StreamWriter, file: FileIO, left: int) -> int:
+        count = file.readinto(self._buffer[: min(left, len(self._buffer))])
+        if not count:
+            raise OSError(f"{self._range.path} ends before its part does")
+        await writer.write(self._buffer[:count], drain=False)
+        await writer.drain()
+        return count
+
+    async def _by_kernel(
+        self, transport: asyncio.Transport, file: FileIO, offset: int, left: int
+    ) -> int:
+        wanted = min(left, self._kernel_bytes)
+        if transport.is_closing():
+            raise aiohttp.ClientConnectionResetError("the connection is gone")
+        loop = asyncio.get_running_loop()
+        count = await loop.sendfile(transport, file, offset, wanted, fallback=False)
+        if count != wanted:
+            raise OSError(f"{self._range.path} ends before its part does")
+        return count
 
 
 class Pace:

@@ -13,6 +13,7 @@ import base64
 import hashlib
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -132,22 +133,29 @@ class Receiver:
         return _replied(reply)
 
     async def declare(self, request: UploadRequest) -> Event:
-        return await self._call("POST", "/v1/uploads", request.model_dump_json())
+        reply = await self._call("POST", "/v1/uploads", request.model_dump_json())
+        if isinstance(reply, Failed):
+            return reply
+        return replace(_replied(reply), answer=_message(reply, UploadAnswer))
 
     async def read_status(self, clip_id: str) -> Event:
-        return await self._call("GET", f"/v1/uploads/{clip_id}")
+        reply = await self._call("GET", f"/v1/uploads/{clip_id}")
+        if isinstance(reply, Failed):
+            return reply
+        return replace(_replied(reply), status_body=_message(reply, UploadStatus))
 
     async def read_offset(self, url: str) -> Event:
-        return await self._call("HEAD", url)
-
-    async def _call(self, method: str, path: str, body: str | None = None) -> Event:
         try:
-            reply = await self._transport.call(method, path, body, {**TUS, **self._bearer()})
-        except TransientError as error:
-            return Failed(error.message)
+            reply = await self._call("HEAD", url)
         except RefusedError as error:
             return Replied(status=400, reason=error.message)
-        return _replied(reply)
+        return reply if isinstance(reply, Failed) else _replied(reply)
+
+    async def _call(self, method: str, path: str, body: str | None = None) -> Reply | Failed:
+        try:
+            return await self._transport.call(method, path, body, {**TUS, **self._bearer()})
+        except TransientError as error:
+            return Failed(error.message)
 
     async def send_part(self, part: SendPart, clip: Path, gate: Gate) -> Event:
         """PATCH a range of the clip's file."""
@@ -244,8 +252,6 @@ def _replied(reply: Reply) -> Replied:
     offset = reply.headers.get("upload-offset", "")
     return Replied(
         status=reply.status,
-        answer=_message(reply, UploadAnswer),
-        status_body=_message(reply, UploadStatus),
         offset_bytes=int(offset) if offset.isascii() and offset.isdigit() else None,
         retry_after_s=None if succeeded else _retry_after_s(reply),
         reason="" if succeeded else _reason(reply),

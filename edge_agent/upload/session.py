@@ -123,6 +123,7 @@ class UploadSession:
                 return Authenticate(renew=self._renewed)
             case "declare":
                 self._url = None
+                self._offset_bytes = 0
                 return Declare()
             case "status":
                 return ReadStatus()

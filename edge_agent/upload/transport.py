@@ -151,7 +151,7 @@ class Transport:
             StoppedError: the gate gave a reason, or the meter's allowance is spent.
             TransientError: the connection failed or stalled, or the file ended early.
         """
-        payload = RangePayload(body, gate, self._pace, self._clock, self._buffer)
+        payload = RangePayload(body, gate, self._pace, self._clock, self._buffer, self.meter)
         asked = asyncio.ensure_future(
             self._send(method, self.resolve(url), payload, headers, expect_continue)
         )

@@ -1,12 +1,12 @@
 """Counting what really goes over the wire, at the socket.
 
-Guarantees: every byte handed to or taken from a counted socket is in its meter's total, TLS
-records included, with retransmissions and packet headers as the kernel reports them (Linux
-`TCP_INFO`; elsewhere headers are estimated and retransmissions unknown). Once a meter's
-allowance is reached its sockets refuse to send. Totals never fall.
+Guarantees: what the kernel sent and received on a counted socket, retransmissions, TLS records
+and packet headers included, is in its meter's total (Linux `TCP_INFO`; elsewhere bytes are
+counted as they pass the socket object, headers are estimated and retransmissions unknown).
+Once a meter's allowance is reached its sockets refuse to send. Totals never fall.
 
-asyncio's own event loop sends through the socket object, which is what makes this exact; a
-loop that works on file descriptors alone would pass it by.
+asyncio's own event loop sends through the socket object, which is what lets it refuse; a loop
+that works on file descriptors alone would pass it by.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+import sys
 from typing import Any
 
 HEADER_BYTES = 72
@@ -22,10 +23,12 @@ SEGMENT_BYTES = 1200
 LOW_PRIORITY_TOS = 0x04
 """DSCP 1 (LE, RFC 8622): yields to everything else on the way."""
 _TCP_INFO_BYTES = 216
-_SEGMENTS = struct.Struct("=III")
-_SEGMENTS_OFFSET = 136
-_RETRANSMITTED = struct.Struct("=Q")
-_RETRANSMITTED_OFFSET = 208
+_TCP_INFO = struct.Struct("=128xQIII52xQ8x")
+"""`struct tcp_info`: bytes_received, segs_out, segs_in, notsent_bytes, bytes_sent."""
+
+
+KERNEL_COUNTS = sys.platform == "linux" and hasattr(socket, "TCP_INFO")
+"""Whether bytes that never pass the socket object are counted too."""
 
 
 class AllowanceError(OSError):
@@ -65,6 +68,11 @@ class WireMeter:
         wanted_bytes = self.total_bytes() + with_headers(payload_bytes)
         self.is_spent = self.is_spent or wanted_bytes > self.allowance_bytes
         return not self.is_spent
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing bounds what may be sent, and the kernel counts for itself."""
+        return self.allowance_bytes is None and KERNEL_COUNTS
 
     def cut(self) -> None:
         """Break all connections at once: what the kernel still holds is dropped, not sent."""
@@ -118,18 +126,23 @@ class CountingSocket(socket.socket):
 
     def wire_bytes(self) -> int:
         """Bytes of this connection on the wire so far."""
-        payload_bytes = self._sent_bytes + self._received_bytes
+        found = self._tcp_info()
+        if found is None:
+            return with_headers(self._sent_bytes + self._received_bytes)
+        received, segments_out, segments_in, unsent, sent = found
+        # What is still in the kernel's buffer will need packets of its own.
+        segments = segments_out + segments_in + 2 * (unsent // SEGMENT_BYTES + 1)
+        return received + sent + unsent + HEADER_BYTES * segments
+
+    def _tcp_info(self) -> tuple[int, int, int, int, int] | None:
         try:
             found = self.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
         except (OSError, AttributeError):
-            found = b""
+            return None
         if len(found) < _TCP_INFO_BYTES:
-            return with_headers(payload_bytes)
-        segments_out, segments_in, unsent = _SEGMENTS.unpack_from(found, _SEGMENTS_OFFSET)
-        (retransmitted,) = _RETRANSMITTED.unpack_from(found, _RETRANSMITTED_OFFSET)
-        # What is still in the kernel's buffer will need packets of its own.
-        segments = segments_out + segments_in + 2 * (unsent // SEGMENT_BYTES + 1)
-        return int(payload_bytes + retransmitted + HEADER_BYTES * segments)
+            return None
+        received, segments_out, segments_in, unsent, sent = _TCP_INFO.unpack(found)
+        return received, segments_out, segments_in, unsent, sent
 
     def send(self, payload: Any, flags: int = 0, /) -> int:
         self._check(memoryview(payload).nbytes)

@@ -114,6 +114,8 @@ def _fix(sample: FixSample, utc_ns: int) -> bytes:
         latitude=sample.lat_deg,
         longitude=sample.lon_deg,
         altitude=sample.alt_m,
+        # Rerun's importer writes a column that its own reader refuses when a fix has no colour.
+        color=fox.Color(r=0.2, g=0.6, b=1.0, a=1.0),
     ).encode()
 
 

@@ -17,6 +17,7 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
+from contracts.errors import InputError
 from contracts.ids import sha256_hex
 from contracts.model_manifest import ModelManifest
 from models.demo_detector.frames import HEIGHT, PAD_VALUE, WIDTH, Frames
@@ -80,8 +81,8 @@ def _probes(run_all: ort.InferenceSession) -> list[dict[str, object]]:
 
 def _figures(matches: Matches, names: tuple[str, ...], slope: float, bias: float) -> dict[str, str]:
     recall, precision = recall_and_precision(matches, SCORE_THRESHOLD)
-    logit = np.log(matches.scores / (1 - np.clip(matches.scores, None, 1 - 1e-6)))
-    probabilities = 1 / (1 + np.exp(-(logit * slope + bias)))
+    inside = np.clip(matches.scores, 1e-6, 1 - 1e-6)
+    probabilities = 1 / (1 + np.exp(-(np.log(inside / (1 - inside)) * slope + bias)))
     figures = {
         f"{name}_recall_precision_at_iou50": f"{recall[i]:.3f} {precision[i]:.3f}"
         for i, name in enumerate(names)
@@ -93,7 +94,10 @@ def _figures(matches: Matches, names: tuple[str, ...], slope: float, bias: float
 def write_model(
     network: DemoDetector, calibration: Frames, test: Frames, out: Path, lineage: dict[str, str]
 ) -> dict[str, str]:
-    """Write `demo_detector.onnx` and its manifest into `out`; returns the measured figures."""
+    """Write `demo_detector.onnx` and its manifest into `out`; returns the measured figures.
+
+    Raises `InputError` when the scores carry no information.
+    """
     content = onnx_bytes(network)
     session = _session(content)
 
@@ -102,6 +106,11 @@ def write_model(
         return result
 
     slope, bias = fit_platt(match_frames(run, calibration))
+    if slope <= 0:
+        raise InputError(
+            f"a higher score does not mean more often right (Platt's slope is {slope:.3g}): "
+            "train longer before this is deployed"
+        )
     figures = _figures(match_frames(run, test), test.class_names, slope, bias)
     document = {
         "schema_version": 1,

@@ -1,7 +1,7 @@
 """How good the exported detector is, measured through the vehicle's own decoding.
 
 Matching: by falling score, within a class, to the free truth box of highest IoU, at least
-0.5. A detection that matches nothing but an ignored box is not counted.
+0.5. A detection that matches none, but lies mostly inside an ignored box, is not counted.
 """
 
 from __future__ import annotations
@@ -45,6 +45,14 @@ def _iou(box: NDArray[np.float32], boxes: NDArray[np.float32]) -> NDArray[np.flo
     return result
 
 
+def _share_inside(box: NDArray[np.float32], boxes: NDArray[np.float32]) -> NDArray[np.float64]:
+    """How much of `box` lies inside each of `boxes`, 0..1."""
+    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
+    both = np.clip(high - low, 0, None).prod(axis=1)
+    result: NDArray[np.float64] = both / max(float((box[2:] - box[:2]).prod()), 1e-9)
+    return result
+
+
 def match_frames(run: Run, frames: Frames) -> Matches:
     """Detect in every frame and match against its truth."""
     grid = grid_of(WIDTH, HEIGHT, STRIDES)
@@ -81,7 +89,7 @@ def _match(
         if good.size:
             free[good[np.argmax(overlap[good])]] = False
             rows.append((float(score), int(kind), True))
-        elif not ((overlap >= 0.3) & ignored).any():
+        elif not (_share_inside(box, boxes_px[ignored]) > 0.5).any():
             rows.append((float(score), int(kind), False))
     return rows
 
@@ -97,21 +105,33 @@ def recall_and_precision(
     return right / np.maximum(matches.truths, 1), right / np.maximum(given, 1)
 
 
-def fit_platt(matches: Matches, steps: int = 50) -> tuple[float, float]:
-    """Slope and bias of Platt's sigmoid on the score's logit, by Newton's method.
+def fit_platt(matches: Matches, steps: int = 100) -> tuple[float, float]:
+    """Slope and bias of Platt's sigmoid on the score's logit, by Newton's method with halving.
 
-    Platt's smoothed targets keep it finite when the classes part cleanly.
+    Targets are smoothed as Platt did, so that it stays finite when the classes part cleanly;
+    a step is halved until it lowers the loss (Lin, Lin, Weng 2007), since plain Newton may
+    run away when scores say little.
     """
     inside = np.clip(matches.scores, 1e-6, 1 - 1e-6)
     features = np.stack([np.log(inside / (1 - inside)), np.ones_like(inside)], axis=1)
     right, wrong = int(matches.right.sum()), int((~matches.right).sum())
     target = np.where(matches.right, (right + 1) / (right + 2), 1 / (wrong + 2))
-    weights = np.array([1.0, 0.0])
+
+    def loss(weights: NDArray[np.float64]) -> float:
+        logit = features @ weights
+        return float((np.logaddexp(0.0, logit) - target * logit).sum())
+
+    weights = np.array([0.0, np.log((right + 1) / (wrong + 1))])
     for _ in range(steps):
-        told = 1 / (1 + np.exp(-features @ weights))
+        told = 0.5 * (1 + np.tanh(features @ weights / 2))
         slope = features.T @ (told - target)
-        curve = (features * (told * (1 - told))[:, None]).T @ features + 1e-6 * np.eye(2)
-        weights = weights - np.linalg.solve(curve, slope)
+        if float(np.abs(slope).max()) < 1e-6 * target.size:
+            break
+        curve = (features * (told * (1 - told))[:, None]).T @ features + 1e-9 * np.eye(2)
+        step, before, size = np.linalg.solve(curve, slope), loss(weights), 1.0
+        while size > 1e-8 and loss(weights - size * step) >= before:
+            size /= 2
+        weights = weights - size * step
     return float(weights[0]), float(weights[1])
 
 

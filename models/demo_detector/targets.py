@@ -1,8 +1,9 @@
 """Which grid cell answers for which box, and the loss.
 
 A box belongs to one scale by its longer side; the cells within `RADIUS` strides of its
-centre that lie inside it answer for it, at least the one under the centre. Cells under a box
-that do not answer for it, and cells under ignored boxes, are left out of the objectness loss.
+centre that lie inside it answer for it, at least the one under the centre. All other cells
+must say that nothing is there, also those under the box: left in peace they answer with parts
+of it, which suppression cannot tell from objects. Only cells under ignored boxes are left out.
 Losses as in YOLOX: IoU loss for boxes, cross entropy for objectness and classes, all divided
 by the number of answering cells.
 """
@@ -39,8 +40,8 @@ def assign(
     for i in np.argsort(-area):  # smaller boxes last: they win a shared cell
         x0, y0, x1, y1 = boxes_px[i]
         inside = (cx > x0) & (cx < x1) & (cy > y0) & (cy < y1)
-        out |= inside
         if ignored[i]:
+            out |= inside
             continue
         scale = STRIDES[0] if max(x1 - x0, y1 - y0) < COARSE_FROM_PX else STRIDES[1]
         dx, dy = np.abs(cx - (x0 + x1) / 2), np.abs(cy - (y0 + y1) / 2)

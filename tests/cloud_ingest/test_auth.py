@@ -151,7 +151,7 @@ def test_operators_calls_need_their_token(start_cloud: StartCloud, method: str, 
         body: dict[str, Any] = {"json": {}} if method == "POST" else {}
         assert http.request(method, path, **body).status_code == 401
         for wrong in (OPERATOR[:-1], OPERATOR + "x", "é" * 20):
-            headers = {"Authorization": f"Bearer {wrong}".encode()}
+            headers = {b"Authorization": f"Bearer {wrong}".encode()}
             assert http.request(method, path, headers=headers, **body).status_code == 401
         assert http.request(method, path, headers=AS_OPERATOR, **body).status_code in (200, 404)
         vehicle = Vehicle(http)

@@ -36,7 +36,9 @@ def test_events_are_listed_newest_first_in_pages(
     http.post("/v1/events", json=lost, headers=other_vehicle.bearer)
     found, cursor = [], None
     while True:
-        query = {"vehicle_id": "car-1", "limit": 2} | ({"cursor": cursor} if cursor else {})
+        query: dict[str, Any] = {"vehicle_id": "car-1", "limit": 2} | (
+            {"cursor": cursor} if cursor else {}
+        )
         page = http.get("/v1/events", params=query).json()
         found += [event["record"]["utc_ns"] for event in page["events"]]
         cursor = page["cursor"]

@@ -25,9 +25,7 @@ def ledger_at(tmp_path: Path, clock: VirtualClock, boot_id: str = BOOT) -> Ledge
 
 
 def event(number: int = 0) -> EventKey:
-    return EventKey(
-        vehicle_id=VEHICLE, boot_id=BOOT, start_mono_ns=number, end_mono_ns=number + 10
-    )
+    return EventKey(vehicle_id=VEHICLE, boot_id=BOOT, start_mono_ns=number, end_mono_ns=number + 10)
 
 
 @pytest.mark.parametrize("jump_ns", [-40 * NS_PER_DAY, -NS_PER_DAY, NS_PER_DAY, 40 * NS_PER_DAY])
@@ -256,7 +254,7 @@ def test_a_damaged_ledger_is_reported_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     path.write_bytes(b"this is no database, " * 100)
     before = path.read_bytes()
-    with pytest.raises(CorruptError, match="ledger.sqlite"):
+    with pytest.raises(CorruptError, match=r"ledger\.sqlite"):
         ledger_at(tmp_path, VirtualClock())
     assert path.read_bytes() == before
 

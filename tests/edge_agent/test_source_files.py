@@ -243,6 +243,9 @@ def test_wrong_addresses_are_refused_with_what_would_be_right(uri: str, hint: st
 
 
 def test_a_folder_without_kitti_data_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InputError, match="not a folder"):
+        open_source(f"kitti:{tmp_path / 'file'}")
     with pytest.raises(InputError, match="image_0N"):
         open_source(f"kitti:{tmp_path}")
     for name in ("velodyne_0000", "velodyne_0001"):

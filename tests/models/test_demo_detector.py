@@ -135,6 +135,27 @@ def test_platt_recovers_a_known_distortion() -> None:
     assert calibration_error(told, right) < 0.02 < calibration_error(scores, right)
 
 
+@given(st.integers(0, 2**31), st.floats(0.02, 0.98), st.integers(2, 400))
+def test_platt_never_runs_away(seed: int, rate: float, count: int) -> None:
+    """Scores that say nothing, or everything: the fit stays finite and no worse than none."""
+    rng = np.random.default_rng(seed)
+    scores, right = rng.uniform(0.05, 1.0, count) ** 3, rng.random(count) < rate
+    matches = Matches(scores, np.zeros(count, np.int64), right, np.array([count]))
+    slope, bias = fit_platt(matches)
+    inside = np.clip(scores, 1e-6, 1 - 1e-6)
+    logit = np.log(inside / (1 - inside))
+    target = np.where(right, (right.sum() + 1) / (right.sum() + 2), 1 / ((~right).sum() + 2))
+
+    def loss(weight: float, shift: float) -> float:
+        return float(
+            (np.logaddexp(0, logit * weight + shift) - target * (logit * weight + shift)).sum()
+        )
+
+    base = np.log((right.sum() + 1) / ((~right).sum() + 1))
+    assert loss(slope, bias) <= min(loss(0.0, base), loss(1.0, 0.0)) + 1e-3 * count
+    assert abs(slope) < 100 and abs(bias) < 1000
+
+
 @settings(max_examples=5, deadline=None)
 @given(st.integers(0, 1000))
 def test_the_exported_layout_is_the_networks(seed: int) -> None:

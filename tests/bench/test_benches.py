@@ -1,0 +1,102 @@
+"""Every benchmark runs, in a tiny configuration, and gives well-formed figures.
+
+No time is judged here: only that each figure was measured and follows from its values.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+
+from bench import hotpath, lidar_codec, phash, triggers, upload
+from bench.figures import Figure, figure
+from bench.simulated_frames import SimulatedFrames
+
+
+@pytest.fixture(scope="module")
+def source() -> SimulatedFrames:
+    return SimulatedFrames(camera_sets=1, sweeps=1)
+
+
+def assert_well_formed(figures: list[Figure]) -> None:
+    names = [each.name for each in figures]
+    assert names
+    assert len(set(names)) == len(names)
+    for each in figures:
+        assert math.isfinite(each.value)
+        assert each.value >= 0
+        assert each.unit
+        assert bool(each.reference) == (each.reference_value is not None)
+        assert each == figure(
+            each.name, each.value, each.unit, reference=each.reference,
+            reference_value=each.reference_value, goal=each.goal,
+        )  # fmt: skip
+
+
+def test_triggers() -> None:
+    figures = triggers.run(ticks=60, repetitions=1)
+    assert_well_formed(figures)
+    assert sum(each.goal == "ratio <= 0.002" for each in figures) == 2
+
+
+def test_hotpath() -> None:
+    figures = hotpath.run(frames=2, repetitions=1)
+    assert_well_formed(figures)
+    goals = {each.goal for each in figures}
+    assert {"ratio <= 0.20", "ratio <= 0.30", "ratio >= 0.8"} <= goals
+    stages = {each.name.removeprefix("stage: ") for each in figures}
+    assert stages >= set(hotpath.STAGES) - {"model"}
+
+
+def test_hotpath_on_a_recorded_drive(shared_data: Path) -> None:
+    figures = hotpath.run(shared_data, frames=1, repetitions=1)
+    assert_well_formed(figures)
+    recorded = [each for each in figures if each.name.startswith("recorded drive, 78 frames")]
+    assert len(recorded) == 4
+    share = next(each.value for each in recorded if each.unit == "ratio")
+    assert 0 < share < 1
+
+
+def test_lidar_codec(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lidar_codec, "_REPETITIONS", 1)
+    assert_well_formed(lidar_codec.run())
+
+
+def test_phash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(phash, "_REPETITIONS", 1)
+    assert_well_formed(phash.run())
+
+
+def test_the_hot_path_takes_every_simulated_sample(source: SimulatedFrames) -> None:
+    path = hotpath.HotPath()
+    cpu_ns, wall_ns = hotpath.measure(path, source, 3)
+    assert cpu_ns.shape == wall_ns.shape == (3, len(hotpath.STAGES))
+    assert cpu_ns.all()
+    assert not path.drive.door.rejections
+    frames = 3 + hotpath._WARMING
+    counts = path.drive.counts
+    assert (counts["ImageSample"], counts["LidarSample"]) == (6 * frames, frames)
+    assert (counts["PoseSample"], counts["PlanSample"]) == (2 * frames, frames)
+    assert len(path.hashes) == 6
+    # The network's input is what the images show, scaled as asked.
+    assert np.unique(path._tensor).size > 100
+    assert float(path._tensor.min()) >= -2.0
+
+
+def test_images_are_what_their_jpegs_show(source: SimulatedFrames) -> None:
+    frame = source.frame(0)
+    for image, pixels in zip(frame.images, frame.pixels, strict=True):
+        shown = simplejpeg.decode_jpeg(image.content)
+        assert shown.shape == pixels.shape == (image.height, image.width, 3)
+        assert float(np.abs(shown.astype(int) - pixels).mean()) < 6
+    assert 240_000 < len(frame.sweep.xyz_m) < 250_000, "as the design's budget has it"
+
+
+def test_upload(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload, "_REPETITIONS", 1)
+    monkeypatch.setattr(upload, "CLIP_BYTES", 2 * upload.PART_BYTES)
+    assert_well_formed(upload.run())

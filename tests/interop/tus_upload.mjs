@@ -1,0 +1,67 @@
+// Uploads a file with the stock tus-js-client and tells on standard output, as JSON, what it did.
+//   node tus_upload.mjs '{"endpoint": ..., "token": ..., "file": ..., ...}'
+// chunkSize       bytes of a PATCH; all in one when absent
+// creationBody    first bytes travel with the creation
+// urlStore        file in which the client remembers its uploads; resumes the one it finds there
+// uploadUrl       resumes this upload, whatever the store says
+// dieAfterBytes   ends the process, without a word to the server, once so much was sent
+import { createReadStream, statSync } from 'node:fs'
+import * as tus from 'tus-js-client'
+
+const asked = JSON.parse(process.argv[2])
+const requests = []
+const known = { previous: 0, url: null, sentBytes: 0 }
+
+function tell(outcome) {
+  process.stdout.write(JSON.stringify({ ...outcome, ...known, requests }))
+}
+
+const upload = new tus.Upload(createReadStream(asked.file), {
+  endpoint: asked.endpoint,
+  uploadUrl: asked.uploadUrl ?? null,
+  headers: { Authorization: `Bearer ${asked.token}` },
+  metadata: { filename: 'clip.mcap', filetype: 'application/octet-stream' },
+  uploadSize: statSync(asked.file).size,
+  chunkSize: asked.chunkSize ?? Infinity,
+  uploadDataDuringCreation: asked.creationBody ?? false,
+  storeFingerprintForResuming: asked.urlStore !== undefined,
+  urlStorage: asked.urlStore === undefined ? undefined : new tus.FileUrlStorage(asked.urlStore),
+  retryDelays: [0, 100, 300],
+  onUploadUrlAvailable() {
+    known.url = upload.url
+  },
+  onAfterResponse(request, response) {
+    const offset = response.getHeader('Upload-Offset')
+    requests.push({
+      method: request.getMethod(),
+      status: response.getStatus(),
+      offset: offset === undefined ? null : Number(offset),
+    })
+  },
+  onProgress(sentBytes) {
+    known.sentBytes = sentBytes
+    if (asked.dieAfterBytes !== undefined && sentBytes >= asked.dieAfterBytes) {
+      tell({ outcome: 'died' })
+      process.exit(0)
+    }
+  },
+  onError(error) {
+    const response = error.originalResponse
+    tell({
+      outcome: 'error',
+      message: error.message,
+      status: response?.getStatus() ?? null,
+      body: response?.getBody() ?? null,
+    })
+  },
+  onSuccess() {
+    tell({ outcome: 'success' })
+  },
+})
+
+if (asked.urlStore !== undefined && asked.uploadUrl === undefined) {
+  const previous = await upload.findPreviousUploads()
+  known.previous = previous.length
+  if (previous.length > 0) upload.resumeFromPreviousUpload(previous[0])
+}
+upload.start()
