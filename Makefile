@@ -42,11 +42,17 @@ format: $(VENV)/.all
 bench: $(VENV)/.all
 	$(BIN)/longtail bench all --write docs/benchmarks.md
 
-# What needs programs of other people: Node with tus-js-client, the Rerun viewer's loader.
+# What needs programs of other people: Rerun, tus-js-client under Node, nginx, Chromium. The last
+# two come from Debian, for root only; a test whose program is missing skips and says so.
 interop: $(VENV)/.all
-	$(PIP) rerun-sdk
-	npm install --prefix tests/interop --no-audit --no-fund --silent
-	$(BIN)/python -m pytest -m interop
+	$(PIP) -r tests/interop/requirements.txt
+	@if command -v npm >/dev/null; then npm ci --prefix tests/interop --no-audit --no-fund --silent; fi
+	@missing=; for program in nginx chromium; do \
+		command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+		apt-get -qq install -y --no-install-recommends $$missing >/dev/null; fi
+	$(BIN)/python -m pytest -m interop -rs
 
 soak: $(VENV)/.all
 	$(BIN)/python -m pytest -m soak

@@ -18,7 +18,7 @@ from contracts.clock import NS_PER_S, Clock
 from contracts.errors import LongtailError
 from contracts.ids import digest_file
 from contracts.upload import UploadRequest
-from edge_agent.ledger import Ledger
+from edge_agent.ledger import CellularSpent, Ledger
 from edge_agent.ports import LinkMonitor
 from edge_agent.spool import Spool
 from edge_agent.spool.folder import size_of
@@ -60,6 +60,7 @@ ERROR_WAIT_S = 30.0
 CLIP_REFUSED_S = 3600.0
 SMALL_BODY_BYTES = 4096
 
+_NOTHING_SPENT = CellularSpent(0, 0)
 _log = structlog.get_logger(__name__)
 
 
@@ -198,10 +199,13 @@ class Uploader:
         return None
 
     def _decide(self, current: str | None) -> policy.Send | policy.Wait:
+        link = self._links.link()
+        # Read only where it counts: it is asked before each part.
+        spent = self._charger.spent() if policy.is_metered(link) else _NOTHING_SPENT
         return policy.decide(
             self._spool.queue(),
-            self._links.link(),
-            self._charger.spent(),
+            link,
+            spent,
             self._limits,
             self._clock.mono_ns(),
             self._calendar.advice(),

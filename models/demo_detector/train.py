@@ -60,14 +60,14 @@ def _batch(
     )
 
 
-def train(frames: Frames, epochs: int, seed: int) -> DemoDetector:
+def train(frames: Frames, epochs: int, seed: int, batch: int = _BATCH) -> DemoDetector:
     """Train from scratch; returns the network in evaluation mode."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     network = DemoDetector(len(frames.class_names))
     grid = grid_of(WIDTH, HEIGHT, STRIDES)
     grid_tensor = torch.from_numpy(grid)
-    steps = frames.images.shape[0] // _BATCH
+    steps = frames.images.shape[0] // batch
     optimiser = torch.optim.AdamW(network.parameters(), lr=_MAX_LR, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, _MAX_LR, total_steps=epochs * steps, pct_start=0.1
@@ -77,7 +77,7 @@ def train(frames: Frames, epochs: int, seed: int) -> DemoDetector:
         order = rng.permutation(frames.images.shape[0])
         total = 0.0
         for step in range(steps):
-            images, *targets = _batch(frames, order[step * _BATCH : (step + 1) * _BATCH], grid, rng)
+            images, *targets = _batch(frames, order[step * batch : (step + 1) * batch], grid, rng)
             rows, _ = network(images)
             loss = loss_of(rows, grid_tensor, *targets)
             optimiser.zero_grad()

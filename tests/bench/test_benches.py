@@ -15,6 +15,7 @@ import simplejpeg
 from bench import hotpath, lidar_codec, phash, triggers, upload
 from bench.figures import Figure, figure
 from bench.simulated_frames import SimulatedFrames
+from contracts.ids import PART_BYTES
 
 
 @pytest.fixture(scope="module")
@@ -98,5 +99,5 @@ def test_images_are_what_their_jpegs_show(source: SimulatedFrames) -> None:
 
 def test_upload(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upload, "_REPETITIONS", 1)
-    monkeypatch.setattr(upload, "CLIP_BYTES", 2 * upload.PART_BYTES)
+    monkeypatch.setattr(upload, "CLIP_BYTES", 2 * PART_BYTES)
     assert_well_formed(upload.run())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,16 @@ from models.demo_detector.scoring import (
 )
 from models.demo_detector.targets import assign, boxes_of, loss_of
 from models.demo_detector.train import train
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Two threads that wait for each other on a busy machine are far slower than one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
 
 GRID = grid_of(WIDTH, HEIGHT, STRIDES)
 
@@ -168,19 +179,20 @@ def test_the_exported_layout_is_the_networks(seed: int) -> None:
     assert (rows[..., 4:] > 0).all() and (rows[..., 4:] < 1).all()
 
 
-def test_a_short_training_lowers_the_loss_and_its_export_runs_on_the_vehicle(
+def test_a_short_training_learns_and_its_export_runs_on_the_vehicle(
     frames: Frames, tmp_path: Path
 ) -> None:
-    torch.manual_seed(1)
-    images = torch.from_numpy(frames.images[:8].astype(np.float32) / 255)
-    with torch.no_grad():
-        fresh = DemoDetector(3).eval()(images)[0][..., 4]
-    network = train(frames, epochs=6, seed=1)
-    with torch.no_grad():
-        trained = network(images)[0][..., 4]
-    assert float(trained.mean()) < float(fresh.mean())  # most cells have learned to be empty
+    network = train(frames, epochs=14, seed=1, batch=4)
     figures = write_model(network, frames, frames, tmp_path, {"trained_by": "a test"})
-    assert set(figures) > {"car_recall_precision_at_iou50", "calibration_error"}
+    recall, _ = (float(n) for n in figures["car_recall_precision_at_iou50"].split())
+    assert recall > 0.02  # it has seen these frames, and few of them
     model = load_model(tmp_path / "demo_detector.onnx")
     assert model.class_names == frames.class_names
     assert model.manifest.lineage["trained_by"] == "a test"
+
+
+def test_a_network_whose_scores_say_nothing_is_not_written(frames: Frames, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    with pytest.raises(InputError, match="train longer"):
+        write_model(DemoDetector(3).eval(), frames, frames, tmp_path, {})
+    assert list(tmp_path.iterdir()) == []
