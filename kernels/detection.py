@@ -112,22 +112,30 @@ def _fill(
     height, width, _ = pixels.shape
     left, right, across = _taps(width, new_width)
     top, bottom, down = _taps(height, new_height)
+    stride = 3 * width
+    flat = pixels.reshape(-1)
+    between = np.empty(stride, dtype=np.float32)
     for y in range(new_height):
-        upper, lower, dy = pixels[top[y]], pixels[bottom[y]], down[y]
+        # Whole rows first: that loop runs in vector registers, the gather below cannot.
+        upper = flat[top[y] * stride : (top[y] + 1) * stride]
+        lower = flat[bottom[y] * stride : (bottom[y] + 1) * stride]
+        _blend(upper, lower, down[y], between)
         for plane in range(3):
             channel = abs(first_channel - plane)
             row = planes[plane, y]
             for x in range(new_width):
-                dx = across[x]
-                a = np.float32(upper[left[x], channel])
-                b = np.float32(upper[right[x], channel])
-                c = np.float32(lower[left[x], channel])
-                d = np.float32(lower[right[x], channel])
-                over = a + (b - a) * dx
-                under = c + (d - c) * dx
-                row[x] = (over + (under - over) * dy) * scale + offset
+                a = between[3 * left[x] + channel]
+                b = between[3 * right[x] + channel]
+                row[x] = (a + (b - a) * across[x]) * scale + offset
             row[new_width:] = pad
     planes[:, new_height:, :] = pad
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _blend(upper: U8s, lower: U8s, weight: np.float32, row: Float32s) -> None:
+    for i in range(row.size):
+        a = np.float32(upper[i])
+        row[i] = a + (np.float32(lower[i]) - a) * weight
 
 
 def suppress(boxes: Float32s, scores: Float32s, classes: Int64s, iou: float, most: int) -> Int64s:

@@ -5,8 +5,8 @@
     python -m edge_agent.sources.sim.export test.npz --seeds 1200:1220 --frames 20
     python -m models.demo_detector.train train.npz calibration.npz test.npz OUT_FOLDER
 
-A few minutes on a CPU. Seeded; sums in another order (another CPU, another thread count) may
-still change the last digits, so the file's digest is fixed by the manifest, not by the seed.
+About eight minutes on one CPU core. Seeded; another kind of CPU may still change the last
+digits, so the file's digest is fixed by its manifest, not by the seed.
 """
 
 from __future__ import annotations
@@ -60,11 +60,20 @@ def _batch(
     )
 
 
+def _lay_out(network: DemoDetector, layout: torch.memory_format) -> None:
+    """Reorder the convolutions' weights in memory; their values stay."""
+    for weights in network.parameters():
+        if weights.dim() == 4:
+            weights.data = weights.data.contiguous(memory_format=layout)
+
+
 def train(frames: Frames, epochs: int, seed: int, batch: int = _BATCH) -> DemoDetector:
     """Train from scratch; returns the network in evaluation mode."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
+    # Channels last: a third less time in the CPU's convolutions.
     network = DemoDetector(len(frames.class_names))
+    _lay_out(network, torch.channels_last)
     grid = grid_of(WIDTH, HEIGHT, STRIDES)
     grid_tensor = torch.from_numpy(grid)
     steps = frames.images.shape[0] // batch
@@ -78,7 +87,7 @@ def train(frames: Frames, epochs: int, seed: int, batch: int = _BATCH) -> DemoDe
         total = 0.0
         for step in range(steps):
             images, *targets = _batch(frames, order[step * batch : (step + 1) * batch], grid, rng)
-            rows, _ = network(images)
+            rows, _ = network(images.to(memory_format=torch.channels_last))
             loss = loss_of(rows, grid_tensor, *targets)
             optimiser.zero_grad()
             torch.autograd.backward(loss)
@@ -87,6 +96,7 @@ def train(frames: Frames, epochs: int, seed: int, batch: int = _BATCH) -> DemoDe
             schedule.step()
             total += float(loss.detach())
         _log.info("epoch", number=epoch + 1, of=epochs, loss=round(total / max(1, steps), 3))
+    _lay_out(network, torch.contiguous_format)
     return network.eval()
 
 
@@ -95,9 +105,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("train", "calibration", "test", "out"):
         parser.add_argument(name, type=Path)
-    parser.add_argument("--epochs", type=int, default=14)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args(arguments)
+    torch.set_num_threads(1)  # the same sums, in the same order, on every machine of a kind
     frames = load_frames(given.train)
     network = train(frames, given.epochs, given.seed)
     lineage = {

@@ -51,16 +51,17 @@ class ServerProcess:
 
     def kill(self) -> None:
         """As a crash would, at once."""
-        self._end(signal.SIGKILL)
+        self.end(signal.SIGKILL)
 
     def stop(self) -> int:
         """Orderly; returns the exit status."""
-        return self._end(signal.SIGTERM)
+        return self.end(signal.SIGTERM)
 
     def log(self) -> str:
         return self._log.read_text()
 
-    def _end(self, number: int) -> int:
+    def end(self, number: int) -> int:
+        """Send a signal and wait; the exit status."""
         process, self._process = self._process, None
         if process is None:
             return 0

@@ -29,6 +29,7 @@ class FailingDisk(RealDisk):
         self.forget = forget
         self.steps = 0
         self.free = 10**12
+        self._synced_files: set[Path] = set()
         self._unsynced_files: set[Path] = set()
         self._undo: list[tuple[Path, Callable[[], None]]] = []
 
@@ -49,6 +50,7 @@ class FailingDisk(RealDisk):
                 if path.exists():
                     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         self._undo.clear()
+        self._synced_files.clear()
         self._unsynced_files.clear()
 
     def free_bytes(self, folder: Path) -> int:
@@ -57,11 +59,13 @@ class FailingDisk(RealDisk):
     def write(self, path: Path, content: bytes, mode: int) -> None:
         self._step(allocates=True)
         super().write(path, content, mode)
+        self._synced_files.discard(path)
         self._unsynced_files.add(path)
 
     def sync_file(self, path: Path) -> None:
         self._step()
         super().sync_file(path)
+        self._synced_files.add(path)
         self._unsynced_files.discard(path)
 
     def rename(self, source: Path, target: Path) -> None:
@@ -69,6 +73,15 @@ class FailingDisk(RealDisk):
         before = target.read_bytes() if target.exists() else None
         content = source.read_bytes()
         super().rename(source, target)
+        for files in (self._synced_files, self._unsynced_files):
+            files.discard(target)
+        if source in self._synced_files:
+            self._synced_files.remove(source)
+            self._synced_files.add(target)
+        else:
+            # Whoever wrote it: what was never synced may be lost under its new name too.
+            self._unsynced_files.discard(source)
+            self._unsynced_files.add(target)
 
         def undo() -> None:
             source.write_bytes(content)

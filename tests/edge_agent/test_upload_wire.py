@@ -132,6 +132,41 @@ def test_the_gate_stops_a_blocked_transfer(tmp_path: Path) -> None:
         send(tmp_path, handler, gate=lambda: reasons[0] if reasons else None)
 
 
+def test_a_stop_drops_what_the_kernel_still_holds(tmp_path: Path) -> None:
+    path = tmp_path / "clip"
+    path.write_bytes(clip_bytes(1, SIZE))
+
+    async def go() -> None:
+        stopped, ended = asyncio.Event(), asyncio.Event()
+        ends: list[BaseException | None] = []
+
+        async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await head(reader)
+            await stopped.wait()
+            try:
+                while await reader.read(65536):
+                    pass
+                ends.append(None)
+            except ConnectionError as error:
+                ends.append(error)
+            ended.set()
+
+        async with serving(handler) as base_url:
+            transport = Transport(base_url, SystemClock(), WireMeter(), QUICK)
+            reasons = iter([None])
+            with pytest.raises(StoppedError):
+                await transport.send_range(
+                    "PATCH", "/x", FileRange(path, 0, SIZE), {}, lambda: next(reasons, "no_link")
+                )
+            await asyncio.sleep(0)
+            stopped.set()
+            await ended.wait()
+            await transport.close()
+        assert isinstance(ends[0], ConnectionResetError)
+
+    asyncio.run(go())
+
+
 def test_an_endless_answer_is_cut(tmp_path: Path) -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await head(reader)

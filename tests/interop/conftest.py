@@ -18,7 +18,7 @@ def sim_drive(tmp_path_factory: pytest.TempPathFactory) -> Drive:
 
 
 @pytest.fixture(scope="session")
-def laptop_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def laptop_cloud() -> Iterator[str]:
     """URL of `longtail cloud serve` in laptop mode: no tokens set."""
-    with serving_cloud(tmp_path_factory.mktemp("laptop")) as url:
+    with serving_cloud() as url:
         yield url

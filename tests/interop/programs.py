@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -88,9 +89,14 @@ def pause(process: subprocess.Popen[bytes], deadline_s: float, log: Path) -> Non
 
 
 @contextmanager
-def serving_cloud(folder: Path, **environment: str) -> Iterator[str]:
+def serving_cloud(**environment: str) -> Iterator[str]:
     """`longtail cloud serve` on a free port, laptop mode unless told otherwise; its own URL."""
-    folder.mkdir(parents=True, exist_ok=True)
+    # Not pytest's folder: each pytest that starts closes it to the database's own account.
+    with tempfile.TemporaryDirectory(prefix="lt-interop-") as folder:
+        yield from _serve(Path(folder), environment)
+
+
+def _serve(folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
     ready, log = folder / "ready", folder / "cloud.log"
     command = longtail(
         "cloud", "serve", "--port", "0", "--folder", str(folder / "cloud"), "--ready-file",

@@ -49,7 +49,7 @@ def open_cloud(
         "LONGTAIL_OPERATOR_TOKEN": OPERATOR_TOKEN,
         "LONGTAIL_CORS_ORIGINS": json.dumps([f"http://{VIEWER_HOST}:{page_port}"]),
     }
-    with serving_cloud(folder, **settings) as url, httpx.Client(base_url=url) as http:
+    with serving_cloud(**settings) as url, httpx.Client(base_url=url) as http:
         bring_home(sim_drive, folder / "state", url, enrolment_token(http, OPERATOR_TOKEN))
         yield url
 

@@ -44,7 +44,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     public = f"http://127.0.0.1:{port}"
     settings = {"PUBLIC_URL": public, "LONGTAIL_OPERATOR_TOKEN": OPERATOR_TOKEN}
     with (
-        serving_cloud(folder / "cloud", **settings) as own,
+        serving_cloud(**settings) as own,
         nginx(folder / "nginx", port, own) as through,
     ):
         assert through == public
