@@ -17,7 +17,7 @@ def sim_drive(tmp_path_factory: pytest.TempPathFactory) -> Drive:
     return Drive(state, clips_of(state)[0])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def laptop_cloud() -> Iterator[str]:
     """URL of `longtail cloud serve` in laptop mode: no tokens set."""
     with serving_cloud() as url:

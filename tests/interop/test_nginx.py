@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,15 @@ from edge_agent.identity import enrol_request
 from kernels.clip.reader import read_manifest
 from tests.interop.programs import Drive, clips_of, free_port, run_agent, serving_cloud
 from tests.interop.reverse_proxy import FORWARDING, nginx
-from tests.interop.vehicle import TUS, Session, enrolled, enrolment_token, post, vehicle_key
+from tests.interop.vehicle import (
+    TUS,
+    Session,
+    enrolled,
+    enrolment_token,
+    post,
+    settled_offset,
+    vehicle_key,
+)
 
 pytestmark = pytest.mark.interop
 
@@ -192,21 +199,6 @@ def declare(session: Session, drive: Drive) -> UploadAnswer:
     )
     answer = post(session.http, "/v1/uploads", request, **session.bearer)
     return UploadAnswer.model_validate_json(answer.raise_for_status().content)
-
-
-def offset(session: Session, url: str) -> int:
-    answer = session.http.head(url, headers=TUS | session.bearer)
-    return int(answer.raise_for_status().headers["Upload-Offset"])
-
-
-def settled_offset(session: Session, url: str) -> int:
-    """The offset once the receiver has seen the cut; 0 when it holds nothing after a while."""
-    for _ in range(100):
-        held = offset(session, url)
-        if held:
-            return held
-        threading.Event().wait(0.1)
-    return 0
 
 
 def send_all(session: Session, answer: UploadAnswer, content: bytes) -> None:

@@ -15,8 +15,9 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.cloud_ingest.cutting_proxy import cutting
 from tests.interop.programs import Drive, clean_environment, find_program
-from tests.interop.vehicle import TUS, Session, enrolled, vehicle_key
+from tests.interop.vehicle import Session, enrolled, offset, settled_offset, vehicle_key
 
 pytestmark = pytest.mark.interop
 
@@ -64,11 +65,6 @@ def methods(told: dict[str, Any]) -> list[str]:
     return [request["method"] for request in told["requests"]]
 
 
-def offset_held(session: Session, url: str) -> int:
-    answer = session.http.head(url, headers=TUS | session.bearer)
-    return int(answer.raise_for_status().headers["Upload-Offset"])
-
-
 def assert_delivered(session: Session, drive: Drive, told: dict[str, Any]) -> None:
     assert told["outcome"] == "success", told
     status = session.status(drive.clip_id)
@@ -105,29 +101,47 @@ def test_whole_and_in_chunks(
     assert_delivered(session, sim_drive, told)
 
 
-@pytest.mark.parametrize("chunk_size", [None, CHUNK_BYTES])
+def assert_resumed(told: dict[str, Any], url: str, from_bytes: int) -> None:
+    """It found the one upload that it knew of, asked for the offset, and sent the rest."""
+    assert (told["previous"], told["url"]) == (1, url)
+    first, *rest = told["requests"]
+    assert first == {"method": "HEAD", "status": 200, "offset": from_bytes}
+    assert {request["method"] for request in rest} == {"PATCH"}
+
+
 def test_a_killed_client_finds_its_previous_upload_and_goes_on(
-    node: str, session: Session, sim_drive: Drive, tmp_path: Path, chunk_size: int | None
+    node: str, session: Session, sim_drive: Drive, tmp_path: Path
 ) -> None:
-    asked: dict[str, Any] = {"urlStore": str(tmp_path / "urls.json")}
-    if chunk_size is not None:
-        asked["chunkSize"] = chunk_size
-    size = sim_drive.clip.stat().st_size
-    died = upload(node, session, sim_drive, dieAfterBytes=size // 2, **asked)
+    asked = {"urlStore": str(tmp_path / "urls.json"), "chunkSize": CHUNK_BYTES}
+    died = upload(node, session, sim_drive, dieAfterBytes=2 * CHUNK_BYTES, **asked)
     assert (died["outcome"], died["previous"]) == ("died", 0)
     assert session.status(sim_drive.clip_id).state == "absent"
     resumed = upload(node, session, sim_drive, **asked)
-    assert (resumed["previous"], resumed["url"]) == (1, died["url"])
-    first, *rest = resumed["requests"]
-    assert (first["method"], {r["method"] for r in rest}) == ("HEAD", {"PATCH"})
-    assert 0 < first["offset"] < size, "nothing of the first half was kept"
+    assert_resumed(resumed, died["url"], 2 * CHUNK_BYTES)
+    assert_delivered(session, sim_drive, resumed)
+
+
+def test_a_body_cut_in_its_middle_goes_on_in_another_process(
+    node: str, session: Session, sim_drive: Drive, tmp_path: Path
+) -> None:
+    cut_bytes = 5_000_000
+    # The client may or may not use one connection for both of its requests.
+    with cutting(str(session.http.base_url), [cut_bytes, cut_bytes]) as proxy:
+        asked = {"urlStore": str(tmp_path / "urls.json"), "endpoint": f"{proxy.url}/v1/tus"}
+        broken = upload(node, session, sim_drive, retry=False, **asked)
+        assert (broken["outcome"], proxy.cuts) == ("error", 1)
+        held = settled_offset(session, broken["url"])
+        assert 0 < held <= cut_bytes
+        proxy.budgets.clear()
+        resumed = upload(node, session, sim_drive, **asked)
+        assert_resumed(resumed, broken["url"], held)
     assert_delivered(session, sim_drive, resumed)
 
 
 def test_resumes_by_a_stored_url_alone(node: str, session: Session, sim_drive: Drive) -> None:
     died = upload(node, session, sim_drive, chunkSize=CHUNK_BYTES, dieAfterBytes=2 * CHUNK_BYTES)
-    held = offset_held(session, died["url"])
-    assert held >= CHUNK_BYTES
+    held = offset(session, died["url"])
+    assert held == 2 * CHUNK_BYTES
     resumed = upload(node, session, sim_drive, uploadUrl=died["url"])
     assert methods(resumed) == ["HEAD", "PATCH"]
     assert resumed["requests"][0]["offset"] == held
@@ -151,11 +165,11 @@ def test_another_vehicles_upload_cannot_be_resumed(
     node: str, session: Session, http: httpx.Client, sim_drive: Drive, tmp_path: Path
 ) -> None:
     died = upload(node, session, sim_drive, chunkSize=CHUNK_BYTES, dieAfterBytes=CHUNK_BYTES)
-    held = offset_held(session, died["url"])
+    held = offset(session, died["url"])
     other = enrolled(http, vehicle_key(tmp_path / "other.key"))
     told = upload(node, other, sim_drive, uploadUrl=died["url"])
     # tus-js-client meets a 404 with an upload of its own, as tus says; the first one is intact.
     assert told["requests"][0] == {"method": "HEAD", "status": 404, "offset": None}
     assert told["url"] != died["url"]
     assert_delivered(other, sim_drive, told)
-    assert offset_held(session, died["url"]) == held
+    assert offset(session, died["url"]) == held

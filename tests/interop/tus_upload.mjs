@@ -4,13 +4,14 @@
 // creationBody    first bytes travel with the creation
 // urlStore        file in which the client remembers its uploads; resumes the one it finds there
 // uploadUrl       resumes this upload, whatever the store says
-// dieAfterBytes   ends the process, without a word to the server, once so much was sent
+// dieAfterBytes   ends the process, without a word to the server, once it has taken so much
+// retry           false: gives up at the first break
 import { createReadStream, statSync } from 'node:fs'
 import * as tus from 'tus-js-client'
 
 const asked = JSON.parse(process.argv[2])
 const requests = []
-const known = { previous: 0, url: null, sentBytes: 0 }
+const known = { previous: 0, url: null }
 
 function tell(outcome) {
   process.stdout.write(JSON.stringify({ ...outcome, ...known, requests }))
@@ -26,7 +27,7 @@ const upload = new tus.Upload(createReadStream(asked.file), {
   uploadDataDuringCreation: asked.creationBody ?? false,
   storeFingerprintForResuming: asked.urlStore !== undefined,
   urlStorage: asked.urlStore === undefined ? undefined : new tus.FileUrlStorage(asked.urlStore),
-  retryDelays: [0, 100, 300],
+  retryDelays: asked.retry === false ? null : [0, 100, 300],
   onUploadUrlAvailable() {
     known.url = upload.url
   },
@@ -38,9 +39,8 @@ const upload = new tus.Upload(createReadStream(asked.file), {
       offset: offset === undefined ? null : Number(offset),
     })
   },
-  onProgress(sentBytes) {
-    known.sentBytes = sentBytes
-    if (asked.dieAfterBytes !== undefined && sentBytes >= asked.dieAfterBytes) {
+  onChunkComplete(chunkSize, bytesAccepted) {
+    if (asked.dieAfterBytes !== undefined && bytesAccepted >= asked.dieAfterBytes) {
       tell({ outcome: 'died' })
       process.exit(0)
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,3 +69,19 @@ def enrolment_token(http: httpx.Client, operator_token: str) -> str:
         Authorization=f"Bearer {operator_token}",
     )  # fmt: skip
     return EnrolmentToken.model_validate_json(answer.raise_for_status().content).token
+
+
+def offset(session: Session, url: str) -> int:
+    """What the receiver holds of an upload."""
+    answer = session.http.head(url, headers=TUS | session.bearer)
+    return int(answer.raise_for_status().headers["Upload-Offset"])
+
+
+def settled_offset(session: Session, url: str) -> int:
+    """The offset once the receiver has seen the cut; 0 when it holds nothing after a while."""
+    for _ in range(100):
+        held = offset(session, url)
+        if held:
+            return held
+        threading.Event().wait(0.1)
+    return 0

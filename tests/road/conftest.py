@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,9 +58,19 @@ def _url(process: subprocess.Popen[bytes], ready: Path, log: Path) -> str:
     return ready.read_text().strip()
 
 
+@pytest.fixture
+def cloud_folder() -> Iterator[Path]:
+    """A folder that PostgreSQL can reach when root runs the tests; pytest's own is closed."""
+    with tempfile.TemporaryDirectory(prefix="longtail-road-") as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(scope="session")
-def cloud_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("cloud")) as (url, _):
+def cloud_url() -> Iterator[str]:
+    with (
+        tempfile.TemporaryDirectory(prefix="longtail-road-") as folder,
+        serving(Path(folder)) as (url, _),
+    ):
         yield url
 
 

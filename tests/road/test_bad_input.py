@@ -160,9 +160,11 @@ def test_without_a_cloud_nothing_is_lost(tmp_path: Path, specs: Path) -> None:
     assert {clip.state for clip in away.clips} == {"queued"}
 
 
-def test_wrong_tokens_are_refused_and_a_right_one_mends_it(tmp_path: Path, specs: Path) -> None:
+def test_wrong_tokens_are_refused_and_a_right_one_mends_it(
+    tmp_path: Path, specs: Path, cloud_folder: Path
+) -> None:
     operator = "operator-token-of-the-tests"
-    with serving(tmp_path / "cloud", LONGTAIL_OPERATOR_TOKEN=operator) as (url, _):
+    with serving(cloud_folder, LONGTAIL_OPERATOR_TOKEN=operator) as (url, _):
         refused = run_agent(config(tmp_path, specs, cloud=url, enrolment_token="wrong"))
         assert refused.failed_to_send
         assert {clip.state for clip in refused.clips} == {"queued"}

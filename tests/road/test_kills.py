@@ -34,7 +34,7 @@ version: 1
 owner: tests
 when: ego.speed_mps > -1
 mode: level
-cooldown: 3s
+cooldown: 2s
 capture: {pre: 1s, post: 0.5s}
 budget: {clips_per_day: 1000, bytes_per_day: 100GB}
 """
@@ -52,7 +52,7 @@ class KillPoint:
 def kill_points(seed: int, number: int) -> list[KillPoint]:
     rng = random.Random(seed)
     return [
-        KillPoint(EVENTS[i % len(EVENTS)], rng.randint(1, 6), rng.choice([0.0, 0.002, 0.01, 0.05]))
+        KillPoint(EVENTS[i % len(EVENTS)], rng.randint(1, 5), rng.choice([0.0, 0.002, 0.01, 0.05]))
         for i in range(number)
     ]
 
@@ -63,7 +63,7 @@ def configuration(folder: Path, state: str, cloud_url: str | None) -> str:
     config = {
         "vehicle_id": f"kill-{folder.name}"[:60],
         "state": str(folder / state),
-        "source": "sim:seed=11,duration_s=40",
+        "source": "sim:seed=11,duration_s=20",
         "specs": [str(folder / "specs")],
         "cloud": cloud_url,
     }
@@ -120,7 +120,7 @@ def check_everything_arrived_once(
 def kill_series(folder: Path, cloud_url: str, seed: int, number: int) -> None:
     expected_run = run_to_end(configuration(folder, "undisturbed", None))
     expected = {clip.clip_id for clip in expected_run.clips}
-    assert len(expected) >= 8
+    assert len(expected) >= 6
     config = configuration(folder, "killed", cloud_url)
     killed = sum(run_and_kill(config, point) for point in kill_points(seed, number))
     assert killed >= number // 2, "most kills must hit a living agent"
@@ -141,17 +141,16 @@ def test_agent_killed_at_fifty_points(cloud_url: str, tmp_path: Path, seed: int)
     kill_series(tmp_path, cloud_url, seed=100 + seed, number=10)
 
 
-def test_server_killed_while_the_agent_uploads(tmp_path: Path) -> None:
+def test_server_killed_while_the_agent_uploads(tmp_path: Path, cloud_folder: Path) -> None:
     """The server dies and comes back on its address and folder; the agent never restarts."""
     expected_run = run_to_end(configuration(tmp_path, "undisturbed", None))
     expected = {clip.clip_id for clip in expected_run.clips}
     rng = random.Random(5)
-    folder = tmp_path / "server"
     agent: subprocess.Popen[str] | None = None
     port = 0
     config = ""
     for _ in range(2):
-        with serving(folder, port) as (url, pid):
+        with serving(cloud_folder, port) as (url, pid):
             port = int(url.rsplit(":", 1)[1])
             if agent is None:
                 config = configuration(tmp_path, "killed", url)
@@ -167,7 +166,7 @@ def test_server_killed_while_the_agent_uploads(tmp_path: Path) -> None:
                     break
             os.kill(pid, 9)
     assert agent is not None
-    with serving(folder, port) as (url, _):
+    with serving(cloud_folder, port) as (url, _):
         _, log = agent.communicate(timeout=300)
         assert agent.returncode == 0, log[-3000:]
         run_to_end(config)
