@@ -34,7 +34,7 @@ def serve(
     put it on real infrastructure.
     """
     from cloud_ingest.serve import serve as run
-    from cloud_ingest.settings import Settings
+    from cloud_ingest.settings import load_settings
 
     given: dict[str, Any] = {
         "host": host,
@@ -43,4 +43,4 @@ def serve(
         "ready_file": ready_file,
         "public_url": public_url,
     }
-    run(Settings(**{name: value for name, value in given.items() if value is not None}))
+    run(load_settings({name: value for name, value in given.items() if value is not None}))

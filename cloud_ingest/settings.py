@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
+from typing import Any
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from contracts.errors import InputError
 from contracts.upload import MAX_CLIP_BYTES
 
 
@@ -72,6 +74,15 @@ class Settings(BaseSettings):
             and self.public_url is None
             and self.operator_token is None
         )
+
+
+def load_settings(given: dict[str, Any]) -> Settings:
+    """Settings from the environment, with `given` before it. Raises `InputError` by name."""
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(first["msg"], ".".join(str(step) for step in first["loc"])) from error
 
 
 def _is_loopback(host: str) -> bool:

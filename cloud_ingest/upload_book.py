@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from cloud_ingest.database import to_ns, to_time
+from cloud_ingest.database import for_single_reads, to_ns, to_time
 from cloud_ingest.problems import BusyError
 from cloud_ingest.schema import OPEN, REFUSED, clip_identity, deliveries, uploads
 from contracts.clock import NS_PER_S, Clock
@@ -47,6 +47,7 @@ class UploadBook:
         self, engine: AsyncEngine, clock: Clock, expiry_s: int, max_open_uploads: int
     ) -> None:
         self._engine = engine
+        self._reads = for_single_reads(engine)
         self._clock = clock
         self._expiry_ns = expiry_s * NS_PER_S
         self._max_open_uploads = max_open_uploads
@@ -93,7 +94,7 @@ class UploadBook:
         )
 
     async def all_open(self) -> list[Upload]:
-        async with self._engine.connect() as connection:
+        async with self._reads.connect() as connection:
             rows = await connection.execute(sa.select(uploads).where(uploads.c.state == OPEN))
             return [_upload(row) for row in rows]
 
@@ -110,7 +111,7 @@ class UploadBook:
             .join(deliveries, deliveries.c.clip_id == clip_identity.c.clip_id)
             .where(deliveries.c.vehicle_id == vehicle_id, deliveries.c.clip_id == clip_id)
         )
-        async with self._engine.connect() as connection:
+        async with self._reads.connect() as connection:
             size: int | None = (await connection.execute(query)).scalar_one_or_none()
         return size
 
@@ -157,7 +158,7 @@ class UploadBook:
         return None if made is None else _upload(made)
 
     async def _one(self, *conditions: sa.ColumnElement[bool]) -> Upload | None:
-        async with self._engine.connect() as connection:
+        async with self._reads.connect() as connection:
             row = (await connection.execute(sa.select(uploads).where(*conditions))).one_or_none()
         return None if row is None else _upload(row)
 

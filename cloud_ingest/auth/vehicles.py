@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from cloud_ingest.database import to_time
+from cloud_ingest.database import for_single_reads, to_time
 from cloud_ingest.schema import enrolment_tokens, vehicles
 from contracts.clock import NS_PER_S, Clock
 from contracts.errors import ConflictError, RefusedError
@@ -26,6 +26,7 @@ class Vehicles:
 
     def __init__(self, engine: AsyncEngine, clock: Clock) -> None:
         self._engine = engine
+        self._reads = for_single_reads(engine)
         self._clock = clock
 
     async def public_key(self, vehicle_id: str) -> bytes | None:
@@ -33,7 +34,7 @@ class Vehicles:
         query = sa.select(vehicles.c.public_key).where(
             vehicles.c.vehicle_id == vehicle_id, vehicles.c.revoked_utc.is_(None)
         )
-        async with self._engine.connect() as connection:
+        async with self._reads.connect() as connection:
             found = (await connection.execute(query)).scalar_one_or_none()
         return None if found is None else bytes(found)
 

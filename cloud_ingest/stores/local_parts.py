@@ -36,10 +36,13 @@ class LocalParts:
             make_folder(folder)
 
     def size_bytes(self, upload_id: str) -> int:
-        try:
-            return self.path(upload_id).stat().st_size
-        except FileNotFoundError:
-            return 0
+        # Under the lock, so that an append under way is seen as a whole or not at all.
+        with disk_errors("parts"):
+            try:
+                with self._locked(upload_id, shared=True) as file:
+                    return os.fstat(file).st_size
+            except FileNotFoundError:
+                return 0
 
     def append(self, upload_id: str, at_bytes: int, chunks: Chunks) -> int:
         length = sum(len(chunk) for chunk in chunks)
@@ -60,7 +63,7 @@ class LocalParts:
         return at_bytes + length
 
     def truncate(self, upload_id: str, to_bytes: int) -> None:
-        with disk_errors("parts"), self._locked(upload_id, create=False) as file:
+        with disk_errors("parts"), self._locked(upload_id) as file:
             os.ftruncate(file, min(to_bytes, os.fstat(file).st_size))
             os.fsync(file)
 
@@ -109,11 +112,13 @@ class LocalParts:
                 pieces[first] = pieces[first][written:]
 
     @contextmanager
-    def _locked(self, upload_id: str, *, create: bool) -> Iterator[int]:
+    def _locked(
+        self, upload_id: str, *, create: bool = False, shared: bool = False
+    ) -> Iterator[int]:
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
         file = os.open(self.path(upload_id), flags, 0o600)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
             yield file
         finally:
             with suppress(OSError):

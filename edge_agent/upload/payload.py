@@ -83,10 +83,13 @@ class RangePayload(aiohttp.Payload):
         if not isinstance(writer, StreamWriter) or writer.transport is None:
             raise aiohttp.ClientConnectionResetError("the connection is gone")
         transport = writer.transport
-        transport.set_write_buffer_limits(0)
+        over_tls = transport.get_extra_info("sslcontext") is not None
+        # Draining must mean empty. asyncio's TLS pauses at `size >= high`, so that a bound of
+        # 0 would pause it for ever; its plain transport pauses at `size > high`.
+        transport.set_write_buffer_limits(high=1 if over_tls else 0, low=0)
         # Sent apart, or aiohttp joins them with the first piece in a copy of it.
         writer.send_headers()
-        by_kernel = transport.get_extra_info("sslcontext") is None and self._meter.is_free
+        by_kernel = not over_tls and self._meter.is_free
         self.sent_bytes = 0
         end = self._range.offset_bytes + self._range.length_bytes
         offset = self._range.offset_bytes

@@ -179,6 +179,7 @@ class RunningServer:
     url: str
     app: FastAPI
     loop: asyncio.AbstractEventLoop
+    server: uvicorn.Server
 
     def run(self, step: Coroutine[Any, Any, Result]) -> Result:
         """Run a coroutine in the server's own loop."""
@@ -186,6 +187,15 @@ class RunningServer:
             step, self.loop
         )
         return future.result(30)
+
+    def wait_until_idle(self) -> None:
+        """Return when every request that has begun has ended, those of cut connections too."""
+
+        async def ended() -> None:
+            if tasks := set(self.server.server_state.tasks):
+                await asyncio.wait(tasks)
+
+        self.run(ended())
 
 
 @contextmanager
@@ -202,7 +212,6 @@ def running(app: FastAPI) -> Iterator[RunningServer]:
         access_log=False,
         timeout_graceful_shutdown=5,
     )
-    server = uvicorn.Server(config)
     started: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
 
     class Announcing(uvicorn.Server):
@@ -218,7 +227,7 @@ def running(app: FastAPI) -> Iterator[RunningServer]:
     thread.start()
     try:
         loop = started.result(30)
-        yield RunningServer(f"http://127.0.0.1:{listener.getsockname()[1]}", app, loop)
+        yield RunningServer(f"http://127.0.0.1:{listener.getsockname()[1]}", app, loop, server)
     finally:
         server.should_exit = True
         thread.join(30)

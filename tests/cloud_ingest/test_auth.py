@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from cloud_ingest.schema import enrolment_tokens, vehicles
-from cloud_ingest.settings import Settings
+from cloud_ingest.settings import Settings, load_settings
 from contracts.clock import NS_PER_S, VirtualClock
+from contracts.errors import InputError
 from contracts.upload import AUTH_CONTEXT
 from tests.cloud_ingest.conftest import StartCloud
 from tests.cloud_ingest.support import Vehicle, base64url
@@ -196,6 +197,19 @@ def test_any_other_configuration_is_no_laptop(change: dict[str, Any]) -> None:
     assert Settings().is_laptop
     assert Settings(host="::1").is_laptop
     assert not Settings(**change).is_laptop
+
+
+def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError) as raised:
+        load_settings({"port": 70_000})
+    assert raised.value.place == "port"
+    monkeypatch.setenv("LONGTAIL_OPERATOR_TOKEN", "short")
+    with pytest.raises(InputError) as raised:
+        load_settings({})
+    assert "LONGTAIL_OPERATOR_TOKEN" in str(raised.value.place)
+    monkeypatch.setenv("LONGTAIL_OPERATOR_TOKEN", OPERATOR)
+    monkeypatch.setenv("PUBLIC_URL", "https://cloud.example")
+    assert load_settings({"port": 0}).public_url == "https://cloud.example"
 
 
 def test_without_an_operator_token_nobody_is_operator(start_cloud: StartCloud) -> None:

@@ -141,5 +141,5 @@ def test_aiotus(cloud: RunningServer, vehicle: Vehicle, chunk_size: int) -> None
 def test_aiotus_is_cut_again_and_again(cloud: RunningServer, vehicle: Vehicle) -> None:
     with cutting(cloud.url, [2_000_000, 3_000_000, 100, 6_000_001, 5_000]) as proxy:
         assert aiotus_upload(proxy.url, vehicle, 4 * 2**20) is not None
-        assert proxy.cuts == 5
+        assert proxy.cuts >= 3
     assert_arrived(vehicle.http, vehicle)

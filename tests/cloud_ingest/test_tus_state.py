@@ -19,7 +19,14 @@ from hypothesis import strategies as st
 from cloud_ingest.schema import clips
 from contracts.clock import NS_PER_S
 from contracts.ids import PART_BYTES
-from tests.cloud_ingest.support import BODY, Vehicle, clip_id_of_bytes, make_clip, make_manifest
+from tests.cloud_ingest.support import (
+    BODY,
+    RunningServer,
+    Vehicle,
+    clip_id_of_bytes,
+    make_clip,
+    make_manifest,
+)
 
 NOISE_BYTES = PART_BYTES + 70_000
 SIZES = st.one_of(
@@ -68,6 +75,7 @@ def cut_patch(vehicle: Vehicle, url: str, offset: int, promised: int, sent: byte
 )
 @given(steps=STEPS, is_declared=st.booleans())
 def test_uploads_follow_the_model(
+    cloud: RunningServer,
     vehicle: Vehicle,
     tables: sa.Engine,
     steps: list[tuple[str, int]],
