@@ -73,9 +73,7 @@ def _group(name: str) -> typer.Typer:
 
 def build_app(arguments: Sequence[str]) -> typer.Typer:
     """The command with the one group in full that `arguments` ask for, the rest as names."""
-    app = typer.Typer(
-        no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
-    )
+    app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
     app.callback()(_root)
     wanted = next((word for word in arguments if word in GROUPS), None)
     for name, (_, help_line) in GROUPS.items():

@@ -19,8 +19,10 @@ import importlib.util
 import os
 import pwd
 import select
+import shlex
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -75,14 +77,15 @@ class EmbeddedPostgres:
 
     def start(self) -> None:
         """Make the cluster if it is new, then run it. Raises `PostgresError`."""
-        self._prepare_folders()
-        if not (self._cluster / "PG_VERSION").exists():
-            self._initialise()
         if self._running_pid() is not None:
             _log.info("stopping a database that its parent left behind", folder=str(self._cluster))
             self.stop()
+        self._prepare_folders()
+        if not (self._cluster / "PG_VERSION").exists():
+            self._initialise()
         self._clear_remains()
-        options = f"-c listen_addresses='' -c unix_socket_permissions=0700 -k {self._sockets}"
+        sockets = shlex.quote(str(self._sockets))
+        options = f"-c listen_addresses='' -c unix_socket_permissions=0700 -k {sockets}"
         self._run(
             "pg_ctl", "-w", "-t", str(_START_S), "-D", str(self._cluster),
             "-l", str(self._folder / "postgres.log"), "-o", options, "start",
@@ -101,6 +104,9 @@ class EmbeddedPostgres:
             if self._running_pid() is not None:
                 raise
             # It was dying when we looked: nothing is left to stop.
+        if self._sockets.parent != self._folder:
+            with suppress(OSError):
+                self._sockets.rmdir()
 
     def kill(self) -> None:
         """Pull the plug, as a power cut would: for tests of recovery."""
@@ -110,12 +116,15 @@ class EmbeddedPostgres:
 
     def _prepare_folders(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
+        owners = {os.geteuid()} | ({self._account.pw_uid} if self._account else set())
         for folder in (self._cluster, self._sockets):
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(exist_ok=True, mode=0o700)
+            # The socket's folder may lie in a shared one: what lies there must be ours.
+            found = folder.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid not in owners:
+                raise PostgresError("this folder belongs to somebody else", str(folder))
             if self._account is not None:
                 os.chown(folder, self._account.pw_uid, self._account.pw_gid)
-            elif folder.stat().st_uid != os.geteuid():
-                raise PostgresError("this folder belongs to somebody else", str(folder))
             folder.chmod(0o700)
         if self._account is not None:
             os.chown(self._folder, self._account.pw_uid, self._account.pw_gid)

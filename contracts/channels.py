@@ -8,7 +8,7 @@
 | `/lidar/<name>`            | `longtail.LidarSweep`       | range-image codec (kernels)    |
 | `/radar/<name>`            | `longtail.RadarTracks`      | tracks in the ego frame        |
 | `/pose`                    | `foxglove.FrameTransform`   | world from ego                 |
-| `/tf`                      | `foxglove.FrameTransform`   | ego from sensor, latched       |
+| `/tf`                      | `foxglove.FrameTransform`   | ego from sensor, latched first |
 | `/gnss/fix`                | `foxglove.LocationFix`      |                                |
 | `/planner/trajectory`      | `longtail.PlannedTrajectory` | ego frame                     |
 | `/perception/<camera>`     | `longtail.Perception`       | detections, embedding          |

@@ -123,9 +123,19 @@ class CalibrationSample:
     frame_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class MountSample:
+    """Where a sensor sits: `ego_SE3_sensor` float64 [4, 4] maps its points to ego. Latched."""
+
+    mono_ns: int
+    frame_id: str
+    ego_SE3_sensor: Float64s
+
+
 Sample = (
     SignalSample | ImageSample | LidarSample | RadarSample | PoseSample | FixSample | PlanSample
     | CalibrationSample
+    | MountSample
 )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from contracts.samples import (
     FixSample,
     ImageSample,
     LidarSample,
+    MountSample,
     PlanSample,
     PoseSample,
     RadarSample,
@@ -53,6 +54,8 @@ def channel_of(sample: Sample) -> str:
             return "/gnss/fix"
         case PlanSample():
             return "/planner/trajectory"
+        case MountSample():
+            return "/tf"
     return sample.channel
 
 
@@ -100,6 +103,8 @@ def _fault(sample: Sample) -> str | None:
             return None if inside else "the position is not on Earth"
         case PlanSample(t_s=t, xy_m=xy):
             return _plan_fault(t, xy)
+        case MountSample(ego_SE3_sensor=mount):
+            return None if np.isfinite(mount).all() else "the mount is not finite"
     return None
 
 

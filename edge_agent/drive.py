@@ -25,6 +25,7 @@ from contracts.samples import (
     CalibrationSample,
     FixSample,
     ImageSample,
+    MountSample,
     PlanSample,
     PoseSample,
     Sample,
@@ -174,6 +175,8 @@ class Drive:
                 mount = encode_mount(sample, self._offset_ns)
                 self._ring.latch(sample.frame_id, mount)
                 self._ring.latch("", encode_sample(sample, self._offset_ns))
+            case MountSample():
+                self._ring.latch(sample.frame_id, encode_sample(sample, self._offset_ns))
             case PoseSample():
                 self._ring.push(encode_sample(sample, self._offset_ns))
                 for divergence in self._plans.put_pose(sample):

@@ -84,7 +84,8 @@ def prepare(job: ClipJob, messages: Sequence[EncodedMessage], facts: DriveFacts)
             min(max(cause.fired_mono_ns, actual.start_mono_ns), actual.end_mono_ns),
             facts.utc_minus_mono_ns,
             cause.trigger_id,
-            f"{cause.kind} {cause.evidence_text} score {cause.score:g} {cause.evidence}",
+            f"{cause.trigger_id} v{cause.trigger_version}: {cause.kind} {cause.evidence_text} "
+            f"score {cause.score:g} {cause.evidence}",
         )
         for cause in job.causes
     ]

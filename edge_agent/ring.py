@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from contracts.channels import TRANSFORMS
 from contracts.errors import InputError
 from kernels.clip.encoding import EncodedMessage
 
@@ -72,7 +73,9 @@ class Ring:
         self._latched[(message.channel, key)] = message
 
     def latched(self) -> list[EncodedMessage]:
-        return [self._latched[key] for key in sorted(self._latched)]
+        """All pinned messages; transforms first, since calibrations refer to them."""
+        order = sorted(self._latched, key=lambda key: (key[0] != TRANSFORMS, key))
+        return [self._latched[key] for key in order]
 
     def _make_room(self, length: int) -> int:
         """Offset of `length` free contiguous bytes, dropping the oldest as needed."""

@@ -11,8 +11,9 @@ One format (`kernels.lidar.container`) with three layouts, chosen by what the sw
 Guarantees: number and order of points, intensity, ring and per-point time come back exactly;
 the geometry within the bounds above; a point that the steps cannot hold (beyond 131.07 m,
 infinite) comes back exactly, a no-return (0, 0, 0 or NaN) as such. The same sweep gives the
-same bytes on any machine with the same zstd. A decoder fed with anything raises `CorruptError` or returns, and
-allocates at most what 8 Mi points need. Thread-safe; the kernels and zstd release the GIL.
+same bytes on any machine with the same zstd. A decoder fed with anything raises `CorruptError`
+or returns, and allocates at most what 8 Mi points need. Thread-safe; the kernels and zstd
+release the GIL.
 
 It does not compensate motion, and keeps no bits of the float coordinates below its steps.
 """

@@ -25,6 +25,7 @@ from contracts.samples import (
     FixSample,
     ImageSample,
     LidarSample,
+    MountSample,
     PerceptionFrame,
     PlanSample,
     PoseSample,
@@ -77,9 +78,9 @@ class PayloadDecoder:
             return None
         message = self._message(schema, payload)
         if schema.name == schemas.TRANSFORM and channel != POSE:
-            # A mount is no sample of its own: it completes the sensor's calibration.
-            self._ego_SE3[message.child_frame_id] = _matrix(message)
-            return None
+            # A mount also completes the calibration of its camera, which follows it.
+            matrix = self._ego_SE3[message.child_frame_id] = _matrix(message)
+            return MountSample(mono_ns, message.child_frame_id, matrix)
         match schema.name:
             case schemas.IMAGE:
                 return _image(channel, mono_ns, message)

@@ -30,6 +30,7 @@ from contracts.samples import (
     FixSample,
     ImageSample,
     LidarSample,
+    MountSample,
     PerceptionFrame,
     PlanSample,
     PoseSample,
@@ -141,6 +142,18 @@ def _calibration(sample: CalibrationSample, utc_ns: int) -> bytes:
     ).encode()
 
 
+def _mount(sample: MountSample, utc_ns: int) -> bytes:
+    x, y, z, w = quaternion_of(sample.ego_SE3_sensor[:3, :3])
+    tx, ty, tz = sample.ego_SE3_sensor[:3, 3].tolist()
+    return fox.FrameTransform(
+        timestamp=_stamp(utc_ns),
+        parent_frame_id=EGO_FRAME,
+        child_frame_id=sample.frame_id,
+        translation=fox.Vector3(x=tx, y=ty, z=tz),
+        rotation=fox.Quaternion(x=x, y=y, z=z, w=w),
+    ).encode()
+
+
 def encode_sample(sample: Sample, utc_minus_mono_ns: int) -> EncodedMessage:
     """Encode any sample for its channel. Raises `InputError` for a raw image."""
     utc_ns = sample.mono_ns + utc_minus_mono_ns
@@ -165,21 +178,14 @@ def encode_sample(sample: Sample, utc_minus_mono_ns: int) -> EncodedMessage:
             payload = _calibration(sample, utc_ns)
             name = calibration_channel(channel)
             return EncodedMessage(name, schemas.CAMERA_CALIBRATION, mono_ns, payload)
+        case MountSample():
+            return EncodedMessage(TRANSFORMS, schemas.TRANSFORM, mono_ns, _mount(sample, utc_ns))
 
 
 def encode_mount(sample: CalibrationSample, utc_minus_mono_ns: int) -> EncodedMessage:
     """The camera's static transform, latched on `/tf` beside its calibration."""
-    rotation = sample.ego_SE3_camera[:3, :3]
-    x, y, z, w = quaternion_of(rotation)
-    tx, ty, tz = sample.ego_SE3_camera[:3, 3].tolist()
-    payload = fox.FrameTransform(
-        timestamp=_stamp(sample.mono_ns + utc_minus_mono_ns),
-        parent_frame_id=EGO_FRAME,
-        child_frame_id=sample.frame_id,
-        translation=fox.Vector3(x=tx, y=ty, z=tz),
-        rotation=fox.Quaternion(x=x, y=y, z=z, w=w),
-    ).encode()
-    return EncodedMessage(TRANSFORMS, schemas.TRANSFORM, sample.mono_ns, payload)
+    mount = MountSample(sample.mono_ns, sample.frame_id, sample.ego_SE3_camera)
+    return encode_sample(mount, utc_minus_mono_ns)
 
 
 def quaternion_of(rotation: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> list[float]:

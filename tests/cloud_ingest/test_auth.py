@@ -206,7 +206,7 @@ def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LONGTAIL_OPERATOR_TOKEN", "short")
     with pytest.raises(InputError) as raised:
         load_settings({})
-    assert "LONGTAIL_OPERATOR_TOKEN" in str(raised.value.place)
+    assert raised.value.place == "operator_token"
     monkeypatch.setenv("LONGTAIL_OPERATOR_TOKEN", OPERATOR)
     monkeypatch.setenv("PUBLIC_URL", "https://cloud.example")
     assert load_settings({"port": 0}).public_url == "https://cloud.example"

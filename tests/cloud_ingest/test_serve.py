@@ -87,10 +87,11 @@ def test_a_database_survives_kills_and_strangers_pids(short_folder: Path) -> Non
 
 
 def test_what_the_database_says_is_passed_on(short_folder: Path) -> None:
-    postgres = EmbeddedPostgres(short_folder / "pg")
+    folder = short_folder / "a name with spaces"
+    postgres = EmbeddedPostgres(folder)
     postgres.start()
     postgres.stop()
-    (short_folder / "pg" / "cluster" / "postgresql.conf").write_text("no_such_setting = 1\n")
+    (folder / "cluster" / "postgresql.conf").write_text("no_such_setting = 1\n")
     with pytest.raises(PostgresError, match="no_such_setting"):
         postgres.start()
 

@@ -60,6 +60,13 @@ def test_latched_messages_are_never_pushed_out() -> None:
     assert [m.mono_ns for m in ring.latched()] == [2, 1]
 
 
+def test_transforms_come_before_the_calibrations_that_need_them() -> None:
+    ring = Ring(100)
+    ring.latch("", message(1, 10, "/camera/front/calibration"))
+    ring.latch("front", message(1, 10, "/tf"))
+    assert [m.channel for m in ring.latched()] == ["/tf", "/camera/front/calibration"]
+
+
 def test_a_message_larger_than_the_ring_is_refused() -> None:
     ring = Ring(100)
     ring.push(message(1, 50))

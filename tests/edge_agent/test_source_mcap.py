@@ -15,6 +15,7 @@ from contracts.samples import (
     CalibrationSample,
     Detection,
     ImageSample,
+    MountSample,
     PerceptionFrame,
     Sample,
     SignalSample,
@@ -85,7 +86,8 @@ def test_a_replayed_clip_gives_the_drive_back(
 ) -> None:
     told, samples = drive
     source = open_source(f"mcap:{clip}")
-    replayed = list(source.samples())
+    camera_mount, *replayed = source.samples()
+    assert isinstance(camera_mount, MountSample)
     assert [(type(s), s.mono_ns) for s in replayed] == [(type(s), s.mono_ns) for s in samples]
     for was, now in zip(samples, replayed, strict=True):
         if isinstance(was, SignalSample):

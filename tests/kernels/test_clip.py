@@ -26,6 +26,7 @@ from contracts.samples import (
     FixSample,
     ImageSample,
     LidarSample,
+    MountSample,
     PerceptionFrame,
     PlanSample,
     PoseSample,
@@ -116,13 +117,15 @@ def test_same_event_packed_twice_has_one_id(clip: Path) -> None:
 def test_samples_come_back_as_they_were(clip: Path) -> None:
     back = list(read_samples(clip))
     expected = samples()
-    assert [type(s) for s in back] == [*(type(s) for s in expected), PerceptionFrame]
-    assert [s.mono_ns for s in back] == [*(s.mono_ns for s in expected), 1_008]
-    calibration, signal, image, radar, pose, fix, plan, lidar, frame = back
+    assert [type(s) for s in back] == [MountSample, *(type(s) for s in expected), PerceptionFrame]
+    assert [s.mono_ns for s in back] == [1_000, *(s.mono_ns for s in expected), 1_008]
+    mount, calibration, signal, image, radar, pose, fix, plan, lidar, frame = back
     assert isinstance(calibration, CalibrationSample)
     want = expected[0]
     assert isinstance(want, CalibrationSample)
     np.testing.assert_allclose(calibration.ego_SE3_camera, want.ego_SE3_camera, atol=1e-12)
+    assert isinstance(mount, MountSample)
+    assert mount.frame_id == "front"
     np.testing.assert_array_equal(calibration.intrinsics, want.intrinsics)
     assert signal == expected[1]
     assert isinstance(image, ImageSample)

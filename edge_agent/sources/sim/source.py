@@ -14,13 +14,14 @@ from collections.abc import Iterator
 import numpy as np
 import simplejpeg
 
-from contracts.clock import NS_PER_S, ClockQuality
+from contracts.clock import NS_PER_DAY, NS_PER_S, ClockQuality
 from contracts.samples import (
     CalibrationSample,
     FixSample,
     Float64s,
     ImageSample,
     LidarSample,
+    MountSample,
     PlanSample,
     PoseSample,
     RadarSample,
@@ -39,7 +40,7 @@ CAMERA_CHANNEL = "/camera/front"
 LIDAR_CHANNEL = "/lidar/top"
 RADAR_CHANNEL = "/radar/front"
 START_NS = 100 * NS_PER_S
-_FIRST_UTC_NS = 1_748_779_200 * NS_PER_S  # 2025-06-01T12:00:00Z
+_FIRST_UTC_NS = 1_748_779_200 * NS_PER_S  # 2025-06-01T12:00:00Z; each seed drives on another day
 _ORIGIN_DEG = (48.14816, 11.55742)
 _ORIGIN_ALT_M = 515.0
 _STEERING_RATIO = 15.0
@@ -65,7 +66,7 @@ class SimSource:
         return SourceDescription(
             drive_id=f"sim-{seed}",
             boot_id=f"sim-boot-{seed}",
-            utc_minus_mono_ns=_FIRST_UTC_NS + seed * 7200 * NS_PER_S - START_NS,
+            utc_minus_mono_ns=_FIRST_UTC_NS + seed * NS_PER_DAY - START_NS,
             clock=ClockQuality(synchronised=True, offset_ns=0, source="simulated"),
             signals=frozenset(column.name for column in self._columns),
             camera_channels=(CAMERA_CHANNEL,) if self._options.camera else (),
@@ -85,6 +86,7 @@ class SimSource:
         frames = range(0, self._mono_ns.size, _PER_FRAME)
         streams: list[Iterator[Sample]] = [
             iter([self._calibration()] if self._options.camera else []),
+            iter([self._lidar_mount()] if self._options.lidar else []),
             scalar_samples(self._columns),
             self._poses(),
             self._fixes(),
@@ -107,6 +109,11 @@ class SimSource:
             camera.EGO_SE3_CAMERA.copy(),
             "camera_front",
         )
+
+    def _lidar_mount(self) -> MountSample:
+        ego_SE3_lidar = np.eye(4)
+        ego_SE3_lidar[:3, 3] = lidar.MOUNT_M
+        return MountSample(START_NS, "lidar_top", ego_SE3_lidar)
 
     def _images(self, frames: range) -> Iterator[ImageSample]:
         rng = self._rng(2)
