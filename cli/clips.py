@@ -35,7 +35,9 @@ def _group() -> None:
 
 def clip_table(rows: Sequence[ClipRow]) -> Table:
     """Clips as people compare them."""
-    table = Table("clip", "start (UTC)", "s", "causes", "objects", "max decel", "MB", box=None)
+    table = Table(box=None)
+    for name in ("clip", "start (UTC)", "s", "causes", "objects", "max decel", "MB"):
+        table.add_column(name, overflow="fold")
     for row in rows:
         start = ""
         if row.start_utc_ns is not None:

@@ -64,7 +64,7 @@ def demo(
         }
         if as_json:
             print_json(result)
-        _tell_how_to_open(console, url, pulled)
+        _tell_how_to_open(console, pulled)
         if not rows:
             raise typer.Exit(1)
         if keep_serving:
@@ -145,14 +145,18 @@ def _tell_drive(console: Console, report: dict[str, Any]) -> None:
                       highlight=False)  # fmt: skip
 
 
-def _tell_how_to_open(console: Console, url: str, pulled: list[Path]) -> None:
+def _tell_how_to_open(console: Console, pulled: list[Path]) -> None:
     for path in pulled:
-        console.print(f"[bold]4[/] pulled [green]{absolute(path)}[/]", highlight=False)
-        console.print("  open it: in Foxglove or Lichtblick (File > Open local file), or", end=" ")
-        console.print(f"`pip install rerun-sdk && rerun {path}`", highlight=False)
-        console.print(
-            f"  while a cloud runs, viewers open {url}/clips/{path.name}", highlight=False
+        lines = (
+            "[bold]4[/] pulled a clip; it lies at",
+            f"  [green]{absolute(path)}[/]",
+            "  open it in Foxglove or Lichtblick (File > Open local file), or with",
+            f"  pip install rerun-sdk && rerun {path}",
+            f"  while a cloud runs, `longtail clips show {path.stem[:12]}` gives viewers its URL",
         )
+        for line in lines:
+            # What people copy must not be wrapped.
+            console.print(line, highlight=False, soft_wrap=True)
 
 
 def _wait_for_interrupt() -> None:

@@ -119,7 +119,7 @@ def test_a_cut_clip_is_given_up_to_the_break(
     with pytest.raises(CorruptError, match=r"cut.mcap:offset [1-9]\d{6,}: .*whole up to here"):
         replayed.extend(source.samples())
     assert 100 < len(replayed) < len(samples)
-    for was, now in zip(samples, replayed, strict=False):
+    for was, now in zip(samples, replayed[1:], strict=False):  # the camera's mount is first
         assert now.mono_ns == was.mono_ns + told.utc_minus_mono_ns
 
 
