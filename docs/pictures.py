@@ -33,8 +33,9 @@ def draw_camera(axes: Axes, image: ImageSample, frame: PerceptionFrame | None) -
     for found in frame.detections if frame is not None else ():
         x0, y0, x1, y1 = found.box_px
         axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec="#2ecc71", lw=1.6))
-        label = f"{found.class_name} {found.probability:.2f}"
-        axes.text(x0, y0 - 4, label, color="white", fontsize=7, backgroundcolor="#00000099")
+        if x1 - x0 > 25:  # smaller ones have no room for words
+            label = f"{found.class_name} {found.probability:.2f}"
+            axes.text(x0, max(y0 - 4, 12), label, color="#2ecc71", fontsize=7, weight="bold")
     axes.set_axis_off()
     axes.set_title(f"{image.channel} at the fire, with the model's detections", fontsize=9)
 
