@@ -92,6 +92,10 @@ class EmbeddedPostgres:
         )  # fmt: skip
         self._create_database()
 
+    def is_running(self) -> bool:
+        """True while the server process lives."""
+        return self._running_pid() is not None
+
     def stop(self) -> None:
         """Shut down fast and cleanly; nothing to do when it does not run."""
         if self._running_pid() is None:

@@ -23,9 +23,10 @@ from cloud_ingest.app import create_app
 from cloud_ingest.database import migrate
 from cloud_ingest.postgres import EmbeddedPostgres
 from cloud_ingest.settings import Settings
-from contracts.errors import ConflictError, InputError
+from contracts.errors import ConflictError, InputError, TransientError
 
 GRACE_S = 10
+_TICKS_PER_CHECK = 20
 _log = structlog.get_logger(__name__)
 
 
@@ -34,11 +35,24 @@ class _Stopped(SystemExit):
 
 
 class _Server(uvicorn.Server):
-    """Says when it answers."""
+    """Says when it answers, and ends when its database has ended."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        on_ready: Callable[[], None],
+        postgres: EmbeddedPostgres | None,
+    ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._postgres = postgres
+        self.database_lost = False
+
+    async def on_tick(self, counter: int) -> bool:
+        """uvicorn asks ten times a second whether to end."""
+        if self._postgres is not None and counter % _TICKS_PER_CHECK == 0:
+            self.database_lost = not self._postgres.is_running()
+        return self.database_lost or await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -50,18 +64,24 @@ def serve(settings: Settings) -> None:
     """Serve until SIGTERM or Ctrl-C; returns after the database has stopped.
 
     Raises `ConflictError` when another service runs on the folder, `InputError` when the
-    address cannot be bound, `TransientError` when the database does not start.
+    address cannot be bound, `TransientError` when the database does not start, or ends while
+    the service runs.
     """
     settings.folder.mkdir(parents=True, exist_ok=True)
     with _stop_signals(), _folder_lock(settings.folder):
         listener = _listen(settings.host, settings.port)
-        with listener, _database(settings) as url:
+        with listener, _database(settings) as (url, postgres):
             migrate(url)
-            _run(settings, url, listener)
+            _run(settings, url, listener, postgres)
     _log.info("stopped", folder=str(settings.folder))
 
 
-def _run(settings: Settings, database_url: str, listener: socket.socket) -> None:
+def _run(
+    settings: Settings,
+    database_url: str,
+    listener: socket.socket,
+    postgres: EmbeddedPostgres | None,
+) -> None:
     url = _url(settings.host, listener.getsockname()[1])
 
     def ready() -> None:
@@ -80,13 +100,20 @@ def _run(settings: Settings, database_url: str, listener: socket.socket) -> None
         log_config=None,
         timeout_graceful_shutdown=GRACE_S,
     )
+    server = _Server(config, ready, postgres)
     try:
-        _Server(config, ready).run(sockets=[listener])
+        server.run(sockets=[listener])
     except _Stopped:
         _log.info("stopping")
     finally:
         if settings.ready_file is not None:
             settings.ready_file.unlink(missing_ok=True)
+    if server.database_lost:
+        # Whoever started the service starts it again; half of it alive would only look well.
+        raise TransientError(
+            "the embedded database ended by itself; postgres.log tells why",
+            str(settings.folder / "postgres"),
+        )
 
 
 def _url(host: str, port: int) -> str:
@@ -107,14 +134,14 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 @contextmanager
-def _database(settings: Settings) -> Iterator[str]:
+def _database(settings: Settings) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
     if settings.database_url is not None:
-        yield settings.database_url.get_secret_value()
+        yield settings.database_url.get_secret_value(), None
         return
     postgres = EmbeddedPostgres(settings.folder / "postgres")
     try:
         postgres.start()
-        yield postgres.url
+        yield postgres.url, postgres
     finally:
         postgres.stop()
 

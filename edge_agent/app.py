@@ -59,6 +59,7 @@ from edge_agent.upload import (
     WireMeter,
 )
 from edge_agent.warmup import warm_up
+from kernels.clip.reader import read_manifest
 from kernels.triggers.engine import Fire
 
 STATUS_FILE = "status.json"
@@ -111,6 +112,7 @@ class Agent:
             config.budget.safety_reserve_ratio, config.budget.random_reserve_ratio,
         )  # fmt: skip
         self._book = BudgetBook(self._ledger, limits, self._spool.has_room)
+        self._settle_recovered()
         self._ring = Ring(config.ring)
         self._model = model
         self._drive = Drive(
@@ -127,6 +129,15 @@ class Agent:
         self._meter = WireMeter()
         self._uploader: Uploader | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    def _settle_recovered(self) -> None:
+        """Charge clips that a crash kept from being settled; those settled before are known."""
+        for entry in self._spool.queue():
+            if entry.note == "recovered":
+                manifest = read_manifest(self._spool.path(entry.clip_id))
+                self._book.settle(
+                    manifest.event, manifest.causes, manifest.stream == "random", entry.size_bytes
+                )
 
     # The drive thread ------------------------------------------------------------------------
 
@@ -232,6 +243,7 @@ class Agent:
         transport = Transport(
             self._config.cloud, self._clock, self._meter,
             TransportLimits(bytes_per_s=self._config.upload.bytes_per_second),
+            other_origins=self._config.upload.other_origins,
         )  # fmt: skip
         receiver = Receiver(transport, self._identity, self._clock, rng)
         limits = CellularLimits(

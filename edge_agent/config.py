@@ -47,6 +47,9 @@ class UploadConfig(Strict):
 
     cellular_bytes_per_day: Bytes = 50 * 10**6
     cellular_bytes_per_month: Bytes = 10**9
+    other_origins: tuple[str, ...] = Field(
+        (), description="where else uploads may live: the cloud's PUBLIC_URL when it differs"
+    )
     bytes_per_second: Bytes | None = Field(None, description="bandwidth cap; none: the link's own")
 
 

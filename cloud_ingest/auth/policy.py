@@ -3,9 +3,10 @@
 *Laptop mode* holds when the service is bound to loopback, runs on its embedded default, and
 neither an operator token nor a public URL is set. Then a request straight from this machine
 needs no operator token, and a vehicle enrols without one. A request that went through a proxy
-(any forwarding header) or names another host (a web page that points its own name at
-loopback) is refused: it may come from anywhere. Any other configuration requires both tokens,
-and without an operator token set, operators' calls are refused outright.
+(any forwarding header, or HTTP/1.0, which only proxies still speak) or names another host (a
+web page that points its own name at loopback) is refused: it may come from anywhere. Any other
+configuration requires both tokens, and without an operator token set, operators' calls are
+refused outright.
 
 A token is taken from `Authorization: Bearer`; clips also open by a signed link (`?access=`),
 since viewers cannot send headers.
@@ -37,6 +38,8 @@ def is_local_request(request: Request) -> bool:
     """True when the request comes straight from this machine, for this machine."""
     if any(name in request.headers for name in _FORWARDING):
         return False
+    if request.scope.get("http_version") == "1.0":
+        return False  # what a bare reverse proxy speaks to its upstream, and no client of ours
     peer = request.client.host if request.client else ""
     named = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
     return _is_loopback(peer) and _is_loopback(named)

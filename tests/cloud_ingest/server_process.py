@@ -67,3 +67,8 @@ class ServerProcess:
             return 0
         process.send_signal(number)
         return process.wait(60)
+
+    def wait(self) -> int:
+        """The exit status of a server that ends by itself."""
+        process, self._process = self._process, None
+        return 0 if process is None else process.wait(60)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -128,3 +129,29 @@ def test_times_keep_their_microsecond() -> None:
         assert to_ns(to_time(utc_ns)) == utc_ns
     with pytest.raises(InputError):
         to_time(10**30)
+
+
+def test_a_service_ends_with_an_error_when_its_database_has_ended(short_folder: Path) -> None:
+    server = ServerProcess(short_folder / "cloud")
+    server.start()
+    (pid, *_) = databases_of(server.folder)
+    os.kill(pid, signal.SIGKILL)
+    assert server.wait() != 0
+    assert "the embedded database ended by itself" in server.log()
+    server.start()
+    assert httpx.get(f"{server.url}/healthz").status_code == 200
+    assert server.stop() == 0
+
+
+def test_laptop_mode_does_not_speak_to_old_proxies(short_folder: Path) -> None:
+    server = ServerProcess(short_folder / "cloud")
+    server.start()
+    host, port = server.url.removeprefix("http://").split(":")
+    for version, status in ((b"1.1", b"200"), (b"1.0", b"403")):
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.sendall(
+                b"GET /v1/clips HTTP/" + version + b"\r\nHost: 127.0.0.1\r\n"
+                b"Connection: close\r\n\r\n"
+            )
+            assert connection.recv(4096).split(b" ")[1] == status
+    assert server.stop() == 0
