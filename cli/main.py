@@ -16,7 +16,7 @@ import structlog
 import typer
 
 from contracts import SOFTWARE_VERSION
-from contracts.errors import InputError, LongtailError
+from contracts.errors import LongtailError
 
 # group → (module, one line of help). The module has a typer app called `app`.
 GROUPS: dict[str, tuple[str, str]] = {
@@ -31,6 +31,7 @@ GROUPS: dict[str, tuple[str, str]] = {
 
 # What a group's package needs that the vehicle's base install does not have.
 EXTRAS = {"cloud": "cloud", "demo": "cloud,sim", "bench": "dev"}
+OWN_PACKAGES = frozenset(module.split(".")[0] for module, _ in GROUPS.values())
 
 
 def _root(
@@ -56,28 +57,17 @@ def _root(
     )
 
 
-def _group(name: str) -> typer.Typer:
-    """Import a group's typer app. Raises `InputError` naming the extra that it lacks."""
-    module, _ = GROUPS[name]
-    try:
-        loaded: typer.Typer = importlib.import_module(module).app
-    except ModuleNotFoundError as error:
-        extra = EXTRAS.get(name)
-        if extra is None or (error.name or "").split(".")[0] == module.split(".")[0]:
-            raise
-        raise InputError(
-            f"needs the package {error.name}: pip install 'longtail[{extra}]'", f"longtail {name}"
-        ) from error
-    return loaded
+def _group_asked_for(arguments: Sequence[str]) -> str | None:
+    return next((word for word in arguments if word in GROUPS), None)
 
 
 def build_app(arguments: Sequence[str]) -> typer.Typer:
     """The command with the one group in full that `arguments` ask for, the rest as names."""
     app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
     app.callback()(_root)
-    wanted = next((word for word in arguments if word in GROUPS), None)
-    for name, (_, help_line) in GROUPS.items():
-        group = _group(name) if name == wanted else typer.Typer()
+    wanted = _group_asked_for(arguments)
+    for name, (module, help_line) in GROUPS.items():
+        group = importlib.import_module(module).app if name == wanted else typer.Typer()
         app.add_typer(group, name=name, help=help_line)
     return app
 
@@ -92,6 +82,13 @@ def main() -> None:
         build_app(arguments)(prog_name="longtail")
     except LongtailError as error:
         print(f"longtail: {error}", file=sys.stderr)
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        # Packages load when used, so one that an extra brings may be missed late.
+        extra = EXTRAS.get(_group_asked_for(arguments) or "")
+        if extra is None or (error.name or "").split(".")[0] in OWN_PACKAGES:
+            raise
+        print(f"longtail: needs {error.name}: pip install 'longtail[{extra}]'", file=sys.stderr)
         sys.exit(1)
 
 
