@@ -27,7 +27,7 @@ from contracts.errors import LongtailError
 from edge_agent.upload.wire import WireMeter
 
 CHUNK_BYTES = 512 * 1024
-KERNEL_CHUNK_BYTES = 8 * 1024 * 1024
+KERNEL_CHUNK_BYTES = 4 * 1024 * 1024
 
 Gate = Callable[[], str | None]
 """Asked before each buffer: a reason to stop at once, or None to go on."""
