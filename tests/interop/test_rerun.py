@@ -6,6 +6,7 @@ with what our reader gives; everything else must arrive as named fields, not as 
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -206,10 +207,20 @@ def test_camera_and_frames_form_one_tree(sim: Opened) -> None:
         )
     }  # fmt: skip
     plane = f"{calibration.frame_id}_image_plane"
-    assert parents == {plane: calibration.frame_id, calibration.frame_id: "ego", "ego": "world"}
-    (mount,) = sim.entities[TRANSFORMS].array("Transform3D:translation")
-    mounted = next(s for s in open_source(SIM).samples() if isinstance(s, CalibrationSample))
-    np.testing.assert_allclose(mount, mounted.ego_SE3_camera[:3, 3], rtol=1e-6)
+    mounted = {"camera_front": "ego", "lidar_top": "ego"}
+    assert parents == {plane: calibration.frame_id, **mounted, "ego": "world"}
+    mounts = dict(
+        zip(
+            sim.entities[TRANSFORMS].column("Transform3D:child_frame"),
+            sim.entities[TRANSFORMS].array("Transform3D:translation"),
+            strict=True,
+        )
+    )
+    head = list(itertools.islice(open_source(SIM).samples(), 2))
+    (wanted,) = (s for s in head if isinstance(s, CalibrationSample))
+    np.testing.assert_allclose(mounts["camera_front"], wanted.ego_SE3_camera[:3, 3], rtol=1e-6)
+    # Read back by ourselves, the calibration has its mount again.
+    np.testing.assert_allclose(calibration.ego_SE3_camera, wanted.ego_SE3_camera, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["sim", "comma"])
