@@ -24,6 +24,7 @@ import numpy as np
 
 from contracts.clock import NS_PER_S, ClockQuality
 from contracts.errors import CorruptError, InputError
+from contracts.ids import sha256_hex
 from contracts.samples import CalibrationSample, Float64s, ImageSample, LidarSample, Sample
 from edge_agent.ports import SourceDescription
 from edge_agent.sources.lidar_files import read_scan
@@ -59,6 +60,8 @@ class KittiSource:
         ]
         if not self._cameras and any(path.glob("*.png")):
             self._cameras = [self._stream(path, ".png", "/camera/front")]
+        if not self._cameras and any(path.glob("data/*.png")):
+            self._cameras = [self._stream(path / "data", ".png", f"/camera/{path.name}")]
         lidar = _lidar_folder(path)
         self._lidars = [self._lidar_stream(lidar)] if lidar else []
         if not self._cameras and not self._lidars:
@@ -73,7 +76,7 @@ class KittiSource:
         name = re.sub(r"[^A-Za-z0-9._-]", ".", self._path.resolve().name).lstrip("._-") or "kitti"
         return SourceDescription(
             drive_id=name,
-            boot_id=f"kitti-{name}"[:128],
+            boot_id=f"kitti-{name[:80]}-{self._fingerprint()}",
             utc_minus_mono_ns=self._utc_minus_mono_ns or 0,
             clock=ClockQuality(
                 synchronised=self._utc_minus_mono_ns is not None,
@@ -82,6 +85,12 @@ class KittiSource:
             camera_channels=tuple(stream.channel for stream in self._cameras),
             lidar_channels=tuple(stream.channel for stream in self._lidars),
         )
+
+    def _fingerprint(self) -> str:
+        """Tells recordings apart whose folders have one name: of the files' names and sizes."""
+        streams = (*self._cameras, *self._lidars)
+        listed = [f"{f.name} {f.stat().st_size}" for stream in streams for f in stream.files]
+        return sha256_hex("\n".join(listed).encode())[:12]
 
     def samples(self) -> Iterator[Sample]:
         return merge_samples(

@@ -20,6 +20,12 @@ class SimOptions:
     camera: bool = True
     lidar: bool = True
 
+    @property
+    def boot_id(self) -> str:
+        """Drives that differ in anything are different boots: their events are not the same."""
+        left_out = ("" if self.camera else "-nocamera") + ("" if self.lidar else "-nolidar")
+        return f"sim-{self.seed}-{self.duration_s:g}s{left_out}"
+
 
 def parse_options(text: str) -> SimOptions:
     """Options as `name=value`, parted by commas. Raises `InputError` naming the wrong one."""

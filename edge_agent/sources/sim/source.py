@@ -65,7 +65,7 @@ class SimSource:
         seed = self._options.seed
         return SourceDescription(
             drive_id=f"sim-{seed}",
-            boot_id=f"sim-boot-{seed}",
+            boot_id=self._options.boot_id,
             utc_minus_mono_ns=_FIRST_UTC_NS + seed * NS_PER_DAY - START_NS,
             clock=ClockQuality(synchronised=True, offset_ns=0, source="simulated"),
             signals=frozenset(column.name for column in self._columns),
