@@ -45,7 +45,7 @@ def clip_table(rows: Sequence[ClipRow]) -> Table:
         table.add_row(
             row.clip_id[:12], start,
             "" if row.duration_s is None else f"{row.duration_s:.1f}",
-            ", ".join(row.causes), ", ".join(row.detected_objects),
+            "\n".join(row.causes), "\n".join(row.detected_objects),
             "" if row.max_decel_mps2 is None else f"{row.max_decel_mps2:.1f} m/s²",
             megabytes(row.size_bytes),
         )  # fmt: skip
