@@ -99,9 +99,9 @@ def show(
         return
     console = Console()
     console.print(clip_table([detail.clip]))
-    console.print(f"url: {detail.mcap_url}", highlight=False)
+    console.print(f"url: {detail.mcap_url}", highlight=False, soft_wrap=True)
     if detail.manifest is None:
-        console.print(f"quarantined: {detail.clip.state_reason}", highlight=False)
+        console.print(f"quarantined: {detail.clip.state_reason}", highlight=False, soft_wrap=True)
         return
     for cause in detail.manifest.causes:
         evidence = ", ".join(f"{k} {v:.3g}" for k, v in cause.evidence.items())
@@ -109,6 +109,7 @@ def show(
             f"cause: {cause.trigger_id} v{cause.trigger_version} {cause.evidence_text} "
             f"score {cause.score:.2f}: {evidence}",
             highlight=False,
+            soft_wrap=True,
         )
     channels = Table("channel", "schema", "messages", "MB", "gaps", box=None)
     for channel in detail.manifest.channels:
