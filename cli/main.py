@@ -23,7 +23,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "agent": ("edge_agent.cli", "Run the on-vehicle agent and look at its state."),
     "cloud": ("cloud_ingest.cli", "Run the cloud service."),
     "fleet": ("cli.fleet", "Let vehicles into the fleet."),
-    "spec": ("cli.spec", "Check trigger specs."),
+    "spec": ("cli.spec", "Check, test, backtest and compare trigger specs."),
     "clips": ("cli.clips", "Search, show and fetch clips."),
     "bench": ("bench.cli", "Measure against physical limits and peers."),
     "demo": ("cli.demo", "One drive from sensor to search, on this machine."),

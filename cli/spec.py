@@ -1,22 +1,49 @@
-"""`longtail spec ...`: check trigger specs and print their schema."""
+"""`longtail spec ...`: write, check, test and try trigger specs."""
 
 from __future__ import annotations
 
+import difflib
+import os
+import sys
+import tempfile
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
-from cli.output import JsonOption, print_json
+from cli.output import JsonOption, TokenOption, print_json
 from contracts.errors import InputError
-from contracts.trigger_spec import json_schema_text, load_spec
+from contracts.spec_yaml import read_text
+from contracts.trigger_spec import LoadedSpec, json_schema_text, load_spec
 
 app = typer.Typer(help="Trigger specs.", no_args_is_help=True)
+
+SpecPaths = Annotated[list[Path], typer.Argument(help="Spec files or folders.")]
+LogOption = Annotated[
+    list[Path] | None, typer.Option("--log", help="Signal logs: files or folders; repeatable.")
+]
 
 
 @app.callback()
 def _group() -> None:
     """Trigger specs."""
+
+
+def spec_files(paths: list[Path]) -> list[Path]:
+    """Files as they are, and the specs of folders."""
+    return [file for path in paths for file in (sorted(path.glob("*.yaml")) or [path])]
+
+
+def _load(paths: list[Path]) -> list[LoadedSpec]:
+    loaded: dict[str, LoadedSpec] = {}
+    for file in spec_files(paths):
+        spec = load_spec(file)
+        if spec.spec.id in loaded:
+            raise InputError(f"trigger id {spec.spec.id!r} is given twice", str(file))
+        loaded[spec.spec.id] = spec
+    return list(loaded.values())
 
 
 @app.command()
@@ -26,12 +53,9 @@ def schema() -> None:
 
 
 @app.command()
-def lint(
-    paths: Annotated[list[Path], typer.Argument(help="Spec files or folders.")],
-    as_json: JsonOption = False,
-) -> None:
+def lint(paths: SpecPaths, as_json: JsonOption = False) -> None:
     """Check specs: keys, units, names, rules. Every complaint is `file:line:column: ...`."""
-    files = [file for path in paths for file in (sorted(path.glob("*.yaml")) or [path])]
+    files = spec_files(paths)
     complaints = []
     for file in files:
         try:
@@ -46,3 +70,208 @@ def lint(
         typer.echo(f"{len(files)} specs checked, {len(complaints)} with complaints")
     if complaints:
         raise typer.Exit(1)
+
+
+@app.command()
+def fmt(
+    paths: SpecPaths,
+    check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 if any would.")] = (
+        False
+    ),
+    drop_comments: Annotated[
+        bool, typer.Option("--drop-comments", help="Drop comments that have no canonical place.")
+    ] = False,
+) -> None:
+    """Rewrite specs in canonical form: order of keys, units, one line where it fits.
+
+    Comments before a key and behind a one-line value move with their key. A file with a
+    comment inside a value is left alone, with a complaint, unless --drop-comments says so.
+    """
+    from cli.spec_format import format_spec
+
+    texts = [(file, read_text(file)) for file in spec_files(paths)]
+    formatted = [
+        (file, text, format_spec(text, str(file), drop_comments=drop_comments))
+        for file, text in texts
+    ]
+    changed = [(file, text, new) for file, text, new in formatted if text != new]
+    for file, text, new in changed:
+        if check:
+            lines = difflib.unified_diff(
+                text.splitlines(), new.splitlines(), str(file), "canonical", lineterm=""
+            )
+            typer.echo("\n".join(lines))
+        else:
+            _replace(file, new)
+    typer.echo(f"{len(texts)} specs, {len(changed)} {'not canonical' if check else 'rewritten'}")
+    if check and changed:
+        raise typer.Exit(1)
+
+
+def _replace(file: Path, text: str) -> None:
+    """Replace a file's content whole: a failure half-way leaves the old one."""
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.chmod(file.stat().st_mode & 0o7777)
+        temporary.replace(file)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(f"cannot be written: {error.strerror}", str(file)) from error
+
+
+@app.command()
+def test(
+    paths: SpecPaths,
+    as_json: JsonOption = False,
+) -> None:
+    """Run specs' own tests: `tests/<id>.yaml` beside each, made-up drives and their fires."""
+    from contracts.spec_cases import load_cases
+    from kernels.backtest.cases import run_case
+
+    entries: list[dict[str, Any]] = []
+    untested: list[str] = []
+    for file in spec_files(paths):
+        loaded = load_spec(file)
+        path = file.parent / "tests" / f"{loaded.spec.id}.yaml"
+        if not path.is_file():
+            untested.append(loaded.spec.id)
+            continue
+        cases = load_cases(path)
+        if cases.id != loaded.spec.id:
+            raise InputError(f"tests {cases.id!r}, not {loaded.spec.id!r}", str(path))
+        for case in cases.cases:
+            result = run_case(loaded, case)
+            entries.append(
+                {
+                    "id": loaded.spec.id, "case": case.name, "passed": result.passed,
+                    "missing": [_expected_words(e) for e in result.missing],
+                    "extra": [_fire_words(f) for f in result.extra],
+                    "fires": [_fire_words(f) for f in result.fires],
+                }
+            )  # fmt: skip
+    failed = [entry for entry in entries if not entry["passed"]]
+    if as_json:
+        print_json({"cases": entries, "untested": untested})
+    else:
+        for entry in failed:
+            typer.echo(f"{entry['id']}: {entry['case']}")
+            for words in entry["missing"]:
+                typer.echo(f"  - expected {words}")
+            for words in entry["extra"]:
+                typer.echo(f"  + fired {words}")
+        for name in untested:
+            typer.echo(f"{name}: no tests/{name}.yaml")
+        typer.echo(f"{len(entries)} cases, {len(failed)} failed, {len(untested)} specs untested")
+    if failed or not entries:
+        raise typer.Exit(1)
+
+
+def _expected_words(expected: Any) -> str:
+    text = f", {expected.text}" if expected.text else ""
+    return f"at {expected.at / 1e9:g} s ± {expected.within / 1e6:g} ms{text}"
+
+
+def _fire_words(fire: Any) -> str:
+    evidence = ", ".join(f"{k} {v:.4g}" for k, v in fire.evidence.items())
+    words = ", ".join(filter(None, (fire.text, evidence)))
+    return f"at {fire.fired_mono_ns / 1e9:g} s, score {fire.score:.3g}: {words}"
+
+
+@app.command()
+def backtest(
+    paths: SpecPaths,
+    log: LogOption = None,
+    clips: Annotated[
+        list[Path] | None, typer.Option("--clips", help="Clips by whose size to reckon bytes.")
+    ] = None,
+    hours_per_day: Annotated[
+        float, typer.Option(min=0.01, max=24, help="How long a vehicle drives in a day.")
+    ] = 8.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Run specs over signal logs: where they would have fired, and what that would cost."""
+    from cli.spec_tables import backtest_entry, median_clip_bytes, print_backtest, replay_logs
+
+    if not log:
+        raise InputError("give signal logs: the agent writes them to its state's signals/", "--log")
+    specs = _load(paths)
+    drives = replay_logs(specs, log)
+    sizes = median_clip_bytes(clips or [])
+    if as_json:
+        print_json(backtest_entry(specs, drives, hours_per_day, sizes))
+    else:
+        # A table that goes to a file has no terminal to fit in.
+        console = Console() if sys.stdout.isatty() else Console(width=160)
+        print_backtest(console, specs, drives, hours_per_day, sizes)
+
+
+@app.command()
+def diff(
+    before: Annotated[Path, typer.Argument(help="A spec file.")],
+    after: Annotated[Path, typer.Argument(help="Another.")],
+    log: LogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What changed in meaning; with --log also the fires gained and lost."""
+    from cli.spec_diff import changes, lone_fires
+
+    a, b = load_spec(before), load_spec(after)
+    changed = changes(a, b)
+    entry: dict[str, Any] = {"changes": [asdict(change) for change in changed]}
+    if log:
+        from cli.spec_tables import replay_logs
+
+        old, new = replay_logs([a], log), replay_logs([b], log)
+        sides = (("gained", lone_fires(b, new, old)), ("lost", lone_fires(a, old, new)))
+        for name, fires in sides:
+            entry[name] = [
+                {"drive_id": f.drive_id, "at_s": f.at_s, **f.fire.cause.model_dump(mode="json")}
+                for f in fires
+            ]
+    if as_json:
+        print_json(entry)
+        return
+    for change in changed:
+        typer.echo(change.text())
+    if not changed:
+        typer.echo("no difference in meaning")
+    for name in ("gained", "lost"):
+        for fire in entry.get(name, ()):
+            typer.echo(f"{name}: {fire['drive_id']} {fire['at_s']:g} s, score {fire['score']:.2f}")
+    if log:
+        typer.echo(f"{len(entry['gained'])} fires gained, {len(entry['lost'])} lost")
+
+
+@app.command()
+def explain(
+    clip: Annotated[str, typer.Argument(help="A clip file; with --cloud its id, or its beginning")],
+    cloud: Annotated[
+        str | None, typer.Option("--cloud", envvar="LONGTAIL_CLOUD", help="The cloud's URL.")
+    ] = None,
+    operator_token: TokenOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Why a clip was kept: each cause's condition, bound, measured values, hold and window."""
+    from cli.spec_explain import explain as explained
+    from cli.spec_explain import in_words
+
+    if Path(clip).is_file():
+        entries = explained(Path(clip))
+    elif cloud is None:
+        raise InputError("no such file; for a clip's id give --cloud", clip)
+    else:
+        from cli.clips import whole_id
+        from client import CloudClient
+
+        client = CloudClient(cloud, operator_token)
+        with tempfile.TemporaryDirectory(prefix="longtail-explain-") as folder:
+            entries = explained(client.pull(whole_id(client, clip), Path(folder)))
+    if as_json:
+        print_json(entries)
+    else:
+        typer.echo("\n".join(line for entry in entries for line in in_words(entry)))

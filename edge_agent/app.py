@@ -19,9 +19,10 @@ import structlog
 from contracts.clock import NS_PER_S, SystemClock, VirtualClock
 from contracts.errors import InputError, LongtailError, TransientError
 from contracts.samples import Sample
+from contracts.signal_log import LoggedFire
 from contracts.upload import EventRecord
 from edge_agent.budget import BudgetBook, Keep, VehicleLimits
-from edge_agent.capture import CaptureBook, ClipJob, cause_of
+from edge_agent.capture import CaptureBook, ClipJob
 from edge_agent.config import AgentConfig
 from edge_agent.describe import describe_clip
 from edge_agent.disk import RealDisk, replace_file
@@ -40,6 +41,7 @@ from edge_agent.setup import (
     state_lock,
     vehicle_identity,
 )
+from edge_agent.signal_log import log_header, open_signal_log
 from edge_agent.sources.registry import open_source
 from edge_agent.spool import Spool
 from edge_agent.status import (
@@ -60,6 +62,7 @@ from edge_agent.upload import (
 )
 from edge_agent.warmup import warm_up
 from kernels.clip.reader import read_manifest
+from kernels.triggers.cause import cause_of
 from kernels.triggers.engine import Fire
 
 STATUS_FILE = "status.json"
@@ -115,10 +118,16 @@ class Agent:
         self._settle_recovered()
         self._ring = Ring(config.ring)
         self._model = model
+        self._signal_log = open_signal_log(
+            self._state / "signals", config.signal_log.quota, config.spool.floor_free, RealDisk()
+        )
         self._drive = Drive(
             self._identity.vehicle_id, facts_of, specs, model, self._ring, self._on_fire,
-            self._on_job,
+            self._on_job, self._signal_log.tick,
         )  # fmt: skip
+        self._signal_log.begin(
+            log_header(self._identity.vehicle_id, facts_of, self._drive, model, limits)
+        )
         for inactive in self._drive.inactive:
             log.warning("trigger inactive", trigger=inactive.loaded.spec.id, reason=inactive.reason)
         facts = DriveFacts(
@@ -155,6 +164,7 @@ class Agent:
             self._drive.door.rejections[("source", error.message)] += 1
             log.error("source ended early", reason=str(error))
         self._drive.finish()
+        self._signal_log.close()
 
     def _feed(self, sample: Sample) -> None:
         self._drive_clock.set_mono_ns(sample.mono_ns)
@@ -166,6 +176,7 @@ class Agent:
         kept = isinstance(verdict, Keep)
         outcome = "kept" if isinstance(verdict, Keep) else verdict.reason
         self._fires[(trigger_id, outcome)] += 1
+        self._signal_log.fire(LoggedFire(cause=cause_of(fire), outcome=outcome))
         log.info(
             "trigger fired", trigger=trigger_id, score=round(fire.score, 3), outcome=outcome,
             at_s=round((fire.fired_mono_ns - self._start_ns) / NS_PER_S, 3),
@@ -329,6 +340,7 @@ class Agent:
                 for clip in list(self._clips.values())
             ),
             lost_clips=self._packer.counts["lost"],
+            signal_log_lost_ticks=self._signal_log.lost_ticks,
             queued_clips=len(queue),
             queued_bytes=sum(entry.size_bytes for entry in queue),
             waiting_events=len(self._ledger.outbox.waiting()),

@@ -15,6 +15,7 @@ from contracts.clock import NS_PER_S
 from contracts.ids import EventKey
 from contracts.trigger_spec import LoadedSpec, RandomBaselineSpec
 from edge_agent.spool.entry import PRIORITIES, Priority
+from kernels.triggers.cause import cause_of
 from kernels.triggers.engine import Fire
 
 MAX_CLIP_NS = 120 * NS_PER_S
@@ -61,24 +62,6 @@ class _Pending:
     start_ns: int
     end_ns: int
     fires: list[Fire] = field(default_factory=list)
-
-
-def cause_of(fire: Fire) -> Cause:
-    """A fire as the clip and the event record tell it."""
-    spec = fire.loaded.spec
-    return Cause(
-        trigger_id=spec.id,
-        trigger_version=spec.version,
-        spec_digest=fire.loaded.digest,
-        kind=spec.kind,
-        fired_mono_ns=fire.fired_mono_ns,
-        start_mono_ns=fire.start_mono_ns,
-        end_mono_ns=fire.end_mono_ns,
-        score=round(fire.score, 6),
-        evidence=fire.evidence,
-        evidence_text=fire.text,
-        safety=fire.loaded.is_safety,
-    )
 
 
 class CaptureBook:

@@ -34,6 +34,12 @@ class BudgetConfig(Strict):
     random_reserve_ratio: float = Field(0.1, ge=0, le=1)
 
 
+class SignalLogConfig(Strict):
+    """The log of the triggers' inputs, on which specs are tried later."""
+
+    quota: Bytes = Field(10**9, description="most that all its files may take; 0B: no log")
+
+
 class LinkConfig(Strict):
     """Which link the vehicle has: a fixed kind, or a file that says so."""
 
@@ -72,6 +78,7 @@ class AgentConfig(Strict):
     )
     spool: SpoolConfig = SpoolConfig()
     budget: BudgetConfig = BudgetConfig()
+    signal_log: SignalLogConfig = SignalLogConfig()
     link: LinkConfig = LinkConfig()
     upload: UploadConfig = UploadConfig()
 

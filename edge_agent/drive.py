@@ -97,6 +97,7 @@ class Drive:
     Args:
         on_fire: asked for every fire; True keeps it, which opens or widens a capture window.
         on_job: takes each clip whose window has closed, with its messages.
+        on_tick: sees the inputs of each evaluation before it, as the signal log does.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Drive:
         ring: Ring,
         on_fire: Callable[[Fire, CaptureBook], bool],
         on_job: Callable[[ClipJob], None],
+        on_tick: Callable[[TickInputs], None] = lambda _: None,
     ) -> None:
         class_names = model.class_names if model is not None else ()
         active, self.inactive = split_specs(specs, description, class_names)
@@ -116,6 +118,7 @@ class Drive:
         self._ring = ring
         self._on_fire = on_fire
         self._on_job = on_job
+        self._on_tick = on_tick
         self._offset_ns = description.utc_minus_mono_ns
         self._engine = TriggerEngine(
             active, f"{vehicle_id}/{description.boot_id}", class_names or ("",)
@@ -246,6 +249,7 @@ class Drive:
             now_ns, self._table.at(now_ns), self._table.class_scores, self._table.frame_number,
             self._table.horizon_s,
         )  # fmt: skip
+        self._on_tick(inputs)
         for fire in self._engine.step(inputs):
             if self._on_fire(fire, self._capture):
                 self._capture.add(fire)

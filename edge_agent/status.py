@@ -63,6 +63,7 @@ class AgentReport(Wire):
     inactive: tuple[InactiveTrigger, ...] = ()
     clips: tuple[Clip, ...] = ()
     lost_clips: int = 0
+    signal_log_lost_ticks: int = 0
     queued_clips: int = 0
     queued_bytes: int = 0
     waiting_events: int = 0

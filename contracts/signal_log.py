@@ -1,0 +1,69 @@
+"""The signal log's words: what a log says of the drive that it holds.
+
+A log holds the inputs of the triggers, tick for tick, and what the agent did with every fire,
+so that a spec can be tried on drives that are over. `kernels.signal_log` is its file format.
+Readers keep fields that they do not know.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from contracts.clip import Cause, Wire
+from contracts.ids import Name, Sha256Hex
+
+SIGNAL_LOG_SCHEMA_VERSION = 1
+SIGNAL_LOG_SUFFIX = ".ltsl"
+
+
+class LoggedSpec(Wire):
+    """A spec as the agent had it loaded. `inactive` is the reason why it did not run, or None."""
+
+    trigger_id: Name
+    trigger_version: int
+    digest: Sha256Hex
+    kind: str
+    inactive: str | None = None
+
+
+class LoggedLimits(Wire):
+    """What the vehicle might keep in one day, all triggers together."""
+
+    clips_per_day: int
+    bytes_per_day: int
+    safety_reserve_ratio: float
+    random_reserve_ratio: float
+
+
+class SignalLogHeader(Wire):
+    """The head of a log file.
+
+    `signals` names the columns of the value vector, `class_names` those of the class scores.
+    `drive_start_mono_ns` is the drive's first tick: a long drive has several files, and the
+    random baseline counts its slots from there.
+    """
+
+    schema_version: int = SIGNAL_LOG_SCHEMA_VERSION
+    software_version: str
+    vehicle_id: Name
+    boot_id: Name
+    drive_id: Name
+    utc_minus_mono_ns: int
+    drive_start_mono_ns: int
+    signals: tuple[str, ...] = Field(max_length=4096)
+    class_names: tuple[str, ...] = Field((), max_length=4096)
+    model_digest: Sha256Hex | None = None
+    specs: tuple[LoggedSpec, ...] = ()
+    limits: LoggedLimits
+
+    @property
+    def drive_seed(self) -> str:
+        """What seeds the random baseline on this drive."""
+        return f"{self.vehicle_id}/{self.boot_id}"
+
+
+class LoggedFire(Wire):
+    """One fire and what became of it: `kept`, or the reason of suppression."""
+
+    cause: Cause
+    outcome: str
