@@ -20,13 +20,13 @@ from contracts.clock import NS_PER_S, SystemClock, VirtualClock
 from contracts.errors import InputError, LongtailError, TransientError
 from contracts.samples import Sample
 from contracts.signal_log import LoggedFire
-from contracts.upload import EventRecord
 from edge_agent.budget import BudgetBook, Keep, VehicleLimits
 from edge_agent.capture import CaptureBook, ClipJob
 from edge_agent.config import AgentConfig
 from edge_agent.describe import describe_clip
 from edge_agent.disk import RealDisk, replace_file
 from edge_agent.drive import Drive
+from edge_agent.event_records import EventTeller
 from edge_agent.ledger import Ledger
 from edge_agent.pack import DriveFacts, collect
 from edge_agent.packer import PackedClip, Packer
@@ -134,7 +134,8 @@ class Agent:
             facts_of.drive_id, facts_of.utc_minus_mono_ns, facts_of.clock,
             model.digest if model is not None else None, facts_of.labels,
         )  # fmt: skip
-        self._packer = Packer(self._spool, self._book, self._ledger, facts, self._on_packed)
+        self._events = EventTeller(self._ledger, facts_of.utc_minus_mono_ns)
+        self._packer = Packer(self._spool, self._book, self._events, facts, self._on_packed)
         self._meter = WireMeter()
         self._uploader: Uploader | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -172,27 +173,26 @@ class Agent:
 
     def _on_fire(self, fire: Fire, capture: CaptureBook) -> bool:
         trigger_id = fire.loaded.spec.id
-        verdict = self._book.admit(fire.loaded, fire.fired_mono_ns)
-        kept = isinstance(verdict, Keep)
-        outcome = "kept" if isinstance(verdict, Keep) else verdict.reason
+        outcome = self._admit(fire)
         self._fires[(trigger_id, outcome)] += 1
         self._signal_log.fire(LoggedFire(cause=cause_of(fire), outcome=outcome))
         log.info(
             "trigger fired", trigger=trigger_id, score=round(fire.score, 3), outcome=outcome,
             at_s=round((fire.fired_mono_ns - self._start_ns) / NS_PER_S, 3),
         )  # fmt: skip
-        if kept:
-            offset_ns = self._description.utc_minus_mono_ns
-            self._ledger.outbox.put(
-                EventRecord(
-                    event=capture.event_of(fire),
-                    utc_ns=fire.fired_mono_ns + offset_ns,
-                    cause=cause_of(fire),
-                    outcome="captured",
-                )
-            )
+        if outcome == "kept":
+            self._events.tell(capture.event_of(fire), cause_of(fire), "captured")
             self._wake_uploader()
-        return kept
+        return outcome == "kept"
+
+    def _admit(self, fire: Fire) -> str:
+        """`kept`, or why not. Without a ledger nothing may be spent, but the drive goes on."""
+        try:
+            verdict = self._book.admit(fire.loaded, fire.fired_mono_ns)
+        except LongtailError as error:
+            log.error("ledger does not answer", reason=str(error))
+            return "ledger"
+        return "kept" if isinstance(verdict, Keep) else verdict.reason
 
     def _on_job(self, job: ClipJob) -> None:
         self._packer.submit(job, collect(job, self._ring))
@@ -228,7 +228,7 @@ class Agent:
         try:
             await asyncio.to_thread(self._run_drive)
             await asyncio.to_thread(self._packer.finish)
-            self._ledger.flush()
+            self._flush_ledger()
             if stay:
                 await stopped.wait()
             stop_upload.set()
@@ -243,9 +243,21 @@ class Agent:
                 await self._uploader.close()
         report = self.report(finished=True)
         self._write_status(report)
-        self._ledger.close()
-        self._spool.close()
+        self._close()
         return report
+
+    def _close(self) -> None:
+        try:
+            self._ledger.close()
+        except LongtailError as error:
+            log.error("ledger not closed in order", reason=str(error))
+        self._spool.close()
+
+    def _flush_ledger(self) -> None:
+        try:
+            self._ledger.flush()
+        except LongtailError as error:
+            log.error("suppression counts not kept", reason=str(error))
 
     def _connect(self) -> Receiver | None:
         if self._config.cloud is None:
@@ -311,9 +323,12 @@ class Agent:
     def _write_status(self, report: AgentReport) -> None:
         content = report.model_dump_json(exclude_none=True, indent=1).encode()
         temporary = self._state / f".{STATUS_FILE}"
-        # No fsync: a status that a crash takes with it is of no use anyway.
-        temporary.write_bytes(content)
-        temporary.replace(self._state / STATUS_FILE)
+        try:
+            # No fsync: a status that a crash takes with it is of no use anyway.
+            temporary.write_bytes(content)
+            temporary.replace(self._state / STATUS_FILE)
+        except OSError as error:
+            log.warning("status not written", reason=str(error))
 
     def report(self, *, finished: bool) -> AgentReport:
         """What this run has done so far."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from contracts import SOFTWARE_VERSION
 from contracts.clip import ClipManifest, Window
 from contracts.clock import NS_PER_MS, ClockQuality
+from contracts.errors import CorruptError, InputError
 from contracts.samples import ImageSample
 from contracts.upload import UploadRequest
 from edge_agent.capture import ClipJob
@@ -116,13 +117,15 @@ def prepare(job: ClipJob, messages: Sequence[EncodedMessage], facts: DriveFacts)
 def _scene_hash(messages: Sequence[EncodedMessage], at_ns: int) -> str | None:
     """Perceptual hash, 16 hex digits, of the camera frame nearest to the fire."""
     images = [m for m in messages if m.schema_name == schemas.IMAGE]
-    if not images:
-        return None
-    nearest = min(images, key=lambda m: (abs(m.mono_ns - at_ns), m.channel))
-    sample = OwnDecoder().decode(nearest)
-    if not isinstance(sample, ImageSample):
-        return None
-    return f"{phash64(decode_pixels(sample)):016x}"
+    decoder = OwnDecoder()
+    for image in sorted(images, key=lambda m: (abs(m.mono_ns - at_ns), m.channel)):
+        sample = decoder.decode(image)
+        if isinstance(sample, ImageSample):
+            try:
+                return f"{phash64(decode_pixels(sample)):016x}"
+            except (CorruptError, InputError):
+                continue  # a broken picture is no reason to lose the clip: the next one serves
+    return None
 
 
 def is_partial(manifest: ClipManifest) -> bool:

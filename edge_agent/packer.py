@@ -6,6 +6,7 @@ is told as lost in an event record and its budget is given back; the drive goes 
 
 from __future__ import annotations
 
+import errno
 import queue
 import threading
 from collections import Counter
@@ -16,10 +17,9 @@ import structlog
 
 from contracts.clip import ClipManifest
 from contracts.errors import ExhaustedError, LongtailError
-from contracts.upload import EventRecord
 from edge_agent.budget import BudgetBook, pool_of
 from edge_agent.capture import ClipJob
-from edge_agent.ledger import Ledger
+from edge_agent.event_records import EventTeller
 from edge_agent.pack import (
     DriveFacts,
     PreparedClip,
@@ -67,13 +67,13 @@ class Packer:
         self,
         spool: Spool,
         book: BudgetBook,
-        ledger: Ledger,
+        events: EventTeller,
         facts: DriveFacts,
         on_packed: Callable[[PackedClip], None],
     ) -> None:
         self._spool = spool
         self._book = book
-        self._ledger = ledger
+        self._events = events
         self._facts = facts
         self._on_packed = on_packed
         self._jobs: queue.Queue[tuple[ClipJob, Sequence[EncodedMessage]] | None]
@@ -129,10 +129,16 @@ class Packer:
                 "allowed" if job.cellular else "forbidden",
                 value,
             )
-        except (LongtailError, OSError):
+        except (LongtailError, OSError) as error:
             self._spool.discard(path)
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                raise ExhaustedError("the disk is full", str(path)) from error
             raise
-        self._book.settle(job.event, job.causes, job.stream == "random", entry.size_bytes)
+        try:
+            self._book.settle(job.event, job.causes, job.stream == "random", entry.size_bytes)
+        except LongtailError as error:
+            # The clip is safe; its reservation stands for what it took.
+            log.warning("clip not settled", clip=entry.clip_id[:12], reason=str(error))
         self._report(clip, entry.clip_id, entry.size_bytes)
 
     def _report(self, clip: PreparedClip, clip_id: str, size_bytes: int) -> None:
@@ -149,19 +155,10 @@ class Packer:
     def _lose(self, job: ClipJob, reason: str) -> None:
         self.counts["lost"] += 1
         log.error("clip lost", key=job.event.text(), reason=reason)
-        self._book.release(job.causes, "disk")
+        try:
+            self._book.release(job.causes, "disk")
+        except LongtailError as error:
+            log.warning("budget not given back", key=job.event.text(), reason=str(error))
         for cause in job.causes:
-            self._ledger.outbox.put(
-                EventRecord(
-                    event=job.event.model_copy(
-                        update={
-                            "start_mono_ns": cause.start_mono_ns,
-                            "end_mono_ns": cause.end_mono_ns,
-                        }
-                    ),
-                    utc_ns=cause.fired_mono_ns + self._facts.utc_minus_mono_ns,
-                    cause=cause,
-                    outcome="lost",
-                    reason=reason[:300],
-                )
-            )
+            span = {"start_mono_ns": cause.start_mono_ns, "end_mono_ns": cause.end_mono_ns}
+            self._events.tell(job.event.model_copy(update=span), cause, "lost", reason)

@@ -77,6 +77,9 @@ def hold_and_fire(
         return False
     if fired_ns[row] >= 0 and (refire_ns[row] < 0 or now_ns - fired_ns[row] < refire_ns[row]):
         return False
+    if fired_ns[row] >= 0:
+        # A condition that lasts is a new event at each refire, not one that grows for ever.
+        since_ns[row] = now_ns - hold_ns[row]
     fired_ns[row] = now_ns
     return True
 

@@ -81,6 +81,9 @@ def test_level_mode_fires_again_after_its_cooldown_and_edge_mode_does_not() -> N
     assert len(drive(spec("expression", body), 151, braking)) == 1
     level = drive(spec("expression", body + "mode: level\n"), 151, braking)
     assert [at_s(fire) for fire in level] == [0.0, 1.0, 2.0, 3.0]
+    held = drive(spec("expression", body + "mode: level\nfor: 200ms\n"), 151, braking)
+    assert [at_s(fire) for fire in held] == [0.2, 1.2, 2.2]
+    assert {fire.end_mono_ns - fire.start_mono_ns for fire in held} == {200_000_000}
 
 
 def test_low_pass_means_the_same_at_any_rate() -> None:
