@@ -1,8 +1,8 @@
 """Read a clip: its manifest, its messages, its samples.
 
 Guarantees: any bytes give either what they hold or a `CorruptError` with its place; a
-truncated file is recovered up to its last whole message (`recover=True`), which the plain
-MCAP reader cannot do. Record sizes are bounded before they are allocated.
+truncated file is recovered up to its last whole chunk, which the plain MCAP reader cannot do.
+Record sizes are bounded before they are allocated.
 """
 
 from __future__ import annotations

@@ -92,6 +92,8 @@ def test_a_nan_signal_is_turned_away_and_the_drive_goes_on(tmp_path: Path, specs
 
 
 def test_a_truncated_recording_counts_up_to_its_break(tmp_path: Path, specs: Path) -> None:
+    # Long enough for several chunks: a torn chunk is lost with what it holds.
+    specs.write_text(SPEC.replace("pre: 1s, post: 1s", "pre: 6s, post: 6s"))
     whole = run_agent(config(tmp_path, specs))
     longest = max(
         (tmp_path / "state" / "spool" / "clips").glob("*.mcap"), key=lambda p: p.stat().st_size
@@ -99,6 +101,7 @@ def test_a_truncated_recording_counts_up_to_its_break(tmp_path: Path, specs: Pat
     assert whole.clips
     cut = tmp_path / "cut.mcap"
     content = longest.read_bytes()
+    assert len(content) > 8_000_000
     cut.write_bytes(content[: len(content) * 3 // 4])
     replayed = run_agent(config(tmp_path, specs, source=f"mcap:{cut}", state=tmp_path / "again"))
     (told,) = [reason for reason in replayed.rejected if reason.startswith("source:")]
