@@ -47,18 +47,20 @@ class LocalObjects:
         await asyncio.to_thread(self._publish, clip_id, source)
 
     async def read(self, clip_id: str, start: int, length: int) -> AsyncIterator[bytes]:
-        file = await asyncio.to_thread(self.open, clip_id)
-        try:
-            await asyncio.to_thread(file.seek, start)
-            left = length
-            while left > 0:
-                piece = await asyncio.to_thread(file.read, min(_READ_BYTES, left))
-                if not piece:
-                    raise CorruptError(f"the object ends {left} bytes early", clip_id)
-                left -= len(piece)
-                yield piece
-        finally:
-            file.close()
+        # No file stays open between pieces: a reader that goes away would leave it to chance.
+        at, end = start, start + length
+        while at < end:
+            wanted = min(_READ_BYTES, end - at)
+            piece = await asyncio.to_thread(self._piece, clip_id, at, wanted)
+            if not piece:
+                raise CorruptError(f"the object ends {end - at} bytes early", clip_id)
+            at += len(piece)
+            yield piece
+
+    def _piece(self, clip_id: str, at: int, length: int) -> bytes:
+        with self.open(clip_id) as file:
+            file.seek(at)
+            return file.read(length)
 
     def open(self, clip_id: str) -> IO[bytes]:
         with disk_errors("objects"):
