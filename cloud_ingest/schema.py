@@ -52,6 +52,8 @@ vehicles = Table(
     Column("public_key", LargeBinary, nullable=False),
     Column("enrolled_utc", _TIME, nullable=False),
     Column("revoked_utc", _TIME),
+    Column("first_contact_utc", _TIME, comment="first authenticated request of an update check"),
+    Column("last_contact_utc", _TIME),
 )
 
 enrolment_tokens = Table(

@@ -64,6 +64,32 @@ class Settings(BaseSettings):
         description="web viewers that may open clips by URL; pages of this machine always may",
     )
 
+    ota: Path | None = Field(
+        None, validation_alias=_named("ota"),
+        description="folder of update keys and roots; default: `ota` under the folder",
+    )  # fmt: skip
+    allow_demo_keys: bool = Field(
+        False, validation_alias=_named("allow_demo_keys"),
+        description="dev mode: serve updates signed by keys that were made for trying out",
+    )  # fmt: skip
+    check_in_poll_s: float = Field(
+        60.0, ge=1, le=86_400, validation_alias=_named("check_in_poll_s"),
+        description="how often vehicles check in; bounds how late a kill switch acts",
+    )  # fmt: skip
+    rollout_step_s: float = Field(
+        10.0, gt=0, le=3600, validation_alias=_named("rollout_step_s"),
+        description="how often live rollouts are looked at",
+    )  # fmt: skip
+    rollout_interval_s: int = Field(
+        86_400, ge=1, validation_alias=_named("rollout_interval_s"),
+        description="length of the intervals in which vehicles are compared",
+    )  # fmt: skip
+
+    @property
+    def ota_folder(self) -> Path:
+        """Where `longtail cloud keys init` has put keys and roots."""
+        return self.ota or self.folder / "ota"
+
     @property
     def is_laptop(self) -> bool:
         """True when nothing says that anybody but this machine's user is served."""

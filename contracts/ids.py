@@ -40,6 +40,14 @@ Name = Annotated[str, AfterValidator(_check_name)]
 """A vehicle, trigger or model name: safe in a path, a URL and a log line."""
 
 
+def parse_name(text: str, place: str | None = None) -> str:
+    """`text` when it is a `Name`. Raises `InputError`."""
+    try:
+        return _check_name(text)
+    except ValueError as error:
+        raise InputError(f"{text[:80]!r} is no name: it {error}", place) from error
+
+
 def parse_sha256_hex(text: str, place: str | None = None) -> bytes:
     """The 32 bytes of a hex digest. Raises `InputError` for any other text."""
     if not _SHA256_HEX.fullmatch(text):

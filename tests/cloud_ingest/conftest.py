@@ -15,8 +15,8 @@ import sqlalchemy as sa
 
 from cloud_ingest.app import create_app
 from cloud_ingest.database import migrate
+from cloud_ingest.fleet_schema import metadata
 from cloud_ingest.postgres import EmbeddedPostgres
-from cloud_ingest.schema import metadata
 from cloud_ingest.settings import Settings
 from tests.cloud_ingest.support import RunningServer, Vehicle, running
 
