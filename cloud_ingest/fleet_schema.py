@@ -23,6 +23,20 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from cloud_ingest.schema import metadata
 
+__all__ = [
+    "assignments",
+    "audit_log",
+    "check_ins",
+    "counter_readings",
+    "killed_triggers",
+    "metadata",
+    "ota_files",
+    "ota_metadata",
+    "ota_pieces",
+    "ota_waiting",
+    "releases",
+    "rollouts",
+]
 _TIME = DateTime(timezone=True)
 
 ota_metadata = Table(
