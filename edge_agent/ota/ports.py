@@ -6,7 +6,7 @@ frames, models in the safe state) and tells what came of it. Neither knows the o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from contracts.check_in import (
@@ -73,8 +73,8 @@ class RuntimeReport:
     waiting_for: str = ""
     shadow_triggers: tuple[ShadowTrigger, ...] = ()
     shadow_model: ShadowModel | None = None
-    latency: Latency = Latency()
-    counters: Counters = Counters()
+    latency: Latency = field(default_factory=Latency)
+    counters: Counters = field(default_factory=Counters)
 
 
 class Runtime(Protocol):
