@@ -4,46 +4,26 @@ from __future__ import annotations
 
 import difflib
 import os
-import sys
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from cli.output import JsonOption, TokenOption, print_json
+from cli.spec_trial import SpecPaths, backtest, diff, spec_files
 from contracts.errors import InputError
 from contracts.spec_yaml import read_text
-from contracts.trigger_spec import LoadedSpec, json_schema_text, load_spec
+from contracts.trigger_spec import json_schema_text, load_spec
 
 app = typer.Typer(help="Trigger specs.", no_args_is_help=True)
-
-SpecPaths = Annotated[list[Path], typer.Argument(help="Spec files or folders.")]
-LogOption = Annotated[
-    list[Path] | None, typer.Option("--log", help="Signal logs: files or folders; repeatable.")
-]
+app.command()(backtest)
+app.command()(diff)
 
 
 @app.callback()
 def _group() -> None:
     """Trigger specs."""
-
-
-def spec_files(paths: list[Path]) -> list[Path]:
-    """Files as they are, and the specs of folders."""
-    return [file for path in paths for file in (sorted(path.glob("*.yaml")) or [path])]
-
-
-def _load(paths: list[Path]) -> list[LoadedSpec]:
-    loaded: dict[str, LoadedSpec] = {}
-    for file in spec_files(paths):
-        spec = load_spec(file)
-        if spec.spec.id in loaded:
-            raise InputError(f"trigger id {spec.spec.id!r} is given twice", str(file))
-        loaded[spec.spec.id] = spec
-    return list(loaded.values())
 
 
 @app.command()
@@ -180,71 +160,6 @@ def _fire_words(fire: Any) -> str:
     evidence = ", ".join(f"{k} {v:.4g}" for k, v in fire.evidence.items())
     words = ", ".join(filter(None, (fire.text, evidence)))
     return f"at {fire.fired_mono_ns / 1e9:g} s, score {fire.score:.3g}: {words}"
-
-
-@app.command()
-def backtest(
-    paths: SpecPaths,
-    log: LogOption = None,
-    clips: Annotated[
-        list[Path] | None, typer.Option("--clips", help="Clips by whose size to reckon bytes.")
-    ] = None,
-    hours_per_day: Annotated[
-        float, typer.Option(min=0.01, max=24, help="How long a vehicle drives in a day.")
-    ] = 8.0,
-    as_json: JsonOption = False,
-) -> None:
-    """Run specs over signal logs: where they would have fired, and what that would cost."""
-    from cli.spec_tables import backtest_entry, median_clip_bytes, print_backtest, replay_logs
-
-    if not log:
-        raise InputError("give signal logs: the agent writes them to its state's signals/", "--log")
-    specs = _load(paths)
-    drives = replay_logs(specs, log)
-    sizes = median_clip_bytes(clips or [])
-    if as_json:
-        print_json(backtest_entry(specs, drives, hours_per_day, sizes))
-    else:
-        # A table that goes to a file has no terminal to fit in.
-        console = Console() if sys.stdout.isatty() else Console(width=160)
-        print_backtest(console, specs, drives, hours_per_day, sizes)
-
-
-@app.command()
-def diff(
-    before: Annotated[Path, typer.Argument(help="A spec file.")],
-    after: Annotated[Path, typer.Argument(help="Another.")],
-    log: LogOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """What changed in meaning; with --log also the fires gained and lost."""
-    from cli.spec_diff import changes, lone_fires
-
-    a, b = load_spec(before), load_spec(after)
-    changed = changes(a, b)
-    entry: dict[str, Any] = {"changes": [asdict(change) for change in changed]}
-    if log:
-        from cli.spec_tables import replay_logs
-
-        old, new = replay_logs([a], log), replay_logs([b], log)
-        sides = (("gained", lone_fires(b, new, old)), ("lost", lone_fires(a, old, new)))
-        for name, fires in sides:
-            entry[name] = [
-                {"drive_id": f.drive_id, "at_s": f.at_s, **f.fire.cause.model_dump(mode="json")}
-                for f in fires
-            ]
-    if as_json:
-        print_json(entry)
-        return
-    for change in changed:
-        typer.echo(change.text())
-    if not changed:
-        typer.echo("no difference in meaning")
-    for name in ("gained", "lost"):
-        for fire in entry.get(name, ()):
-            typer.echo(f"{name}: {fire['drive_id']} {fire['at_s']:g} s, score {fire['score']:.2f}")
-    if log:
-        typer.echo(f"{len(entry['gained'])} fires gained, {len(entry['lost'])} lost")
 
 
 @app.command()

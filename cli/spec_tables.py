@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -19,7 +19,11 @@ from contracts.trigger_spec import LoadedSpec
 from kernels.backtest.drives import logged_drives
 from kernels.backtest.figures import SpecFigures, figures_of
 from kernels.backtest.replay import ReplayedDrive, ReplayedFire, replay
+from kernels.backtest.spend import FleetSpend
 from kernels.clip.reader import read_manifest
+
+if TYPE_CHECKING:
+    from cli.spec_clips import ClipFires
 
 
 def files_below(paths: Sequence[Path], suffix: str) -> list[Path]:
@@ -67,10 +71,12 @@ def backtest_entry(
     drives: Sequence[ReplayedDrive],
     hours_per_day: float,
     clip_bytes: dict[str, int],
+    spend: FleetSpend,
 ) -> dict[str, Any]:
     """A whole backtest as one JSON object."""
     return {
         "hours_per_day": hours_per_day,
+        "fleet": asdict(spend),
         "drives": [
             {
                 "vehicle_id": drive.header.vehicle_id, "drive_id": drive.header.drive_id,
@@ -99,6 +105,7 @@ def print_backtest(
     drives: Sequence[ReplayedDrive],
     hours_per_day: float,
     clip_bytes: dict[str, int],
+    spend: FleetSpend,
 ) -> None:
     """Figures, then fires, then what to know about the logs."""
     rows = [figures_of(loaded, drives, hours_per_day, clip_bytes) for loaded in specs]
@@ -118,6 +125,7 @@ def print_backtest(
         others = ", ".join(f"{name} {count}" for name, count in row.overlap.items())
         if others:
             console.print(f"{row.trigger_id} overlaps live fires of: {others}", highlight=False)
+    console.print(_fleet_line(spend), highlight=False)
     if not clip_bytes:
         console.print("MB/day is unknown without clips to go by: give --clips", highlight=False)
     for drive in drives:
@@ -133,6 +141,45 @@ def print_backtest(
             )
         for note in drive.notes:
             console.print(f"note: {drive.header.drive_id}: {note}", highlight=False)
+
+
+def _fleet_line(spend: FleetSpend) -> str:
+    """What the fleet would spend in a day, before and after."""
+    before, after = _number(spend.clips_per_day_before), _number(spend.clips_per_day_after)
+    words = f"fleet of {spend.vehicles}: {before} clips/day now, {after} with this"
+    if spend.bytes_per_day_before is not None and spend.bytes_per_day_after is not None:
+        megabytes = [
+            _number(n / 1e6) for n in (spend.bytes_per_day_before, spend.bytes_per_day_after)
+        ]
+        words += f"; {megabytes[0]} MB/day now, {megabytes[1]} with this"
+    return f"{words}; {spend.vehicles_over} of {spend.sampled} vehicles above their day's limits"
+
+
+def clips_entry(caught: Sequence[ClipFires]) -> dict[str, Any]:
+    """Which clips specs would have kept, for JSON."""
+    return {
+        "clips": [
+            {
+                "clip": str(one.clip), "triggers": list(one.ids()), "notes": list(one.drive.notes),
+                "fired": [
+                    fire_entry(fire, one.drive.header.drive_start_mono_ns)
+                    for fire in one.drive.fires
+                ],
+            }
+            for one in caught
+        ]
+    }  # fmt: skip
+
+
+def print_clips(console: Console, caught: Sequence[ClipFires]) -> None:
+    """Which clips specs would have kept, for people."""
+    for one in caught:
+        console.print(f"{one.clip.name[:20]}: {', '.join(one.ids()) or 'nothing'}", highlight=False)
+    hits = sum(bool(one.ids()) for one in caught)
+    console.print(
+        f"{hits} of {len(caught)} clips would have been kept (chosen moments: no rate follows)",
+        highlight=False,
+    )
 
 
 def _cells(row: SpecFigures) -> tuple[str, ...]:
