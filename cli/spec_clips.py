@@ -96,9 +96,8 @@ def clip_as_log(clip: Path, folder: Path) -> Path:
 
 def _name_of(clip: Path) -> Name:
     """The clip's name as a drive's: a clip is found again by it."""
-    return (
-        "".join(c if c.isalnum() and c.isascii() else "-" for c in clip.stem).strip("-") or "clip"
-    )
+    name = "".join(c if c.isalnum() and c.isascii() else "-" for c in clip.stem)
+    return name.strip("-")[:100] or "clip"
 
 
 def _trigger_inputs(clip: Path, manifest: ClipManifest) -> Iterator[Inputs]:

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from cli.output import JsonOption, print_json
+from cli.output import JsonOption, TokenOption, print_json
+from client import CloudClient
+from contracts.clock import SystemClock
 from contracts.errors import InputError
+from contracts.quantities import duration_ns_of
 from contracts.trigger_spec import LoadedSpec, load_spec
 
 if TYPE_CHECKING:
@@ -43,6 +46,21 @@ def load_all(paths: list[Path]) -> list[LoadedSpec]:
     return list(loaded.values())
 
 
+def fetched_logs(client: CloudClient, vehicle: str | None, since: str) -> list[Path]:
+    """The fleet's logs, kept in a cache so that each is fetched once.
+
+    Raises `InputError` when there are none.
+    """
+    since_utc_ns = SystemClock().utc_ns() - duration_ns_of(since, "--since")
+    folder = Path.home() / ".cache" / "longtail" / "signal-logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = client.signal_logs(vehicle, max(0, since_utc_ns))
+    found = [client.pull_signal_log(row.log_id, folder) for row in rows]
+    if not found:
+        raise InputError(f"the fleet has no signal logs of the last {since}", "--cloud")
+    return found
+
+
 def published_folder() -> Path:
     """The published specs of this install."""
     return Path(str(files("trigger_specs")))
@@ -55,6 +73,17 @@ def backtest(
         list[Path] | None, typer.Option("--clips", help="Clips by whose size to reckon bytes.")
     ] = None,
     in_clips: InClipsOption = None,
+    cloud: Annotated[
+        str | None,
+        typer.Option("--cloud", help="Take the fleet's logs from this cloud."),
+    ] = None,
+    vehicle: Annotated[
+        str | None, typer.Option("--vehicle", help="With --cloud: of this vehicle alone.")
+    ] = None,
+    since: Annotated[
+        str, typer.Option("--since", help="With --cloud: drives since then, such as 7d.")
+    ] = "7d",
+    operator_token: TokenOption = None,
     live: Annotated[
         list[Path] | None,
         typer.Option("--live", help="Specs that run, whose windows the fleet's spend needs."),
@@ -78,6 +107,9 @@ def backtest(
     )
     from kernels.backtest.spend import fleet_spend
 
+    log = list(log or [])
+    if cloud is not None:
+        log += fetched_logs(CloudClient(cloud, operator_token), vehicle, since)
     if not log and not in_clips:
         raise InputError("give signal logs: the agent writes them to its state's signals/", "--log")
     specs = load_all(paths)

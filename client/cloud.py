@@ -13,6 +13,7 @@ from client.http import HttpService, Retries
 from contracts.clip_search import ClipDetail, ClipPage, ClipRow, EventPage, EventRow
 from contracts.errors import InputError
 from contracts.ids import parse_sha256_hex
+from contracts.signal_log import SIGNAL_LOG_SUFFIX, SignalLogPage, SignalLogRow
 from contracts.upload import EnrolmentToken, EnrolmentTokenRequest
 
 _PAGE = 500
@@ -77,7 +78,7 @@ class CloudClient:
         `path` is the file, or a folder in which it becomes `<clip_id>.mcap`. Returns the file.
         """
         target = path / f"{clip_id}.mcap" if path.is_dir() else path
-        download(self._service, clip_id, target)
+        download(self._service, f"/clips/{clip_id}.mcap", clip_id, target)
         return target
 
     def events(
@@ -96,6 +97,27 @@ class CloudClient:
                 return
             if left is not None:
                 left -= len(page.events)
+
+    def signal_logs(
+        self, vehicle_id: str | None = None, since_utc_ns: int | None = None
+    ) -> Iterator[SignalLogRow]:
+        """Signal logs from the newest drive on, of one vehicle or all."""
+        cursor = None
+        while True:
+            query: dict[str, str | int] = {"limit": _PAGE}
+            named = {"vehicle_id": vehicle_id, "since_utc_ns": since_utc_ns, "cursor": cursor}
+            query |= {name: value for name, value in named.items() if value is not None}
+            page = self._service.get("/v1/signal-logs", SignalLogPage, query)
+            yield from page.logs
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    def pull_signal_log(self, log_id: str, folder: Path) -> Path:
+        """Download a log into `folder` as `<log_id>.ltsl`, unless it is there; verified."""
+        target = folder / f"{log_id}{SIGNAL_LOG_SUFFIX}"
+        download(self._service, f"/v1/signal-logs/{log_id}", log_id, target)
+        return target
 
     def create_enrolment_token(
         self, vehicle_id: str | None = None, valid_s: int = 86_400

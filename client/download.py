@@ -1,4 +1,4 @@
-"""Downloads a clip so that it is there whole and verified, or not at all.
+"""Downloads what has an id of its bytes, so that it is there whole and verified, or not at all.
 
 Guarantees: bytes gather in `.<name>.part` beside the target, a broken download goes on where
 it stopped, and the file gets its name only when its digest is the clip's id. A partial file
@@ -24,10 +24,11 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.part")
 
 
-def download(service: HttpService, clip_id: str, path: Path) -> None:
-    """Fetch the clip into `path`; a file that is there and right is left alone.
+def download(service: HttpService, url: str, clip_id: str, path: Path) -> None:
+    """Fetch the clip (or what else has such an id) at `url` into `path`.
 
-    Raises `InputError` for an unknown clip, `CorruptError` when the bytes are not the clip's,
+    A file that is there and right is left alone. Raises `InputError` for an unknown id,
+    `CorruptError` when the bytes are not those of the id,
     `TransientError` when the link keeps breaking, `ExhaustedError` when the disk is full.
     """
     parse_sha256_hex(clip_id, "clip_id")
@@ -35,20 +36,20 @@ def download(service: HttpService, clip_id: str, path: Path) -> None:
         return
     partial = partial_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _fetch_all(service, clip_id, partial)
+    _fetch_all(service, url, clip_id, partial)
     if digest_file(partial).clip_id() != clip_id:
         partial.unlink()
-        raise CorruptError("the downloaded bytes are not this clip's; try again", clip_id)
+        raise CorruptError("the downloaded bytes are not those of this id; try again", clip_id)
     _publish(partial, path)
 
 
-def _fetch_all(service: HttpService, clip_id: str, partial: Path) -> None:
+def _fetch_all(service: HttpService, url: str, clip_id: str, partial: Path) -> None:
     """Fetch until complete; each break that brought bytes starts the count of attempts anew."""
     attempts = service.retries.attempts
     while True:
         before = _size(partial)
         try:
-            _fetch(service, clip_id, partial)
+            _fetch(service, url, clip_id, partial)
             return
         except TransientError:
             attempts = service.retries.attempts if _size(partial) > before else attempts - 1
@@ -56,12 +57,12 @@ def _fetch_all(service: HttpService, clip_id: str, partial: Path) -> None:
                 raise
 
 
-def _fetch(service: HttpService, clip_id: str, partial: Path) -> None:
+def _fetch(service: HttpService, url: str, clip_id: str, partial: Path) -> None:
     """One request, from where the partial file ends."""
     start = _size(partial)
     headers = {"Range": f"bytes={start}-", "If-Range": f'"{clip_id}"'} if start else {}
     try:
-        with service.open("GET", f"/clips/{clip_id}.mcap", headers=headers) as response:
+        with service.open("GET", url, headers=headers) as response:
             goes_on = response.status == HTTPStatus.PARTIAL_CONTENT
             expected = int(response.headers["Content-Length"])
             received = 0

@@ -18,7 +18,13 @@ from fastapi.middleware.cors import CORSMiddleware
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from cloud_ingest import clips_routes, events_routes, problems, uploads_routes
+from cloud_ingest import (
+    clips_routes,
+    events_routes,
+    problems,
+    signal_logs_routes,
+    uploads_routes,
+)
 from cloud_ingest.auth import routes as auth_routes
 from cloud_ingest.auth.tokens import TokenSigner, new_key
 from cloud_ingest.auth.vehicles import Vehicles
@@ -33,6 +39,7 @@ from cloud_ingest.receiver import Receiver
 from cloud_ingest.schema import server_keys
 from cloud_ingest.service import Service, service_of
 from cloud_ingest.settings import Settings
+from cloud_ingest.signal_logs import SignalLogs
 from cloud_ingest.stores.local_objects import LocalObjects
 from cloud_ingest.stores.local_parts import LocalParts
 from cloud_ingest.stores.obstore_objects import ObstoreObjects
@@ -95,6 +102,9 @@ def create_app(
             receiver=receiver,
             catalog=Catalog(engine),
             events=EventBook(engine, chosen_clock),
+            signal_logs=SignalLogs(
+                engine, open_log_objects(settings), settings.folder / "incoming", chosen_clock
+            ),
         )
         app.state.collector = Collector(engine, chosen_parts, receiver, chosen_clock)
         sweeping = asyncio.create_task(app.state.collector.run())
@@ -124,7 +134,14 @@ def create_app(
         allow_headers=["*"],
         expose_headers=_EXPOSED,
     )
-    for module in (auth_routes, uploads_routes, tus_routes, events_routes, clips_routes):
+    for module in (
+        auth_routes,
+        uploads_routes,
+        tus_routes,
+        events_routes,
+        clips_routes,
+        signal_logs_routes,
+    ):
         app.include_router(module.router)
     app.add_api_route("/healthz", healthz, tags=["service"], summary="Whether the service works")
     return app
@@ -152,6 +169,16 @@ def open_objects(settings: Settings) -> ObjectStore:
     if url.startswith("file://"):
         return LocalObjects(Path(unquote(urlsplit(url).path)))
     return ObstoreObjects(url)
+
+
+def open_log_objects(settings: Settings) -> ObjectStore:
+    """Where signal logs lie: beside the clips, apart from them."""
+    url = settings.object_store_url
+    if url is None:
+        return LocalObjects(settings.folder / "signal-logs", ".ltsl")
+    if url.startswith("file://"):
+        return LocalObjects(Path(unquote(urlsplit(url).path)) / "signal-logs", ".ltsl")
+    return ObstoreObjects(url, "signal-logs/", ".ltsl")
 
 
 async def _server_key(engine: AsyncEngine, clock: Clock) -> dict[str, str]:

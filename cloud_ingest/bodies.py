@@ -14,7 +14,7 @@ from contracts.upload import MAX_EVENT_BYTES
 
 MAX_JSON_BYTES = 2**20
 DRAINED_BYTES = 64 * 2**20
-_STREAMED = "/v1/tus"
+_STREAMED = ("/v1/tus", "/v1/signal-logs")
 # Event records are small by contract; the rest of the allowance is for spaces and field order.
 _OWN_LIMITS = {"/v1/events": 4 * MAX_EVENT_BYTES}
 
@@ -55,4 +55,4 @@ def cut_off(content_length: str) -> dict[str, str]:
 
 
 def _is_streamed(path: str) -> bool:
-    return path == _STREAMED or path.startswith(_STREAMED + "/")
+    return any(path == own or path.startswith(own + "/") for own in _STREAMED)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.responses import StreamingResponse
 
 from cloud_ingest.auth.policy import Operator, require_clip_reader
-from cloud_ingest.problems import AbsentError, RangeError, problem_response
+from cloud_ingest.byte_answer import BINARY_ANSWERS, answer_bytes
+from cloud_ingest.problems import AbsentError
 from cloud_ingest.query.lexer import MAX_CHARACTERS
-from cloud_ingest.ranges import Span, parse_range
 from cloud_ingest.service import base_url, service_of
 from contracts.clip_search import ClipDetail, ClipPage
 
@@ -51,7 +51,7 @@ async def show(request: Request, clip_id: ClipId) -> ClipDetail:
     "/clips/{clip_id}.mcap",
     summary="The clip's bytes, whole or a range",
     response_class=Response,
-    responses={200: {"content": {"application/octet-stream": {}}}, 206: {}, 304: {}, 416: {}},
+    responses=BINARY_ANSWERS,
 )
 async def read(
     request: Request,
@@ -63,30 +63,4 @@ async def read(
     size = await objects.size_bytes(clip_id)
     if size is None:
         raise AbsentError("there is no such clip", clip_id)
-    etag = f'"{clip_id}"'
-    headers = {
-        "ETag": etag,
-        "Accept-Ranges": "bytes",
-        "Cache-Control": "private, max-age=31536000, immutable",
-    }
-    if etag in (tag.strip() for tag in request.headers.get("if-none-match", "").split(",")):
-        return Response(status_code=304, headers=headers)
-    asked = request.headers.get("range")
-    if request.headers.get("if-range", etag) != etag or request.method == "HEAD":
-        asked = None
-    try:
-        span = parse_range(asked, size)
-    except RangeError as error:
-        return problem_response(error, {"Content-Range": f"bytes */{size}"})
-    if span is not None:
-        headers["Content-Range"] = f"bytes {span.start}-{span.start + span.length - 1}/{size}"
-    served = span or Span(0, size)
-    headers["Content-Length"] = str(served.length)
-    if request.method == "HEAD":
-        return Response(headers=headers, media_type="application/octet-stream")
-    return StreamingResponse(
-        objects.read(clip_id, served.start, served.length),
-        status_code=200 if span is None else 206,
-        headers=headers,
-        media_type="application/octet-stream",
-    )
+    return answer_bytes(request, clip_id, size, partial(objects.read, clip_id))

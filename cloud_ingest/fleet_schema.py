@@ -36,6 +36,7 @@ __all__ = [
     "ota_waiting",
     "releases",
     "rollouts",
+    "signal_logs",
 ]
 _TIME = DateTime(timezone=True)
 
@@ -157,6 +158,19 @@ rollouts = Table(
         unique=True,
         postgresql_where=text("phase NOT IN ('done', 'halted', 'aborted')"),
     ),
+)
+
+signal_logs = Table(
+    "signal_logs",
+    metadata,
+    Column("log_id", Text, primary_key=True),
+    Column("vehicle_id", Text, ForeignKey("vehicles.vehicle_id"), nullable=False),
+    Column("boot_id", Text, nullable=False),
+    Column("drive_id", Text, nullable=False),
+    Column("start_utc", _TIME, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("received_utc", _TIME, nullable=False),
+    Index("signal_logs_start_utc_ix", "start_utc", "log_id"),
 )
 
 audit_log = Table(

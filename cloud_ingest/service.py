@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cloud_ingest.catalog import Catalog
     from cloud_ingest.event_book import EventBook
     from cloud_ingest.receiver import Receiver
+    from cloud_ingest.signal_logs import SignalLogs
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Service:
     receiver: Receiver
     catalog: Catalog
     events: EventBook
+    signal_logs: SignalLogs
 
 
 def service_of(request: Request) -> Service:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
+from contracts.errors import InputError
 from contracts.signals import nearest_name
 
 _QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-zµ]*)\s*")
@@ -49,6 +50,14 @@ def _write(value: int, units: dict[str, int], base: str) -> str:
 def parse_duration_ns(raw: Any) -> Any:
     """`'300ms'` to nanoseconds. Raises `ValueError` naming the known units."""
     return _parse(raw, DURATION_UNITS, "a duration", "300ms")
+
+
+def duration_ns_of(text: str, place: str) -> int:
+    """`'7d'` to nanoseconds. Raises `InputError` with the place."""
+    try:
+        return int(parse_duration_ns(text))
+    except ValueError as error:
+        raise InputError(str(error), place) from error
 
 
 def parse_bytes(raw: Any) -> Any:

@@ -17,13 +17,17 @@ SIGNAL_LOG_SUFFIX = ".ltsl"
 
 
 class LoggedSpec(Wire):
-    """A spec as the agent had it loaded. `inactive` is the reason why it did not run, or None."""
+    """A spec as the agent had it loaded. `inactive` is the reason why it did not run, or None.
+
+    `shadow` specs count and keep nothing; their fires' outcome is `shadow`.
+    """
 
     trigger_id: Name
     trigger_version: int
     digest: Sha256Hex
     kind: str
     inactive: str | None = None
+    shadow: bool = False
 
 
 class LoggedLimits(Wire):
@@ -39,8 +43,9 @@ class SignalLogHeader(Wire):
     """The head of a log file.
 
     `signals` names the columns of the value vector, `class_names` those of the class scores.
-    `drive_start_mono_ns` is the drive's first tick: a long drive has several files, and the
-    random baseline counts its slots from there.
+    `drive_start_mono_ns` is the drive's first tick: a drive may have several files, and the
+    random baseline counts its slots from there. When specs or the model change during a drive,
+    the log goes on in a new file: a header holds for all ticks of its file.
     """
 
     schema_version: int = SIGNAL_LOG_SCHEMA_VERSION
@@ -67,3 +72,31 @@ class LoggedFire(Wire):
 
     cause: Cause
     outcome: str
+
+
+MAX_SIGNAL_LOG_BYTES = 256 * 2**20
+
+
+class SignalLogRow(Wire):
+    """A log that the cloud holds. `log_id` is that of its bytes, made as a clip's.
+
+    | call                                             | answer                    |
+    |--------------------------------------------------|---------------------------|
+    | PUT /v1/signal-logs/{log_id} (vehicle)           | SignalLogRow              |
+    | GET /v1/signal-logs?vehicle_id=&since=&cursor=   | SignalLogPage (operator)  |
+    | GET /v1/signal-logs/{log_id}                     | bytes (operator)          |
+    """
+
+    log_id: Sha256Hex
+    vehicle_id: Name
+    boot_id: Name
+    drive_id: Name
+    start_utc_ns: int
+    size_bytes: int
+
+
+class SignalLogPage(Wire):
+    """Logs from the newest drive on; `cursor` asks for more."""
+
+    logs: tuple[SignalLogRow, ...]
+    cursor: str | None = None

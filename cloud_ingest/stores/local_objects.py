@@ -30,10 +30,11 @@ _log = structlog.get_logger(__name__)
 
 
 class LocalObjects:
-    """Object store on a local or shared POSIX folder."""
+    """Object store on a local or shared POSIX folder; `suffix` ends the files' names."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, suffix: str = ".mcap") -> None:
         self._folder = folder
+        self._suffix = suffix
         with disk_errors("objects"):
             make_folder(folder / "tmp")
 
@@ -68,7 +69,7 @@ class LocalObjects:
 
     def _path(self, clip_id: str) -> Path:
         parse_sha256_hex(clip_id, "clip_id")
-        return self._folder / clip_id[:2] / f"{clip_id}.mcap"
+        return self._folder / clip_id[:2] / f"{clip_id}{self._suffix}"
 
     def _publish(self, clip_id: str, source: Path) -> None:
         path = self._path(clip_id)

@@ -21,14 +21,16 @@ from contracts.ids import parse_sha256_hex
 
 
 class ObstoreObjects:
-    """Object store behind a URL that obstore knows."""
+    """Object store behind a URL that obstore knows; names are `<prefix>ab/<id><suffix>`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, prefix: str = "raw/", suffix: str = ".mcap") -> None:
         self._store: Any = from_url(url)
+        self._prefix = prefix
+        self._suffix = suffix
 
     async def size_bytes(self, clip_id: str) -> int | None:
         try:
-            return int((await obstore.head_async(self._store, _name(clip_id)))["size"])
+            return int((await obstore.head_async(self._store, self._name(clip_id)))["size"])
         except FileNotFoundError:
             return None
         except BaseError as error:
@@ -38,7 +40,7 @@ class ObstoreObjects:
         if await self.size_bytes(clip_id) == source.stat().st_size:
             return
         try:
-            await obstore.put_async(self._store, _name(clip_id), source)
+            await obstore.put_async(self._store, self._name(clip_id), source)
         except BaseError as error:
             raise _failed(error) from error
 
@@ -47,16 +49,20 @@ class ObstoreObjects:
             return
         try:
             answer = await obstore.get_async(
-                self._store, _name(clip_id), options={"range": (start, start + length)}
+                self._store, self._name(clip_id), options={"range": (start, start + length)}
             )
             async for piece in answer.stream():
                 yield bytes(piece)
         except BaseError as error:
             raise _failed(error) from error
 
+    def _name(self, clip_id: str) -> str:
+        parse_sha256_hex(clip_id, "clip_id")
+        return f"{self._prefix}{clip_id[:2]}/{clip_id}{self._suffix}"
+
     def open(self, clip_id: str) -> IO[bytes]:
         try:
-            reader: Any = obstore.open_reader(self._store, _name(clip_id))
+            reader: Any = obstore.open_reader(self._store, self._name(clip_id))
         except BaseError as error:
             raise _failed(error) from error
         return io.BufferedReader(_Stream(reader), buffer_size=1024 * 1024)
@@ -82,11 +88,6 @@ class _Stream(io.RawIOBase):
         piece = memoryview(self._reader.read(len(view)))
         view[: len(piece)] = piece
         return len(piece)
-
-
-def _name(clip_id: str) -> str:
-    parse_sha256_hex(clip_id, "clip_id")
-    return f"raw/{clip_id[:2]}/{clip_id}.mcap"
 
 
 def _failed(error: Exception) -> TransientError:

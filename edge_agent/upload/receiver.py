@@ -22,6 +22,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from contracts.clock import NS_PER_S, Clock
 from contracts.errors import ConflictError, LongtailError, RefusedError, TransientError
+from contracts.signal_log import SignalLogRow
 from contracts.upload import (
     Challenge,
     ChallengeRequest,
@@ -90,7 +91,7 @@ class Receiver:
         """Have a fresh token, by signing a challenge where there is none."""
         if renew:
             self._token = None
-        if self._token is not None and self._token.is_fresh(self._clock.mono_ns()):
+        if self.has_fresh_token():
             return Authenticated()
         try:
             return await self._repeat(self._fetch_token)
@@ -122,7 +123,7 @@ class Receiver:
         """Send one event record; only an `EventAnswer` keeps a status of 2xx."""
         try:
             reply = await self._repeat(
-                lambda: self._transport.call("POST", "/v1/events", body, self._bearer())
+                lambda: self._transport.call("POST", "/v1/events", body, self.bearer())
             )
         except StoppedError:
             raise
@@ -153,7 +154,7 @@ class Receiver:
 
     async def _call(self, method: str, path: str, body: str | None = None) -> Reply | Failed:
         try:
-            return await self._transport.call(method, path, body, {**TUS, **self._bearer()})
+            return await self._transport.call(method, path, body, {**TUS, **self.bearer()})
         except TransientError as error:
             return Failed(error.message)
 
@@ -166,7 +167,7 @@ class Receiver:
             checksum = base64.b64encode(bytes.fromhex(digest)).decode("ascii")
             headers = {
                 **TUS,
-                **self._bearer(),
+                **self.bearer(),
                 "Upload-Offset": str(part.offset_bytes),
                 "Upload-Checksum": f"sha256 {checksum}",
             }
@@ -180,7 +181,25 @@ class Receiver:
             return Replied(status=400, reason=error.message)
         return _replied(reply)
 
-    def _bearer(self) -> dict[str, str]:
+    async def send_log(self, log_id: str, path: Path, gate: Gate) -> Replied | Failed:
+        """PUT a signal log; only an answer with its own id keeps a status of 2xx."""
+        body = FileRange(path, 0, path.stat().st_size)
+        url = self._transport.resolve(f"/v1/signal-logs/{log_id}")
+        try:
+            reply = await self._transport.send_range("PUT", url, body, self.bearer(), gate)
+        except TransientError as error:
+            return Failed(error.message)
+        answer = _message(reply, SignalLogRow)
+        if 200 <= reply.status < 300 and (answer is None or answer.log_id != log_id):
+            return Failed("the answer does not name the log's bytes")
+        return _replied(reply)
+
+    def has_fresh_token(self) -> bool:
+        """Whether `authenticate` would have nothing to ask."""
+        return self._token is not None and self._token.is_fresh(self._clock.mono_ns())
+
+    def bearer(self) -> dict[str, str]:
+        """The header that shows the token; empty without one."""
         return {} if self._token is None else {"Authorization": f"Bearer {self._token.text}"}
 
     async def _repeat(self, call: Callable[[], Awaitable[Result]]) -> Result:

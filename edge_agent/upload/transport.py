@@ -52,6 +52,15 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Streamed:
+    """An HTTP answer whose body is still to be read. Header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    chunks: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class TransportLimits:
     """`bytes_per_s` shapes what is sent, None for as fast as the link goes."""
 
@@ -135,6 +144,27 @@ class Transport:
             ) as response,
         ):
             return await _read(response)
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, headers: Mapping[str, str], within_s: float | None = None
+    ) -> AsyncIterator[Streamed]:
+        """A GET whose body is read as it comes; how much of it is the reader's to bound.
+
+        Raises `TransientError` when the connection fails, or when answer and body together take
+        longer than `within_s` (None: twice the longest silence), however steadily they trickle.
+        """
+        longest_s = 2 * self._limits.answer_s if within_s is None else within_s
+        plain = {"Accept-Encoding": "identity", **headers}
+        async with (
+            self._errors(),
+            asyncio.timeout(longest_s),
+            self._open().request(
+                "GET", self.resolve(path), headers=plain, allow_redirects=False
+            ) as response,
+        ):
+            found = {name.lower(): value for name, value in response.headers.items()}
+            yield Streamed(response.status, found, response.content.iter_any())
 
     async def send_range(
         self,

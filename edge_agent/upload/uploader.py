@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import structlog
 
@@ -52,6 +54,7 @@ from edge_agent.upload.protocol import (
 )
 from edge_agent.upload.receiver import Receiver
 from edge_agent.upload.session import UploadSession
+from edge_agent.upload.signal_logs import LogSender, NoLogs, SignalLogSender
 from edge_agent.upload.transport import Transport
 
 POLL_NS = NS_PER_S
@@ -116,10 +119,18 @@ class Uploader:
         self._charger = Charger(ledger, links, transport.meter, limits)
         self._calendar = Calendar(clock, rng)
         self._events = EventSender(ledger, receiver, self._charger, self._calendar, clock)
+        self._logs: LogSender = NoLogs()
         self._deadline_ns: int | None = None
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
         self._progress = _Progress()
+
+    def send_logs_of(self, folder: Path, writing: Callable[[], Path | None]) -> None:
+        """Send signal logs of `folder` too, when no clip can go; `writing` is left alone."""
+        self._logs = SignalLogSender(
+            folder, writing, self._receiver, self._charger, self._calendar, self._links,
+            self._clock,
+        )  # fmt: skip
 
     def wake(self) -> None:
         """Look again now: something was committed, or the link has changed."""
@@ -194,6 +205,8 @@ class Uploader:
                 break
         decision = self._decide(None)
         if isinstance(decision, policy.Wait):
+            if decision.reason == "queue_empty" and await self._logs.send_next():
+                return None
             return self._or_events(decision)
         await self._send_clip(decision.clip_id)
         return None

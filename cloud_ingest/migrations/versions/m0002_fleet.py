@@ -161,6 +161,23 @@ def upgrade() -> None:
     op.create_index(
         "counter_readings_received_utc_ix", "counter_readings", ["received_utc"], unique=False
     )
+    op.create_table(
+        "signal_logs",
+        sa.Column("log_id", sa.Text(), nullable=False),
+        sa.Column("vehicle_id", sa.Text(), nullable=False),
+        sa.Column("boot_id", sa.Text(), nullable=False),
+        sa.Column("drive_id", sa.Text(), nullable=False),
+        sa.Column("start_utc", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("received_utc", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["vehicle_id"], ["vehicles.vehicle_id"], name=op.f("signal_logs_vehicle_id_fkey")
+        ),
+        sa.PrimaryKeyConstraint("log_id", name=op.f("signal_logs_pkey")),
+    )
+    op.create_index(
+        "signal_logs_start_utc_ix", "signal_logs", ["start_utc", "log_id"], unique=False
+    )
     op.add_column(
         "vehicles",
         sa.Column(
@@ -178,6 +195,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_column("vehicles", "last_contact_utc")
     op.drop_column("vehicles", "first_contact_utc")
+    op.drop_index("signal_logs_start_utc_ix", table_name="signal_logs")
+    op.drop_table("signal_logs")
     op.drop_index("counter_readings_received_utc_ix", table_name="counter_readings")
     op.drop_table("counter_readings")
     op.drop_table("check_ins")

@@ -1,0 +1,49 @@
+"""Signal logs: vehicles put them, operators list and fetch them to try specs on."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from cloud_ingest.auth.policy import Operator, VehicleId
+from cloud_ingest.byte_answer import BINARY_ANSWERS, answer_bytes
+from cloud_ingest.service import service_of
+from cloud_ingest.tus.routes import body_of
+from contracts.signal_log import SignalLogPage, SignalLogRow
+
+router = APIRouter(prefix="/v1/signal-logs", tags=["signal logs"])
+
+LogId = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
+
+
+@router.put("/{log_id}", summary="Store a signal log under the id of its bytes")
+async def put(request: Request, vehicle_id: VehicleId, log_id: LogId) -> SignalLogRow:
+    return await service_of(request).signal_logs.receive(vehicle_id, log_id, body_of(request))
+
+
+@router.get("", summary="Signal logs from the newest drive on", dependencies=[Operator])
+async def page(
+    request: Request,
+    vehicle_id: Annotated[str | None, Query(max_length=128)] = None,
+    since_utc_ns: Annotated[int | None, Query(ge=0)] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    cursor: Annotated[str | None, Query(max_length=1000)] = None,
+) -> SignalLogPage:
+    logs = service_of(request).signal_logs
+    return await logs.page(vehicle_id, since_utc_ns, limit, cursor)
+
+
+@router.head("/{log_id}", include_in_schema=False, dependencies=[Operator])
+@router.get(
+    "/{log_id}",
+    summary="A signal log's bytes, whole or a range",
+    response_class=Response,
+    responses=BINARY_ANSWERS,
+    dependencies=[Operator],
+)
+async def read(request: Request, log_id: LogId) -> Response:
+    logs = service_of(request).signal_logs
+    row = await logs.show(log_id)
+    return answer_bytes(request, log_id, row.size_bytes, partial(logs.objects.read, log_id))

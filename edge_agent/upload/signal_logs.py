@@ -1,0 +1,144 @@
+"""Sends signal logs home on free links, when nothing more urgent waits.
+
+Guarantees: a log is marked as sent (`.sent` in its name, so that a look into the folder tells)
+only when the cloud has answered with the id of its bytes; the file that is being written is left
+alone; a metered link carries none. A broken transfer begins again: logs are small and never
+urgent. One that the cloud will never take is marked `.refused` and kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from contracts.clock import Clock
+from contracts.errors import LongtailError
+from contracts.ids import digest_file
+from contracts.signal_log import MAX_SIGNAL_LOG_BYTES, SIGNAL_LOG_SUFFIX
+from edge_agent.ports import LinkMonitor
+from edge_agent.upload.calendar import Calendar
+from edge_agent.upload.charge import Charger
+from edge_agent.upload.payload import StoppedError
+from edge_agent.upload.policy import is_metered
+from edge_agent.upload.protocol import Authenticated, Replied
+from edge_agent.upload.receiver import Receiver
+
+SENT = ".sent"
+REFUSED = ".refused"
+RETRY_S = 300.0
+_NEVER = frozenset({400, 403, 409, 410, 413, 415, 422})
+
+_log = structlog.get_logger(__name__)
+
+
+class LogSender(Protocol):
+    """Sends one log when it may; `uploader` asks it when no clip can go."""
+
+    async def send_next(self) -> bool:
+        """True when a log went, so that there may be more."""
+        ...
+
+    def waiting(self) -> int: ...
+
+
+class NoLogs:
+    """Sends nothing."""
+
+    async def send_next(self) -> bool:
+        return False
+
+    def waiting(self) -> int:
+        return 0
+
+
+class SignalLogSender:
+    """Sends the logs of `folder`, oldest first.
+
+    Args:
+        writing: the file that is being written, None when there is none.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        writing: Callable[[], Path | None],
+        receiver: Receiver,
+        charger: Charger,
+        calendar: Calendar,
+        links: LinkMonitor,
+        clock: Clock,
+    ) -> None:
+        self._folder = folder
+        self._writing = writing
+        self._receiver = receiver
+        self._charger = charger
+        self._calendar = calendar
+        self._links = links
+        self._clock = clock
+        self._not_before_ns = 0
+
+    def _unsent(self) -> list[Path]:
+        found = []
+        for path in self._folder.glob(f"*{SIGNAL_LOG_SUFFIX}"):
+            if not path.stem.endswith((SENT, REFUSED)) and path != self._writing():
+                with suppress(FileNotFoundError):
+                    found.append((path.stat().st_mtime_ns, path))
+        return [path for _, path in sorted(found)]
+
+    def waiting(self) -> int:
+        """Whole logs that are still here only."""
+        return len(self._unsent())
+
+    async def send_next(self) -> bool:
+        """Send the oldest log. False: there is none, or not now."""
+        link = self._links.link()
+        resting = self._clock.mono_ns() < max(self._not_before_ns, self._calendar.events_at_ns())
+        if resting or link.kind == "none" or is_metered(link):
+            return False
+        paths = self._unsent()
+        if not paths:
+            return False
+        try:
+            return await self._send(paths[0])
+        except (StoppedError, FileNotFoundError):
+            return False  # the link changed, or the quota took the file
+
+    async def _send(self, path: Path) -> bool:
+        if path.stat().st_size > MAX_SIGNAL_LOG_BYTES:
+            self._mark(path, REFUSED, "larger than a log may be")
+            return True
+        log_id = (await asyncio.to_thread(digest_file, path)).clip_id()
+        with self._charger.exchange(path.stat().st_size):
+            if not isinstance(await self._receiver.authenticate(renew=False), Authenticated):
+                return self._put_off("not authenticated")
+            reply = await self._receiver.send_log(log_id, path, self._charger.reason_to_stop)
+        match reply:
+            case Replied(status=status) if 200 <= status < 300:
+                self._mark(path, SENT, "")
+                return True
+            case Replied(status=401):
+                await self._receiver.authenticate(renew=True)
+                return self._put_off("the token did not hold")
+            case Replied(status=status) if status in _NEVER:
+                self._mark(path, REFUSED, f"{status} {reply.reason}")
+                return True
+        return self._put_off(reply.reason)
+
+    def _put_off(self, reason: str) -> bool:
+        self._not_before_ns = self._clock.mono_ns() + self._calendar.jittered_ns(RETRY_S)
+        _log.info("signal log put off", reason=reason)
+        return False
+
+    def _mark(self, path: Path, mark: str, reason: str) -> None:
+        # Not synced: after a power cut the cloud is asked again and knows it.
+        try:
+            path.rename(path.with_name(f"{path.stem}{mark}{SIGNAL_LOG_SUFFIX}"))
+        except OSError as error:
+            raise LongtailError(f"cannot be marked: {error.strerror}", str(path)) from error
+        if reason:
+            _log.error("signal log refused", file=path.name, reason=reason)
