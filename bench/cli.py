@@ -52,10 +52,12 @@ class Bench:
 
 BENCHES = {
     "triggers": Bench("bench.triggers", "Trigger evaluation a tick."),
+    "rules": Bench("bench.rules", "Rules a tick, against CEL, Python and numpy."),
     "hotpath": Bench("bench.hotpath", "The agent's hot path, stage by stage.", True),
     "lidar-codec": Bench("bench.lidar_codec", "Lidar codec: size, speed, error.", True),
     "phash": Bench("bench.phash", "Perceptual hash and scan.", True),
     "upload": Bench("bench.upload", "The upload client."),
+    "ota": Bench("bench.ota", "Update checks of 10,000 vehicles."),
 }
 
 RecordedOption = Annotated[

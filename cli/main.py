@@ -22,8 +22,10 @@ from contracts.errors import LongtailError
 GROUPS: dict[str, tuple[str, str]] = {
     "agent": ("edge_agent.cli", "Run the on-vehicle agent and look at its state."),
     "cloud": ("cloud_ingest.cli", "Run the cloud service."),
-    "fleet": ("cli.fleet", "Let vehicles into the fleet."),
+    "fleet": ("cli.fleet", "Let vehicles into the fleet, look at them, put them out."),
+    "rollout": ("cli.rollout", "Bring releases to vehicles in stages."),
     "spec": ("cli.spec", "Check, test, backtest and compare trigger specs."),
+    "model": ("cli.publish", "Publish models for vehicles."),
     "clips": ("cli.clips", "Search, show and fetch clips."),
     "bench": ("bench.cli", "Measure against physical limits and peers."),
     "demo": ("cli.demo", "One drive from sensor to search, on this machine."),

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from cli.output import JsonOption, TokenOption, print_json
+from cli.publish import approve_spec, publish_spec, withdraw_spec
+from cli.spec_release import mount as mount_release_commands
 from cli.spec_trial import SpecPaths, backtest, diff, spec_files
 from contracts.errors import InputError
 from contracts.spec_yaml import read_text
@@ -19,6 +21,12 @@ from contracts.trigger_spec import json_schema_text, load_spec
 app = typer.Typer(help="Trigger specs.", no_args_is_help=True)
 app.command()(backtest)
 app.command()(diff)
+
+
+app.command("publish")(publish_spec)
+app.command("approve")(approve_spec)
+app.command("withdraw")(withdraw_spec)
+mount_release_commands(app)
 
 
 @app.callback()

@@ -11,7 +11,7 @@ import http.client
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
@@ -90,9 +90,23 @@ class HttpService:
         """POST a JSON body, once."""
         return self._json("POST", path, answer, body.model_dump_json().encode())
 
+    def put(self, path: str, body: BinaryIO, size_bytes: int, answer: type[Answer]) -> Answer:
+        """PUT `size_bytes` of an open file, again from its start after breaks."""
+        headers = {"Content-Length": str(size_bytes), "Content-Type": "application/octet-stream"}
+
+        def step() -> Answer:
+            body.seek(0)
+            return self._json("PUT", path, answer, body, headers)
+
+        return self.retries.run(step)
+
     @contextmanager
     def open(
-        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = {}
+        self,
+        method: str,
+        path: str,
+        body: bytes | BinaryIO | None = None,
+        headers: Mapping[str, str] = {},
     ) -> Iterator[http.client.HTTPResponse]:
         """An answer to be read in pieces. Raises by status; breaks are `TransientError`."""
         request = Request(
@@ -100,7 +114,7 @@ class HttpService:
         )
         if self.token is not None:
             request.add_unredirected_header("Authorization", f"Bearer {self.token}")
-        if body is not None:
+        if body is not None and not request.has_header("Content-type"):
             request.add_header("Content-Type", "application/json")
         try:
             with build_opener(_NoRedirect).open(request, timeout=self.timeout_s) as response:
@@ -114,8 +128,15 @@ class HttpService:
                 f"the service cannot be reached: {reason}", self.base_url
             ) from error
 
-    def _json(self, method: str, path: str, answer: type[Answer], body: bytes | None) -> Answer:
-        with self.open(method, path, body) as response:
+    def _json(
+        self,
+        method: str,
+        path: str,
+        answer: type[Answer],
+        body: bytes | BinaryIO | None,
+        headers: Mapping[str, str] = {},
+    ) -> Answer:
+        with self.open(method, path, body, headers) as response:
             text = response.read(_MAX_ANSWER_BYTES)
         try:
             return answer.model_validate_json(text)

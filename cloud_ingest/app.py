@@ -34,6 +34,11 @@ from cloud_ingest.collector import Collector
 from cloud_ingest.commit import Committer
 from cloud_ingest.database import open_engine, to_time
 from cloud_ingest.event_book import EventBook
+from cloud_ingest.fleet import routes as fleet_routes
+from cloud_ingest.fleet.desk import open_fleet_desk
+from cloud_ingest.ota import routes as ota_routes
+from cloud_ingest.ota.ota import Ota
+from cloud_ingest.ota.start import open_ota
 from cloud_ingest.ports import ManifestReader, ObjectStore, PartStore
 from cloud_ingest.receiver import Receiver
 from cloud_ingest.schema import server_keys
@@ -47,7 +52,7 @@ from cloud_ingest.tus import routes as tus_routes
 from cloud_ingest.upload_book import UploadBook
 from contracts import SOFTWARE_VERSION
 from contracts.clock import Clock, SystemClock
-from contracts.errors import InputError
+from contracts.errors import InputError, LongtailError
 
 _EXPOSED = [
     "Location", "Tus-Resumable", "Tus-Version", "Tus-Extension", "Tus-Max-Size",
@@ -92,30 +97,39 @@ def create_app(
         committer = Committer(engine, chosen_objects, chosen_parts, chosen_reader, chosen_clock)
         book = UploadBook(engine, chosen_clock, settings.upload_expiry_s, settings.max_open_uploads)
         receiver = Receiver(book, chosen_parts, committer, settings)
+        vehicles = Vehicles(engine, chosen_clock)
+        ota = await _open_ota(app, engine, settings, chosen_clock)
+        fleet = open_fleet_desk(engine, chosen_clock, settings, vehicles, ota)
         app.state.service = Service(
             settings=settings,
             clock=chosen_clock,
             engine=engine,
             objects=chosen_objects,
             signer=signer,
-            vehicles=Vehicles(engine, chosen_clock),
+            vehicles=vehicles,
             receiver=receiver,
             catalog=Catalog(engine),
             events=EventBook(engine, chosen_clock),
+            ota=ota,
+            fleet=fleet,
             signal_logs=SignalLogs(
                 engine, open_log_objects(settings), settings.folder / "incoming", chosen_clock
             ),
         )
         app.state.collector = Collector(engine, chosen_parts, receiver, chosen_clock)
-        sweeping = asyncio.create_task(app.state.collector.run())
+        tasks = [
+            asyncio.create_task(app.state.collector.run()),
+            asyncio.create_task(fleet.monitor.run()),
+        ]
         if settings.is_laptop:
             _log.warning("laptop mode: this machine's user needs no token", host=settings.host)
         try:
             yield
         finally:
-            sweeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await sweeping
+            for task in tasks:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
             await engine.dispose()
 
     app = FastAPI(
@@ -140,6 +154,8 @@ def create_app(
         tus_routes,
         events_routes,
         clips_routes,
+        ota_routes,
+        fleet_routes,
         signal_logs_routes,
     ):
         app.include_router(module.router)
@@ -179,6 +195,16 @@ def open_log_objects(settings: Settings) -> ObjectStore:
     if url.startswith("file://"):
         return LocalObjects(Path(unquote(urlsplit(url).path)) / "signal-logs", ".ltsl")
     return ObstoreObjects(url, "signal-logs/", ".ltsl")
+
+
+async def _open_ota(app: FastAPI, engine: AsyncEngine, settings: Settings, clock: Clock) -> Ota:
+    """The updates' half. What forbids it forbids the start: `app.state.start_error` tells why."""
+    try:
+        return await open_ota(engine, settings, clock)
+    except LongtailError as error:
+        app.state.start_error = error
+        await engine.dispose()
+        raise
 
 
 async def _server_key(engine: AsyncEngine, clock: Clock) -> dict[str, str]:

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud_ingest.problems import TooLargeError, problem_response
+from contracts.ota import MAX_MODEL_BYTES
 from contracts.upload import MAX_EVENT_BYTES
 
 MAX_JSON_BYTES = 2**20
@@ -17,6 +18,7 @@ DRAINED_BYTES = 64 * 2**20
 _STREAMED = ("/v1/tus", "/v1/signal-logs")
 # Event records are small by contract; the rest of the allowance is for spaces and field order.
 _OWN_LIMITS = {"/v1/events": 4 * MAX_EVENT_BYTES}
+_FILES = "/v1/ota/files/"
 
 
 class BoundedBodies:
@@ -29,7 +31,7 @@ class BoundedBodies:
         if scope["type"] != "http" or _is_streamed(scope["path"]):
             await self._app(scope, receive, send)
             return
-        limit = _OWN_LIMITS.get(scope["path"], MAX_JSON_BYTES)
+        limit = _limit_of(scope["path"])
         said = dict(scope["headers"]).get(b"content-length", b"0")
         if not said.isdigit() or int(said[:20]) > limit:
             error = TooLargeError(f"a body here has at most {limit} bytes", "Content-Length")
@@ -46,6 +48,12 @@ class BoundedBodies:
             return message
 
         await self._app(scope, bounded, send)
+
+
+def _limit_of(path: str) -> int:
+    if path.startswith(_FILES):
+        return MAX_MODEL_BYTES
+    return _OWN_LIMITS.get(path, MAX_JSON_BYTES)
 
 
 def cut_off(content_length: str) -> dict[str, str]:

@@ -7,7 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from cloud_ingest.keys_cli import app as keys_app
+
 app = typer.Typer(help="The cloud service.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
 
 
 @app.callback()

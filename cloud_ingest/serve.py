@@ -89,8 +89,9 @@ def _run(
             _write_whole(settings.ready_file, url + "\n")
         _log.info("ready", url=url, folder=str(settings.folder.resolve()))
 
+    app = create_app(settings, database_url)
     config = uvicorn.Config(
-        create_app(settings, database_url),
+        app,
         http="httptools",
         ws="none",
         lifespan="on",
@@ -105,6 +106,11 @@ def _run(
         server.run(sockets=[listener])
     except _Stopped:
         _log.info("stopping")
+    except SystemExit:
+        # uvicorn's way to say that the application did not start.
+        if hasattr(app.state, "start_error"):
+            raise app.state.start_error from None
+        raise
     finally:
         if settings.ready_file is not None:
             settings.ready_file.unlink(missing_ok=True)

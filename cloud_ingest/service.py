@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from cloud_ingest.auth.vehicles import Vehicles
     from cloud_ingest.catalog import Catalog
     from cloud_ingest.event_book import EventBook
+    from cloud_ingest.fleet.desk import FleetDesk
+    from cloud_ingest.ota.ota import Ota
     from cloud_ingest.receiver import Receiver
     from cloud_ingest.signal_logs import SignalLogs
 
@@ -32,6 +34,8 @@ class Service:
     receiver: Receiver
     catalog: Catalog
     events: EventBook
+    ota: Ota
+    fleet: FleetDesk
     signal_logs: SignalLogs
 
 

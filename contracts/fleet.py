@@ -53,6 +53,7 @@ class RoleUpdate(Wire):
 
     metadata: str = Field(max_length=900_000)
     actor: Actor
+    reason: str = Field("", max_length=1000)
 
 
 class RoleState(Wire):
@@ -93,14 +94,14 @@ class StageRequest(Wire):
 class RolloutRequest(Wire):
     """Bring a release to vehicles whose labels match, in stages.
 
-    `start` begins at once; otherwise it waits for the command. None leaves the service's default.
-    `request_id` makes it idempotent.
+    Version 0 brings back what the vehicles have built in. `start` begins at once; otherwise it
+    waits for the command. None leaves the service's default. `request_id` makes it idempotent.
     """
 
     request_id: Name
     kind: Kind
     name: Name
-    version: int = Field(ge=1)
+    version: int = Field(ge=0)
     shadow: bool = False
     selector: dict[Name, tuple[str, ...]] = Field(default_factory=dict, max_length=32)
     stages: tuple[StageRequest, ...] | None = Field(None, max_length=20)

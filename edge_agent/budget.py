@@ -7,8 +7,9 @@ the size of the trigger's last clip fits: the overshoot is at most the clips in 
 Every fire that is not kept is counted with its reason.
 
 A fire starts the trigger's cooldown when it lies outside the one before, kept or not, so
-that which fires count does not depend on budgets and a backtest finds the same ones. A
-shadow trigger has its cooldown too: its count is that of the clips it would have asked for.
+that which fires count does not depend on budgets and a backtest finds the same ones. A spec in
+shadow has its cooldown too, apart from that of the active spec of the same id: it is known as
+`<id>@shadow` here and in the ledger. Its count is that of the clips it would have asked for.
 """
 
 from __future__ import annotations
@@ -94,18 +95,23 @@ class Suppress:
 Verdict = Keep | Suppress
 
 
-def fire_of(loaded: LoadedSpec, fired_mono_ns: int) -> Fire:
-    """The rules of a loaded spec, for one fire."""
+def budget_key(loaded: LoadedSpec, *, shadow: bool = False) -> str:
+    """The trigger's name in budgets and counts. A spec may ask for shadow itself."""
+    return f"{loaded.spec.id}@shadow" if shadow or loaded.spec.target.shadow else loaded.spec.id
+
+
+def fire_of(loaded: LoadedSpec, fired_mono_ns: int, *, shadow: bool = False) -> Fire:
+    """The rules of a loaded spec, for one fire; `shadow` when it runs in a shadow slot."""
     spec = loaded.spec
     expires = spec.target.expires
     return Fire(
-        trigger_id=spec.id,
+        trigger_id=budget_key(loaded, shadow=shadow),
         pool=pool_of(safety=loaded.is_safety, random=spec.kind == "random_baseline"),
         fired_mono_ns=fired_mono_ns,
         cooldown_ns=spec.cooldown,
         clips_per_day=spec.budget.clips_per_day,
         bytes_per_day=spec.budget.bytes_per_day,
-        shadow=spec.target.shadow,
+        shadow=shadow or spec.target.shadow,
         expires_day=None if expires is None else (expires - _EPOCH).days,
     )
 
@@ -175,12 +181,13 @@ class BudgetBook:
         self._limits = limits
         self._has_room = has_room
 
-    def admit(self, loaded: LoadedSpec, fire_mono_ns: int) -> Verdict:
+    def admit(self, loaded: LoadedSpec, fire_mono_ns: int, *, shadow: bool = False) -> Verdict:
         """Decide on a fire; on `Keep` one clip is reserved durably, otherwise it is counted.
 
-        The same fire asked again after a `Keep` is kept again and reserved once.
+        The same fire asked again after a `Keep` is kept again and reserved once. One in shadow
+        is never kept.
         """
-        fire = fire_of(loaded, fire_mono_ns)
+        fire = fire_of(loaded, fire_mono_ns, shadow=shadow)
         key = (fire.trigger_id, fire.fired_mono_ns)
         spent = self._ledger.spending.of(fire.trigger_id)
         if self._ledger.spending.is_reserved(key):

@@ -8,11 +8,12 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from contracts.errors import InputError
 from edge_agent.config import AgentConfig, load_config
-from edge_agent.status import AgentReport
+from edge_agent.status import AgentReport, RunningLineup
 
 app = typer.Typer(help="The on-vehicle agent.", no_args_is_help=True)
 
@@ -47,6 +48,10 @@ def run(
     link: Annotated[
         str | None, typer.Option(help="wifi, ethernet, cellular or none, or a file saying so.")
     ] = None,
+    pace: Annotated[
+        float | None,
+        typer.Option(help="Times real time, such as 1; none: as fast as it can."),
+    ] = None,
     config: ConfigOption = None,
     state: StateOption = None,
     once: Annotated[
@@ -56,14 +61,15 @@ def run(
 ) -> None:
     """Drive over a source: perceive, trigger, keep clips, bring them home.
 
-    Recorded and simulated sources run as fast as they can, on their own time. Without --once
-    the agent stays after the source has ended and goes on uploading until it is stopped.
+    Recorded and simulated sources run as fast as they can, or at --pace, on their own time.
+    Without --once the agent stays after the source has ended and goes on uploading until it is
+    stopped.
     """
     from edge_agent.app import run_agent
 
     given = {
         "source": source, "cloud": cloud, "model": model, "model_manifest": manifest,
-        "vehicle_id": vehicle, "enrolment_token": token, "state": state,
+        "vehicle_id": vehicle, "enrolment_token": token, "state": state, "pace": pace,
     }  # fmt: skip
     overrides: dict[str, object] = {k: v for k, v in given.items() if v is not None}
     if link is not None:
@@ -121,6 +127,7 @@ def _print_report(report: AgentReport) -> None:
         fires.add_row(trigger_id, str(count.fired), str(count.kept), reasons)
     if report.triggers:
         console.print(fires)
+    _print_lineup(console, report.lineup)
     for inactive in report.inactive:
         console.print(f"inactive: {inactive.trigger_id}: {inactive.reason}", highlight=False)
     for name, rejected in report.rejected.items():
@@ -133,6 +140,35 @@ def _print_report(report: AgentReport) -> None:
     if report.queued_clips:
         console.print(
             f"{report.queued_clips} clips wait in the spool: {report.upload_note or 'no cloud'}"
+        )
+
+
+def _print_lineup(console: Console, lineup: RunningLineup) -> None:
+    """What came over the air or runs in shadow; what is built in needs no line."""
+    for trigger in lineup.triggers:
+        if trigger.origin == "ota" or trigger.state == "killed":
+            text = f"release: {trigger.trigger_id} v{trigger.version}: {trigger.state}"
+            console.print(f"{text} {trigger.reason}".rstrip(), highlight=False)
+    for model in lineup.models:
+        if model.origin == "ota":
+            where = " in shadow" if model.shadow else ""
+            console.print(f"release: model {model.name} v{model.version}{where}", highlight=False)
+    if lineup.waiting_for:
+        console.print(f"a model waits: {lineup.waiting_for}", highlight=False)
+    for fault in lineup.faults:
+        console.print(f"[red]failed release[/]: {escape(fault)}", highlight=False)
+    for shadow in lineup.shadow_triggers:
+        console.print(
+            f"shadow: {shadow.trigger_id} v{shadow.version} would have asked for {shadow.clips} "
+            f"clips, {shadow.size_bytes / 1e6:.1f} MB, in {shadow.driving_s / 3600:.2f} h",
+            highlight=False,
+        )
+    if (candidate := lineup.shadow_model) is not None:
+        console.print(
+            f"shadow: model on {candidate.frames} frames: {candidate.agreed} objects as the active "
+            f"one, {candidate.class_differs} of another class, {candidate.only_active} missed, "
+            f"{candidate.only_candidate} more; p50 {candidate.p50_ms:g} ms",
+            highlight=False,
         )
 
 

@@ -59,12 +59,34 @@ class UploadConfig(Strict):
     bytes_per_second: Bytes | None = Field(None, description="bandwidth cap; none: the link's own")
 
 
+class OtaConfig(Strict):
+    """Releases over the air. Without `trust` there are none."""
+
+    trust: Path | None = Field(
+        None, description="folder with image.root.json and director.root.json, the trust anchors"
+    )
+    allow_demo_keys: bool = Field(False, description="trust roots made for trying out")
+    poll: DurationNs = Field(60 * 10**9, ge=10**9, description="time between check-ins")
+    metered_poll: DurationNs = Field(
+        300 * 10**9, ge=10**9, description="shortest time between them where bytes cost money"
+    )
+    soak_driving_spec: DurationNs = Field(
+        600 * 10**9, description="driving after which a new spec is kept for good"
+    )
+    soak_driving_model: DurationNs = Field(
+        1800 * 10**9, description="driving after which a new model is kept for good"
+    )
+
+
 class AgentConfig(Strict):
     """All that an agent is told before it starts."""
 
     vehicle_id: Name | None = Field(None, description="default: derived from the vehicle's key")
     state: Path = Path("~/.local/state/longtail/agent")
     source: str | None = None
+    pace: float | None = Field(
+        None, gt=0, le=1000, description="times real time for a recorded source; none: all it can"
+    )
     model: Path | None = None
     model_manifest: Path | None = None
     specs: tuple[Path, ...] = Field((), description="spec files or folders; default: published")
@@ -81,6 +103,7 @@ class AgentConfig(Strict):
     signal_log: SignalLogConfig = SignalLogConfig()
     link: LinkConfig = LinkConfig()
     upload: UploadConfig = UploadConfig()
+    ota: OtaConfig = OtaConfig()
 
 
 def load_config(path: Path | None, overrides: dict[str, object]) -> AgentConfig:

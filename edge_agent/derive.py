@@ -118,6 +118,11 @@ class SignalTable:
         self.frame_number = 0
         self.horizon_s = 0.0
 
+    def set_classes(self, class_names: tuple[str, ...]) -> None:
+        """Another model runs: its classes, none of them seen yet. Signals and times stay."""
+        self._class_rows = {name: i for i, name in enumerate(class_names)}
+        self.class_scores = np.zeros(max(1, len(class_names)))
+
     def put(self, sample: SignalSample) -> list[SignalSample]:
         """Take a checked sample; gives the signals derived from it, to be recorded beside it."""
         derived: list[SignalSample] = []

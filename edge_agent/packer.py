@@ -60,6 +60,7 @@ class Packer:
     """Owns the pack thread.
 
     Args:
+        facts: of the drive, as they hold when a job is submitted.
         on_packed: called in the pack thread after each clip is durable.
     """
 
@@ -74,9 +75,9 @@ class Packer:
         self._spool = spool
         self._book = book
         self._events = events
-        self._facts = facts
+        self.facts = facts
         self._on_packed = on_packed
-        self._jobs: queue.Queue[tuple[ClipJob, Sequence[EncodedMessage]] | None]
+        self._jobs: queue.Queue[tuple[ClipJob, Sequence[EncodedMessage], DriveFacts] | None]
         self._jobs = queue.Queue(QUEUED_JOBS)
         self._thread = threading.Thread(target=self._run, name="pack", daemon=True)
         self.counts: Counter[str] = Counter()
@@ -89,7 +90,7 @@ class Packer:
     ) -> None:
         """Queue a job. Without `wait` a full queue loses it, and says so."""
         try:
-            self._jobs.put((job, messages), block=wait)
+            self._jobs.put((job, messages, self.facts), block=wait)
         except queue.Full:
             self._lose(job, "the pack queue is full")
 
@@ -100,9 +101,9 @@ class Packer:
 
     def _run(self) -> None:
         while (item := self._jobs.get()) is not None:
-            job, messages = item
+            job, messages, facts = item
             try:
-                self._pack(job, messages)
+                self._pack(job, messages, facts)
             except ExhaustedError as error:
                 self._lose(job, f"disk: {error.message}")
             except (LongtailError, OSError) as error:
@@ -112,8 +113,8 @@ class Packer:
                 log.exception("clip could not be packed", key=job.event.text())
                 self._lose(job, f"{type(error).__name__}: {error}")
 
-    def _pack(self, job: ClipJob, messages: Sequence[EncodedMessage]) -> None:
-        clip = prepare(job, messages, self._facts)
+    def _pack(self, job: ClipJob, messages: Sequence[EncodedMessage], facts: DriveFacts) -> None:
+        clip = prepare(job, messages, facts)
         expected_bytes = sum(len(m.payload) + 64 for m in messages)
         value = clip_value(clip.manifest, job.priority)
         pool = pool_of(safety=job.safety, random=job.stream == "random")

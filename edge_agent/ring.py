@@ -102,12 +102,7 @@ class Ring:
         self, start_ns: int, end_ns: int, wanted: Callable[[str], bool]
     ) -> list[EncodedMessage]:
         """Copies of the messages in a span (ends included), by time, then by arrival."""
-        found = [
-            slot
-            for slot in self._slots
-            if start_ns <= slot.mono_ns <= end_ns and wanted(slot.channel)
-        ]
-        found.sort(key=lambda slot: slot.mono_ns)
+        found = self._found(start_ns, end_ns, wanted)
         return [
             EncodedMessage(
                 slot.channel,
@@ -117,3 +112,23 @@ class Ring:
             )
             for slot in found
         ]
+
+    def sizes(
+        self, start_ns: int, end_ns: int, wanted: Callable[[str], bool]
+    ) -> list[tuple[str, int]]:
+        """Channel and payload bytes of what `window` would copy, in its order."""
+        return [(slot.channel, slot.length) for slot in self._found(start_ns, end_ns, wanted)]
+
+    def _found(self, start_ns: int, end_ns: int, wanted: Callable[[str], bool]) -> list[_Slot]:
+        # A drive has few channels and a ring many messages: ask once for each channel.
+        known: dict[str, bool] = {}
+        found = []
+        for slot in self._slots:
+            if start_ns <= slot.mono_ns <= end_ns:
+                takes = known.get(slot.channel)
+                if takes is None:
+                    takes = known[slot.channel] = wanted(slot.channel)
+                if takes:
+                    found.append(slot)
+        found.sort(key=lambda slot: slot.mono_ns)
+        return found

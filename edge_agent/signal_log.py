@@ -5,13 +5,15 @@ written; a file ends at an eighth of the quota), never into the disk's floor. A 
 logged, counted in `lost_ticks`, and never stops the drive; what was written before it stays
 readable. A killed agent loses at most `CHUNK_TICKS` ticks.
 
+A header holds for all ticks of its file: when what runs changes, the drive goes on in a new one.
+
 It does not sync: after a power cut the file system may lose what the kernel had not written,
 and the log then reads up to its last whole chunk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -32,7 +34,6 @@ from contracts.signal_log import (
 from contracts.signals import CATALOGUE
 from edge_agent.budget import VehicleLimits
 from edge_agent.disk import Disk
-from edge_agent.drive import Drive
 from edge_agent.ports import PerceptionModel, SourceDescription
 from kernels.signal_log import SignalChunk, encode_chunk, encode_end, encode_header
 from kernels.triggers.engine import TickInputs
@@ -52,6 +53,8 @@ class SignalLog(Protocol):
 
     def begin(self, header: SignalLogHeader) -> None: ...
 
+    def change(self, header: SignalLogHeader) -> None: ...
+
     def tick(self, inputs: TickInputs) -> None: ...
 
     def fire(self, fire: LoggedFire) -> None: ...
@@ -65,6 +68,9 @@ class NoSignalLog:
     lost_ticks = 0
 
     def begin(self, header: SignalLogHeader) -> None:
+        pass
+
+    def change(self, header: SignalLogHeader) -> None:
         pass
 
     def tick(self, inputs: TickInputs) -> None:
@@ -121,6 +127,21 @@ class SignalLogWriter:
         self._scores = np.zeros((CHUNK_TICKS, classes))
         self._frames = np.zeros(CHUNK_TICKS, np.int64)
         self._horizon_s = np.zeros(CHUNK_TICKS)
+
+    def change(self, header: SignalLogHeader) -> None:
+        """Go on with another head from the next tick on. Nothing happens when it says the same."""
+        old = self._header
+        if old is None:
+            self.begin(header)
+            return
+        header = header.model_copy(update={"drive_start_mono_ns": old.drive_start_mono_ns})
+        if header == old:
+            return
+        if self._filled:
+            self._flush()
+        self._end_file()
+        self._header = header
+        self._scores = np.zeros((CHUNK_TICKS, max(1, len(header.class_names))))
 
     def tick(self, inputs: TickInputs) -> None:
         """Take one tick's inputs, before they are evaluated."""
@@ -252,13 +273,11 @@ def open_signal_log(folder: Path, quota_bytes: int, floor_free_bytes: int, disk:
 def log_header(
     vehicle_id: str,
     description: SourceDescription,
-    drive: Drive,
+    specs: Iterable[LoggedSpec],
     model: PerceptionModel | None,
     limits: VehicleLimits,
 ) -> SignalLogHeader:
     """The head of a drive's log, before its first tick."""
-    running = [(loaded, None) for loaded in drive.active_specs]
-    resting = [(inactive.loaded, inactive.reason) for inactive in drive.inactive]
     return SignalLogHeader(
         software_version=SOFTWARE_VERSION,
         vehicle_id=vehicle_id,
@@ -269,15 +288,6 @@ def log_header(
         signals=tuple(signal.name for signal in CATALOGUE),
         class_names=model.class_names if model is not None else (),
         model_digest=model.digest if model is not None else None,
-        specs=tuple(
-            LoggedSpec(
-                trigger_id=loaded.spec.id,
-                trigger_version=loaded.spec.version,
-                digest=loaded.digest,
-                kind=loaded.spec.kind,
-                inactive=reason,
-            )
-            for loaded, reason in [*running, *resting]
-        ),
+        specs=tuple(specs),
         limits=LoggedLimits(**asdict(limits)),
     )

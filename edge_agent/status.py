@@ -7,7 +7,9 @@ from collections import Counter
 from pydantic import Field
 
 from contracts import SOFTWARE_VERSION
+from contracts.check_in import Counters, RunningModel, RunningTrigger, ShadowModel, ShadowTrigger
 from contracts.clip import Wire
+from edge_agent.ota.ports import RuntimeReport
 
 
 class TriggerCount(Wire):
@@ -46,6 +48,29 @@ class Timing(Wire):
     model_share: float
 
 
+class RunningLineup(Wire):
+    """What runs now, and what was tried beside it. `faults` are releases that failed."""
+
+    triggers: tuple[RunningTrigger, ...] = ()
+    models: tuple[RunningModel, ...] = ()
+    waiting_for: str = ""
+    faults: tuple[str, ...] = ()
+    shadow_triggers: tuple[ShadowTrigger, ...] = ()
+    shadow_model: ShadowModel | None = None
+
+
+def running_lineup(report: RuntimeReport) -> RunningLineup:
+    """The runtime's word as the status tells it."""
+    return RunningLineup(
+        triggers=report.triggers,
+        models=report.models,
+        waiting_for=report.waiting_for,
+        faults=tuple(f"{f.slot.text} {f.digest[:12]}: {f.reason}" for f in report.faults),
+        shadow_triggers=report.shadow_triggers,
+        shadow_model=report.shadow_model,
+    )
+
+
 class AgentReport(Wire):
     """What one run did; also the content of `status.json` while it runs."""
 
@@ -61,6 +86,8 @@ class AgentReport(Wire):
     timing: Timing | None = None
     triggers: dict[str, TriggerCount] = Field(default_factory=dict)
     inactive: tuple[InactiveTrigger, ...] = ()
+    lineup: RunningLineup = RunningLineup()
+    counters: Counters = Counters()
     clips: tuple[Clip, ...] = ()
     lost_clips: int = 0
     signal_log_lost_ticks: int = 0

@@ -15,6 +15,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from cloud_ingest.database import for_single_reads, to_time
+from cloud_ingest.fleet_schema import check_ins, counter_readings
+from cloud_ingest.problems import AbsentError
 from cloud_ingest.schema import enrolment_tokens, vehicles
 from contracts.clock import NS_PER_S, Clock
 from contracts.errors import ConflictError, RefusedError
@@ -37,6 +39,52 @@ class Vehicles:
         async with self._reads.connect() as connection:
             found = (await connection.execute(query)).scalar_one_or_none()
         return None if found is None else bytes(found)
+
+    async def contact(
+        self, connection: AsyncConnection, vehicle_id: str, now_ns: int
+    ) -> bytes | None:
+        """Note that the vehicle is in contact; its key, or None when it may not be.
+
+        The vehicle's row stays locked to the end of the transaction, so that its check-ins come
+        one by one and neither revocation nor another key falls between.
+        """
+        now = to_time(now_ns)
+        row = vehicles.c
+        query = (
+            sa.select(row.public_key)
+            .where(row.vehicle_id == vehicle_id, row.revoked_utc.is_(None))
+            .with_for_update(key_share=True)
+        )
+        key = (await connection.execute(query)).scalar_one_or_none()
+        if key is None:
+            return None
+        times = {
+            "first_contact_utc": sa.func.coalesce(row.first_contact_utc, now),
+            "last_contact_utc": sa.func.greatest(row.last_contact_utc, now),
+        }
+        await connection.execute(
+            sa.update(vehicles).where(row.vehicle_id == vehicle_id).values(times)
+        )
+        return bytes(key)
+
+    async def revoke(self, connection: AsyncConnection, vehicle_id: str, now_ns: int) -> bool:
+        """Refuse the vehicle from the transaction's end on, with all tokens that it holds.
+
+        False when it was revoked before. Raises `AbsentError` for an unknown one.
+        """
+        row = vehicles.c
+        query = sa.select(row.revoked_utc).where(row.vehicle_id == vehicle_id).with_for_update()
+        present = (await connection.execute(query)).one_or_none()
+        if present is None:
+            raise AbsentError("no such vehicle", "vehicle_id")
+        if present.revoked_utc is not None:
+            return False
+        await connection.execute(
+            sa.update(vehicles)
+            .where(row.vehicle_id == vehicle_id)
+            .values(revoked_utc=to_time(now_ns))
+        )
+        return True
 
     async def make_token(self, request: EnrolmentTokenRequest) -> EnrolmentToken:
         """A fresh one-time token; only its digest is kept."""
@@ -89,6 +137,7 @@ class Vehicles:
                 .where(vehicles.c.vehicle_id == vehicle_id)
                 .values(public_key=public_key)
             )
+            await _forget_check_ins(connection, vehicle_id)
 
     async def _use_token(
         self, connection: AsyncConnection, token: str, vehicle_id: str, public_key: bytes
@@ -116,6 +165,12 @@ class Vehicles:
             .values(used_by=vehicle_id, used_key=public_key)
         )
         return row.vehicle_id is not None
+
+
+async def _forget_check_ins(connection: AsyncConnection, vehicle_id: str) -> None:
+    """A vehicle with another key has lost its state: sequence and counters begin anew."""
+    for table in (check_ins, counter_readings):
+        await connection.execute(sa.delete(table).where(table.c.vehicle_id == vehicle_id))
 
 
 def _digest(token: str) -> bytes:

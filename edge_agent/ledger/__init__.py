@@ -5,6 +5,7 @@ from edge_agent.ledger.ledger import Ledger
 from edge_agent.ledger.outbox import OutboxRow
 from edge_agent.ledger.records import SuppressionRow, Tombstone
 from edge_agent.ledger.spending import DaySpending, Pool, Spent
+from edge_agent.ledger.totals import Totals
 
 __all__ = [
     "CellularSpent",
@@ -15,4 +16,5 @@ __all__ = [
     "Spent",
     "SuppressionRow",
     "Tombstone",
+    "Totals",
 ]

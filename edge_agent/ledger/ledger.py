@@ -14,10 +14,11 @@ from edge_agent.ledger.outbox import Outbox
 from edge_agent.ledger.records import Suppressions, Tombstones
 from edge_agent.ledger.spending import Spending
 from edge_agent.ledger.store import LedgerStore
+from edge_agent.ledger.totals import Totals
 
 
 class Ledger:
-    """Budgets, cellular bytes, suppressions, tombstones and the outbox of one vehicle.
+    """Budgets, cellular bytes, suppressions, tombstones, outbox and totals of one vehicle.
 
     Args:
         path: the SQLite file, created when absent; its folder must exist.
@@ -36,6 +37,7 @@ class Ledger:
         self.suppressions = Suppressions(self._store)
         self.tombstones = Tombstones(self._store)
         self.outbox = Outbox(self._store, self.suppressions)
+        self.totals = Totals(self._store)
 
     @property
     def path(self) -> Path:
@@ -50,7 +52,7 @@ class Ledger:
         return self._store.budget_day()
 
     def flush(self) -> None:
-        """Write suppression counts that are held back."""
+        """Write suppression counts and totals that are held back."""
         self.suppressions.flush()
 
     def close(self) -> None:

@@ -29,8 +29,8 @@ from contracts.errors import (
     TransientError,
 )
 
-SCHEMA_VERSION = 1
-SCHEMA = """
+SCHEMA_VERSION = 2
+_VERSION_1 = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE spent(
     day INTEGER, scope TEXT, clips INTEGER NOT NULL, bytes INTEGER NOT NULL,
@@ -54,6 +54,11 @@ CREATE TABLE outbox(
     id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, trigger_id TEXT NOT NULL,
     safety INTEGER NOT NULL, body TEXT NOT NULL, refused TEXT);
 """
+_VERSION_2 = """
+CREATE TABLE total(name TEXT PRIMARY KEY, amount NOT NULL) WITHOUT ROWID;
+"""
+MIGRATIONS = (_VERSION_1, _VERSION_2)
+"""What makes version n from n - 1; nothing is ever taken away."""
 
 _FULL = frozenset({sqlite3.SQLITE_FULL})
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
@@ -125,9 +130,10 @@ class LedgerStore:
     def _create_tables(self) -> None:
         self._connection.execute("BEGIN IMMEDIATE")
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            for statement in filter(str.strip, SCHEMA.split(";")):
+        for migration in MIGRATIONS[version:]:
+            for statement in filter(str.strip, migration.split(";")):
                 self._connection.execute(statement)
+        if version < SCHEMA_VERSION:
             self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         self._connection.execute("COMMIT")
         if version > SCHEMA_VERSION:

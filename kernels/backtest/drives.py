@@ -1,7 +1,8 @@
 """Log files put together to drives.
 
-A long drive has several files, and a fleet many drives. Files that are damaged, overlap or
-have a gap are used as far as they go, and each such thing is told.
+A long drive has several files, so has one during which specs or the model changed, and a fleet
+has many drives. Files that are damaged, overlap or have a gap are used as far as they go, and
+each such thing is told.
 """
 
 from __future__ import annotations
@@ -18,16 +19,20 @@ from kernels.signal_log import SignalChunk, read_chunks, read_header
 
 @dataclass(slots=True)
 class LoggedDrive:
-    """One drive's files in the order of time. `notes` grow while its chunks are read."""
+    """One drive's files in the order of time. `notes` grow while its chunks are read.
+
+    `header` is the first file's, `headers` are those of all files.
+    """
 
     header: SignalLogHeader
     files: tuple[Path, ...]
+    headers: tuple[SignalLogHeader, ...]
     notes: list[str] = field(default_factory=list)
 
-    def chunks(self) -> Iterator[SignalChunk]:
-        """All ticks that are there, none twice."""
+    def chunks(self) -> Iterator[tuple[SignalLogHeader, SignalChunk]]:
+        """All ticks that are there, none twice, with the header that holds for them."""
         next_tick = 0
-        for file in self.files:
+        for file, header in zip(self.files, self.headers, strict=True):
             try:
                 for chunk in read_chunks(file):
                     if chunk.first_tick < next_tick:
@@ -35,7 +40,7 @@ class LoggedDrive:
                     if chunk.first_tick > next_tick:
                         self.notes.append(f"{file.name}: {chunk.first_tick - next_tick} ticks lost")
                     next_tick = chunk.first_tick + len(chunk)
-                    yield chunk
+                    yield header, chunk
             except CorruptError as error:
                 self.notes.append(str(error))
 
@@ -54,7 +59,8 @@ def logged_drives(files: Sequence[Path]) -> list[LoggedDrive]:
     drives = []
     for _, parts in sorted(groups.items()):
         parts.sort(key=lambda part: part[:2])
-        drives.append(LoggedDrive(parts[0][2], tuple(file for _, file, _ in parts)))
+        headers = tuple(header for _, _, header in parts)
+        drives.append(LoggedDrive(headers[0], tuple(file for _, file, _ in parts), headers))
     return drives
 
 

@@ -143,10 +143,11 @@ def _overlap(spec: TriggerSpec, drives: Sequence[ReplayedDrive]) -> dict[str, in
 
 
 def _live(loaded: LoadedSpec, drives: Sequence[ReplayedDrive]) -> LiveComparison | None:
-    """Fires of this very digest on the drives where it ran, replayed against recorded."""
+    """Fires of this very digest while it ran on the vehicle, replayed against recorded."""
+    digest = loaded.digest
     ran = [
         drive for drive in drives
-        if any(s.digest == loaded.digest and s.inactive is None for s in drive.header.specs)
+        if any(drive.ran(digest, stretch.start_mono_ns) for stretch in drive.stretches)
     ]  # fmt: skip
     if not ran:
         return None
@@ -154,11 +155,11 @@ def _live(loaded: LoadedSpec, drives: Sequence[ReplayedDrive]) -> LiveComparison
     for drive in ran:
         replayed = {
             (f.cause.fired_mono_ns, f.outcome) for f in drive.fires
-            if f.cause.spec_digest == loaded.digest
+            if f.cause.spec_digest == digest and drive.ran(digest, f.cause.fired_mono_ns)
         }  # fmt: skip
         recorded = {
             (f.cause.fired_mono_ns, f.outcome if f.outcome in NOT_LIVE else "fire")
-            for f in drive.recorded if f.cause.spec_digest == loaded.digest
+            for f in drive.recorded if f.cause.spec_digest == digest
         }  # fmt: skip
         same += len(replayed & recorded)
         only_replayed += len(replayed - recorded)

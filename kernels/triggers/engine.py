@@ -1,11 +1,13 @@
 """Run a set of trigger specs over ticks: the Python face of the step kernel.
 
-The same engine runs on the vehicle and in a backtest, so both fire at the same ticks.
+The same engine runs on the vehicle and in a backtest, so both fire at the same ticks. When the
+set of specs changes during a drive, the new engine takes over the old one's state
+(`TriggerEngine.take_over`), in a backtest at the same tick as on the vehicle.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -78,6 +80,37 @@ class TriggerEngine:
         self._start_ns: int | None = None
         self._last_ns = 0
         self._last_frame = 0
+
+    def take_over(self, old: TriggerEngine, *, anew: Collection[str] = ()) -> None:
+        """Go on where `old` is, before the first step: its time, and the state of each spec
+        whose digest both have. Such a spec neither fires again nor forgets how long it held.
+
+        Specs of the digests in `anew` begin without state, as all that `old` does not have.
+        """
+        self._start_ns, self._last_ns = old._start_ns, old._last_ns
+        self._last_frame = old._last_frame
+        rows = {loaded.digest: row for row, loaded in enumerate(old.specs)}
+        for row, loaded in enumerate(self.specs):
+            before = rows.get(loaded.digest)
+            if before is None or loaded.digest in anew:
+                continue
+            state = old._state[before].copy()
+            if loaded.spec.kind == "rare_class" and not self._rename_class(state, old.class_names):
+                continue
+            self._state[row] = state
+            self._since_ns[row] = old._since_ns[before]
+            self._fired_ns[row] = old._fired_ns[before]
+
+    def _rename_class(self, state: NDArray[np.float64], names: tuple[str, ...]) -> bool:
+        """Point a rare class's state to the class's place here. False: it has none here."""
+        which = state[at.RARE_CLASS_STATE]
+        if not which >= 0:  # NaN: it has seen none yet
+            return True
+        name = names[int(which)]
+        if name not in self.class_names:
+            return False
+        state[at.RARE_CLASS_STATE] = float(self.class_names.index(name))
+        return True
 
     def step(self, inputs: TickInputs) -> list[Fire]:
         """Evaluate all specs at `inputs.now_ns`, which must not go back. Fires, in row order."""

@@ -10,6 +10,8 @@ from contracts.signals import SIGNAL_INDEX
 PARAMS = 8
 STATES = 8
 EVIDENCE = 4
+RARE_CLASS_STATE = 3
+"""Where `rare_class` keeps the class that it saw, as a place among the model's classes."""
 
 HARD_BRAKE = 0
 HARD_ACCEL = 1

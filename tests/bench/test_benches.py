@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from bench import hotpath, lidar_codec, phash, triggers, upload
+from bench import hotpath, lidar_codec, phash, rules, triggers, upload
 from bench.figures import Figure, figure
 from bench.simulated_frames import SimulatedFrames
 from contracts.ids import PART_BYTES
@@ -42,6 +42,19 @@ def test_triggers() -> None:
     figures = triggers.run(ticks=60, repetitions=1)
     assert_well_formed(figures)
     assert sum(each.goal == "ratio <= 0.002" for each in figures) == 2
+
+
+def test_rules() -> None:
+    figures = rules.run(ticks=60, repetitions=1)
+    assert_well_formed(figures)
+    assert len(figures) == 5 * len(rules.COUNTS)
+    assert sum("cel-python" in each.reference for each in figures) == 2 * len(rules.COUNTS)
+
+
+def test_a_peer_that_finds_another_truth_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(rules._CEL, "and", "||")
+    with pytest.raises(ValueError, match="CEL"):
+        rules.run(ticks=60, repetitions=1)
 
 
 def test_hotpath() -> None:

@@ -21,6 +21,7 @@ from contracts.errors import CorruptError, InputError
 from contracts.signal_log import LoggedFire, LoggedLimits, SignalLogHeader
 from edge_agent.disk import RealDisk
 from edge_agent.signal_log import CHUNK_TICKS, NoSignalLog, SignalLogWriter, open_signal_log
+from kernels.backtest.drives import logged_drives
 from kernels.signal_log import (
     MAGIC,
     SignalChunk,
@@ -327,3 +328,36 @@ def test_no_quota_is_no_log(tmp_path: Path) -> None:
     drive(log, 10)  # type: ignore[arg-type]
     log.close()
     assert not (tmp_path / "signals").exists()
+
+
+def test_a_drive_goes_on_in_a_new_file_when_what_runs_changes(tmp_path: Path) -> None:
+    """Each header holds for all ticks of its file; no tick and no fire is lost between them."""
+    one_class = HEADER.model_copy(update={"class_names": ("cow",), "model_digest": "1" * 64})
+    log = writer(tmp_path)
+    log.change(HEADER.model_copy(update={"drive_id": "renamed"}))  # before any tick: one file
+    log.change(HEADER)
+    drive(log, 160)
+    log.change(HEADER)  # nothing new is said
+    drive(log, 40, first=160)
+    log.change(HEADER.model_copy(update={"drive_id": "never ran a tick"}))
+    log.change(one_class)
+    for i in range(200, 300):
+        log.tick(TickInputs(i * 20_000_000, np.zeros(3), np.array([0.5]), i // 5, 0.0))
+    log.change(HEADER)
+    drive(log, 60, first=300)
+    log.close()
+    log.change(one_class)  # after the end: nothing more is written
+    found = [read_signal_log(tmp_path / f"boot-{i * 20_000_000}.ltsl") for i in (0, 200, 300)]
+    assert len(list(tmp_path.iterdir())) == 3
+    assert [each.broken for each in found] == [None] * 3
+    assert [each.header.class_names for each in found] == [("car", "dog"), ("cow",), ("car", "dog")]
+    assert {each.header.drive_start_mono_ns for each in found} == {0}
+    (drive_,) = logged_drives(sorted(tmp_path.iterdir()))
+    pairs = list(drive_.chunks())
+    assert [header.class_names for header, _ in pairs] == [h.class_names for h in drive_.headers]
+    assert [chunk.first_tick for _, chunk in pairs] == [0, 200, 300]
+    assert np.concatenate([chunk.now_ns for _, chunk in pairs]).tolist() == [
+        i * 20_000_000 for i in range(360)
+    ]
+    assert sum(len(chunk.fires) for _, chunk in pairs) == 3
+    assert drive_.notes == []

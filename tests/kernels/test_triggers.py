@@ -194,3 +194,88 @@ def test_random_baseline_keeps_its_probability_and_is_reproducible() -> None:
     assert 110 <= both <= 250, "two vehicles draw independently"
     full = spec("random_baseline", "when: {probability: 1, slot_s: 1}\n")
     assert len(drive(full, 500, lambda i: {})) == 10
+
+
+# Another set of specs in the middle of a drive ------------------------------------------------
+
+EVERY_KIND = [
+    spec(kind, more)
+    for kind, more in (
+        ("hard_brake", "when: {decel_mps2: 1, filter_s: 0.2}\nfor: 60ms\n"),
+        ("hard_accel", "when: {accel_mps2: 1, filter_s: 0.2}\n"),
+        ("swerve", "when: {lat_accel_mps2: 1.5, yaw_rate_radps: 0.5, min_speed_mps: 0}\n"),
+        ("jerk", "when: {jerk_mps3: 1}\nmode: level\ncooldown: 100ms\n"),
+        ("disengagement", ""),
+        ("low_confidence", "when: {uncertainty: 0.5, frames: 2, of_frames: 4}\n"),
+        ("rare_class", "when: {classes: [car, truck], frames: 2, of_frames: 4}\n"),
+        ("ttc", "when: {ttc_s: 1, min_speed_mps: 0.1}\n"),
+        ("random_baseline", "when: {probability: 0.5, slot_s: 1}\n"),
+        ("planner_divergence", "when: {ade_m: 1}\n"),
+        ("expression", "when: ego.speed_mps > 1 and not autonomy.engaged\nfor: 80ms\n"),
+    )
+]
+
+
+@given(st.data(), st.integers(0, 2**32 - 1), st.integers(0, 99))
+def test_what_stays_fires_as_if_nothing_had_changed(
+    data: st.DataObject, seed: int, swap_at: int
+) -> None:
+    """Any part of the specs stays, in any order, beside others; classes are renumbered too."""
+    rng = np.random.default_rng(seed)
+    values = np.repeat(rng.normal(0.5, 1.2, (34, len(SIGNAL_INDEX))), 3, axis=0)[:100]
+    values[rng.random(values.shape) < 0.02] = np.nan
+    scores = np.repeat(rng.random((20, 3)), 5, axis=0)
+    stays = data.draw(st.permutations(EVERY_KIND).map(lambda all_: all_[: 1 + seed % 11]))
+    came = [spec("expression", "when: ego.speed_mps > 0\n")]
+    classes = data.draw(st.permutations(CLASSES))
+    column = [CLASSES.index(name) for name in classes]
+    alone = TriggerEngine(EVERY_KIND, "v/b", CLASSES)
+    swapped = TriggerEngine(EVERY_KIND, "v/b", CLASSES)
+    kept = {loaded.digest for loaded in stays}
+    for i in range(100):
+        seen = scores[i]
+        if i == swap_at:
+            other = TriggerEngine([*came, *stays], "v/b", classes)
+            other.take_over(swapped)
+            swapped = other
+        expected = alone.step(TickInputs(i * TICK_NS, values[i], seen, i // 5 + 1, 3.0))
+        if i >= swap_at:
+            seen = seen[column]
+            expected = [fire for fire in expected if fire.loaded.digest in kept]
+        found = swapped.step(TickInputs(i * TICK_NS, values[i], seen, i // 5 + 1, 3.0))
+        mine = [told(fire) for fire in found if fire.loaded.digest != came[0].digest]
+        assert sorted(mine) == sorted(told(fire) for fire in expected)
+
+
+def told(fire: Fire) -> tuple[object, ...]:
+    """All of a fire but the class's number, which is the model's."""
+    evidence = {k: v for k, v in fire.evidence.items() if k != "class_index"}
+    return (
+        fire.loaded.digest, fire.fired_mono_ns, fire.start_mono_ns, fire.score, fire.text,
+        tuple(evidence.items()),
+    )  # fmt: skip
+
+
+def test_a_spec_that_comes_anew_has_no_state_and_keeps_the_drives_time() -> None:
+    loaded = spec("expression", "when: ego.speed_mps > 1\n")
+    values = absent_values()
+    values[SIGNAL_INDEX["ego.speed_mps"]] = 2.0
+    old = TriggerEngine([loaded], "v/b")
+    assert len(old.step(TickInputs(TICK_NS, values))) == 1
+    for anew, fires in (((), 0), ((loaded.digest,), 1)):
+        engine = TriggerEngine([loaded], "v/b")
+        engine.take_over(old, anew=anew)
+        assert len(engine.step(TickInputs(2 * TICK_NS, values))) == fires
+
+
+def test_a_class_that_the_new_model_lacks_starts_anew() -> None:
+    rare = spec("rare_class", "when: {classes: [dog, cat], frames: 1, of_frames: 4}\n")
+    values = absent_values()
+    values[SIGNAL_INDEX["perception.object_count"]] = 1.0
+    old = TriggerEngine([rare], "v/b", ("dog", "cat"))
+    assert len(old.step(TickInputs(0, values, np.array([0.9, 0.0]), 1))) == 1
+    engine = TriggerEngine([rare], "v/b", ("cat",))
+    engine.take_over(old)
+    assert engine.step(TickInputs(TICK_NS, values, np.array([0.0]), 2)) == []
+    (fire,) = engine.step(TickInputs(2 * TICK_NS, values, np.array([0.8]), 3))
+    assert fire.text == "cat"

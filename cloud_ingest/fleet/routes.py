@@ -1,0 +1,104 @@
+"""Rollouts, vehicles, kill switches and the audit log: operators' calls (`contracts.fleet`)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from cloud_ingest.auth.policy import Operator, VehicleId
+from cloud_ingest.service import service_of
+from contracts.check_in import CheckInAnswer, SignedCheckIn
+from contracts.fleet import (
+    AuditPage,
+    KillState,
+    Order,
+    RolloutCommand,
+    RolloutDetail,
+    RolloutPage,
+    RolloutRequest,
+    VehicleDetail,
+    VehiclePage,
+)
+from contracts.ids import Name
+from contracts.ota import parse_slot
+
+router = APIRouter(prefix="/v1")
+_operators = APIRouter(dependencies=[Operator], tags=["fleet"])
+
+
+@router.post(
+    "/check-ins", tags=["fleet"], summary="A vehicle tells what it runs and counts, signed"
+)
+async def check_in(request: Request, vehicle_id: VehicleId, body: SignedCheckIn) -> CheckInAnswer:
+    return await service_of(request).fleet.check_ins.accept(vehicle_id, body)
+
+
+@_operators.post("/rollouts", summary="Bring a release to vehicles, in stages")
+async def create_rollout(request: Request, body: RolloutRequest) -> RolloutDetail:
+    return await service_of(request).fleet.rollouts.create(body)
+
+
+@_operators.get("/rollouts", summary="List rollouts from the newest on")
+async def rollouts(
+    request: Request,
+    slot: Annotated[str | None, Query(max_length=200)] = None,
+    live: bool | None = None,
+) -> RolloutPage:
+    text = None if slot is None else parse_slot(slot).text
+    return await service_of(request).fleet.rollouts.page(text, live)
+
+
+@_operators.get("/rollouts/{rollout_id}", summary="How a rollout stands, in full")
+async def rollout(request: Request, rollout_id: Name) -> RolloutDetail:
+    return await service_of(request).fleet.rollouts.detail(rollout_id)
+
+
+@_operators.post(
+    "/rollouts/{rollout_id}/commands",
+    summary="Start, pause, resume, abort, advance a rollout, or retry its failures",
+)
+async def command(request: Request, rollout_id: Name, body: RolloutCommand) -> RolloutDetail:
+    return await service_of(request).fleet.rollouts.command(rollout_id, body)
+
+
+@_operators.get("/vehicles", summary="List vehicles by their ids")
+async def vehicles(
+    request: Request,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    cursor: Name | None = None,
+) -> VehiclePage:
+    return await service_of(request).fleet.vehicles.page(limit, cursor)
+
+
+@_operators.get("/vehicles/{vehicle_id}", summary="A vehicle with its orders and its manifest")
+async def vehicle(request: Request, vehicle_id: Name) -> VehicleDetail:
+    return await service_of(request).fleet.vehicles.detail(vehicle_id)
+
+
+@_operators.post("/vehicles/{vehicle_id}/revoke", summary="Refuse a vehicle from now on")
+async def revoke(request: Request, vehicle_id: Name, body: Order) -> VehicleDetail:
+    return await service_of(request).fleet.vehicles.revoke(vehicle_id, body)
+
+
+@_operators.post("/triggers/{trigger_id}/kill", summary="Switch a trigger off on all vehicles")
+async def kill(request: Request, trigger_id: Name, body: Order) -> KillState:
+    return await service_of(request).fleet.vehicles.kill(trigger_id, body, killed=True)
+
+
+@_operators.post("/triggers/{trigger_id}/unkill", summary="Let a trigger run again")
+async def unkill(request: Request, trigger_id: Name, body: Order) -> KillState:
+    return await service_of(request).fleet.vehicles.kill(trigger_id, body, killed=False)
+
+
+@_operators.get("/audit", summary="Every change to the fleet, from the newest on")
+async def audit(
+    request: Request,
+    subject: Annotated[str | None, Query(max_length=300)] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    before: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
+) -> AuditPage:
+    return await service_of(request).fleet.vehicles.audit(subject, limit, before)
+
+
+router.include_router(_operators)

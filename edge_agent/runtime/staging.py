@@ -1,0 +1,138 @@
+"""Makes ready, outside of the drive's thread, what a lineup asks for.
+
+Guarantees: what comes out compiles, and its models have run once on a made-up frame (so that no
+kernel is compiled during a real one); a release that does not is left out with a `SlotFault`,
+and what ran in its slot stays in its place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from weakref import WeakSet
+
+import numpy as np
+
+from contracts.errors import LongtailError
+from contracts.samples import ImageSample
+from edge_agent.drive import detect, signals_of
+from edge_agent.ota.ports import Lineup, ModelRelease, SlotFault, SpecRelease
+from edge_agent.ports import PerceptionModel, SourceDescription
+from edge_agent.runtime.agreement import Agreement
+from edge_agent.runtime.faults import Key
+from edge_agent.runtime.lineup import BuiltIn, RunningSet, VehicleView, arrange
+from kernels.triggers.engine import TriggerEngine
+
+_TRIAL_SIDE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A set that can be swapped in at once, with its compiled specs."""
+
+    running: RunningSet
+    engine: TriggerEngine
+    shadow_engine: TriggerEngine
+
+
+class Stager:
+    """Compiles for one vehicle and one source.
+
+    Args:
+        labels: the vehicle's, for `target.select`.
+    """
+
+    def __init__(
+        self,
+        vehicle_id: str,
+        description: SourceDescription,
+        built_in: BuiltIn,
+        labels: dict[str, str],
+    ) -> None:
+        self._drive = f"{vehicle_id}/{description.boot_id}"
+        self._description = description
+        self._built_in = built_in
+        self._labels = labels
+        self._tried: WeakSet[PerceptionModel] = WeakSet()
+        if built_in.model is not None:
+            self._tried.add(built_in.model.model)
+
+    def wanted_model(self, lineup: Lineup) -> ModelRelease | None:
+        return lineup.model or self._built_in.model
+
+    def stage(self, lineup: Lineup, model: ModelRelease | None) -> Staged:
+        """Compile a lineup for a model. Raises `InputError` for a rule that does not compile."""
+        class_names = model.model.class_names if model is not None else ()
+        signals = signals_of(self._description, class_names)
+        vehicle = VehicleView(self._labels, signals, class_names)
+        built_in = self._built_in.model
+        is_built_in = built_in is not None and model is not None and model is built_in
+        running = RunningSet(
+            arrange(self._built_in.specs, lineup, vehicle),
+            model,
+            "built_in" if is_built_in or model is None else "ota",
+            lineup.shadow_model,
+        )
+        names = class_names or ("",)
+        return Staged(
+            running,
+            TriggerEngine(running.active, self._drive, names),
+            TriggerEngine(running.in_shadow, self._drive, names),
+        )
+
+    def usable(
+        self, lineup: Lineup, running: RunningSet, known: dict[Key, SlotFault]
+    ) -> tuple[Lineup, list[SlotFault]]:
+        """The lineup less what cannot run, for each of which there is a fault.
+
+        `known` faults are not tried again.
+        """
+        faults: list[SlotFault] = []
+        specs: list[SpecRelease] = []
+        for release in lineup.specs:
+            fault = known.get((release.slot, release.loaded.digest)) or self._spec_fault(release)
+            if fault is None or fault.stage == "soak":
+                specs.append(release)
+                continue
+            faults.append(fault)
+            specs += [
+                SpecRelease(entry.slot, entry.loaded)
+                for entry in running.entries
+                if entry.slot == release.slot and entry.origin == "ota"
+            ]
+        was = running.model if running.model_origin == "ota" else None
+        models = []
+        for wanted, instead in (
+            (lineup.model, was), (lineup.shadow_model, running.shadow_model),
+        ):  # fmt: skip
+            fault = None
+            if wanted is not None:
+                fault = known.get((wanted.slot, wanted.digest)) or self._model_fault(wanted)
+            if fault is not None and fault.stage == "activate":
+                faults.append(fault)
+                models.append(instead)
+            else:
+                models.append(wanted)
+        return replace(lineup, specs=tuple(specs), model=models[0], shadow_model=models[1]), faults
+
+    def _spec_fault(self, release: SpecRelease) -> SlotFault | None:
+        try:
+            TriggerEngine([release.loaded], self._drive)
+        except LongtailError as error:
+            return SlotFault(release.slot, release.loaded.digest, "activate", str(error))
+        return None
+
+    def _model_fault(self, release: ModelRelease) -> SlotFault | None:
+        """Run a model that has not run here; one that did may be at work in the drive."""
+        if release.model in self._tried:
+            return None
+        blank = np.zeros((_TRIAL_SIDE, _TRIAL_SIDE, 3), np.uint8)
+        image = ImageSample(
+            "/camera/trial", 0, "rgb8", blank.tobytes(), _TRIAL_SIDE, _TRIAL_SIDE, ""
+        )
+        try:
+            found = detect(release.model, image, blank)
+        except LongtailError as error:
+            return SlotFault(release.slot, release.digest, "activate", str(error))
+        Agreement().add(found.detections, found.detections)
+        self._tried.add(release.model)
+        return None

@@ -1,0 +1,564 @@
+"""The updater end to end: what is ordered runs, soaks, is kept, taken back or refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from contracts.clock import NS_PER_S, VirtualClock
+from contracts.ota import Slot
+from edge_agent.ota.ports import SlotFault
+from edge_agent.ota.step import MOST_STARTS
+from edge_agent.ota.updater import LONGEST_POLL_NS, SHORTEST_POLL_NS
+from edge_agent.ports import Link
+from tests.edge_agent.failing_disk import FailingDisk
+from tests.edge_agent.ota_rig import OtaRig, digest_of, network, ota_rig, trigger
+from tests.edge_agent.upload_rig import WIFI
+
+CELLULAR = Link("cellular", metered=True)
+PLENTY = {"bytes_per_day": 10**8, "bytes_per_month": 10**9}
+
+
+def play(folder: Path, scene: Callable[[OtaRig], Awaitable[None]], **options: object) -> None:
+    async def go() -> None:
+        async with ota_rig(folder, **options) as rig:  # type: ignore[arg-type]
+            await scene(rig)
+
+    asyncio.run(go())
+
+
+def phases(rig: OtaRig) -> dict[str, str]:
+    return {held.slot: held.state for held in rig.updater.status().held}
+
+
+def test_ordered_releases_run_soak_and_are_kept(tmp_path: Path) -> None:
+    async def scene(rig: OtaRig) -> None:
+        spec, model, candidate = trigger("brake"), network(), network(2, shadow=True)
+        rig.give(spec, model, candidate)
+        await rig.round()
+        assert rig.running == {one.slot: digest_of(one) for one in (spec, model, candidate)}
+        assert rig.note == ""
+        assert phases(rig) == {
+            "trigger:brake": "soaking", "model": "soaking", "model@shadow": "committed"
+        }  # fmt: skip
+        await rig.drive(11)
+        assert phases(rig)["trigger:brake"] == "committed"
+        assert phases(rig)["model"] == "soaking"
+        await rig.drive(20)
+        assert set(phases(rig).values()) == {"committed"}
+        await rig.updater.poll_once()
+        told = rig.cloud.check_ins[-1]
+        assert told.assignment_counter == rig.cloud.director.counter
+        assert told.running_digest("model") == digest_of(model)
+        assert told.running_digest("model@shadow") == digest_of(candidate)
+        assert told.labels == {"site": "test"}
+        assert [one.sequence for one in rig.cloud.check_ins] == [1, 2]
+
+    play(tmp_path, scene)
+
+
+def test_what_is_held_runs_at_the_next_start_without_a_network(tmp_path: Path) -> None:
+    async def scene(rig: OtaRig) -> None:
+        orders = trigger("brake"), network(), trigger("jerk", shadow=True)
+        rig.give(*orders, killed=("swerve",))
+        await rig.round()
+        asked = len(rig.cloud.requests)
+        rig.link.change(Link("none"))
+        await rig.close()
+        rig.open()
+        await rig.updater.start()
+        assert rig.running == {one.slot: digest_of(one) for one in orders}
+        assert rig.runtime.running.killed == {"swerve"}
+        await rig.updater.poll_once()
+        assert len(rig.cloud.requests) == asked
+        assert "no_link" in rig.note
+
+    play(tmp_path, scene)
+
+
+def test_a_model_waits_for_the_safe_state(tmp_path: Path) -> None:
+    async def scene(rig: OtaRig) -> None:
+        rig.runtime.safe = False
+        rig.give(trigger("brake"), network())
+        await rig.round()
+        await rig.drive(60)
+        assert phases(rig) == {"trigger:brake": "committed", "model": "waiting"}
+        held = {one.slot: one for one in rig.updater.status().held}
+        assert held["model"].reason == "the vehicle moves"
+        rig.runtime.safe = True
+        await rig.drive(60)
+        assert phases(rig)["model"] == "soaking"
+        await rig.drive(31)
+        assert phases(rig)["model"] == "committed"
+
+    play(tmp_path, scene)
+
+
+def test_nothing_changed_costs_no_image_traffic(tmp_path: Path) -> None:
+    async def scene(rig: OtaRig) -> None:
+        rig.give(trigger("brake"))
+        await rig.round()
+        rig.cloud.fetched.clear()
+        for _ in range(9):
+            await rig.round()
+        assert rig.cloud.fetched == []
+        await rig.round()
+        assert rig.cloud.fetched == ["director/2.root.json", "director/timestamp.json"]
+
+    play(tmp_path, scene)
+
+
+def test_a_fault_takes_the_release_back_and_it_stays_back(tmp_path: Path) -> None:
+    async def scene(rig: OtaRig) -> None:
+        old, new = network(), network(2)
+        rig.give(old)
+        await rig.round()
+        await rig.drive(31)
+        rig.give(new)
+        await rig.round()
+        assert rig.running == {"model": digest_of(new)}
+        rig.runtime.faults.append(SlotFault(Slot("model"), digest_of(new), "soak", "not finite"))
+        await rig.updater.watch_once()
+        assert rig.running == {"model": digest_of(old)}
+        assert phases(rig) == {"model": "committed"}
+        await rig.round()
+        told = rig.cloud.check_ins[-1].rejected
+        assert [(one.slot, one.digest, one.attempt, one.stage, one.reason) for one in told] == [
+            ("model", digest_of(new), 1, "soak", "not finite")
+        ]
+        # Neither a restart nor an unrelated change brings it back; a higher attempt does.
+        await rig.restart()
+        rig.give(new, trigger("brake"))
+        await rig.round()
+        assert rig.running["model"] == digest_of(old)
+        rig.give(replace(new, attempt=2))
+        await rig.round()
+        assert rig.running == {"model": digest_of(new)}
+
+    play(tmp_path, scene)
+
+
+def test_a_crash_loop_while_soaking_ends_with_the_old_release(tmp_path: Path) -> None:
+    async def scene(rig: OtaRig) -> None:
+        old, new = trigger("brake"), trigger("brake", 2)
+        rig.give(old)
+        await rig.round()
+        await rig.drive(11)
+        rig.give(new)
+        await rig.round()
+        for _ in range(MOST_STARTS):
+            await rig.restart()
+            assert rig.running == {"trigger:brake": digest_of(new)}
+        await rig.restart()
+        assert rig.running == {"trigger:brake": digest_of(old)}
+        (entry,) = rig.updater.status().rejected
+        assert (entry.stage, entry.digest) == ("soak", digest_of(new))
+
+    play(tmp_path, scene)
+
+
+def test_orderly_restarts_go_on_soaking(tmp_path: Path) -> None:
+    async def scene(rig: OtaRig) -> None:
+        rig.give(trigger("brake"))
+        await rig.round()
+        for _ in range(9):
+            await rig.updater.watch_once()
+            await rig.drive(1)
+            rig.updater.end()
+            await rig.restart()
+            assert phases(rig) == {"trigger:brake": "soaking"}
+        await rig.updater.watch_once()
+        await rig.drive(1)
+        assert phases(rig) == {"trigger:brake": "committed"}
+
+    play(tmp_path, scene)
+
+
+@pytest.mark.parametrize(
+    ("order", "word"),
+    [
+        (network(2, self_test={"probes": [{"index": [0, 1, 4], "value": 7, "tolerance": 0.1}]}),
+         "the self-test failed"),
+        (network(2, classes=["dog"]), "has shape"),
+        (replace(network(2), contents=(b"name: [", network(2).contents[1])), "not valid YAML"),
+    ],
+)  # fmt: skip
+def test_an_unfit_model_is_refused_beside_the_running_one(
+    tmp_path: Path, order: object, word: str
+) -> None:
+    async def scene(rig: OtaRig) -> None:
+        rig.give(network())
+        await rig.round()
+        offers = len(rig.runtime.offers)
+        rig.give(order)  # type: ignore[arg-type]
+        await rig.round()
+        await rig.round()
+        assert rig.running == {"model": digest_of(network())}
+        assert len(rig.runtime.offers) == offers
+        (entry,) = rig.cloud.check_ins[-1].rejected
+        assert word in entry.reason
+        # It is not fetched again, and its files are gone.
+        sent = rig.cloud.target_bytes
+        await rig.restart()
+        await rig.round()
+        assert rig.cloud.target_bytes == sent
+        held = {path.name for path in (rig.state_folder / "files").iterdir()}
+        assert digest_of(order) not in held  # type: ignore[arg-type]
+
+    play(tmp_path, scene)
+
+
+def test_what_is_published_late_is_taken_up_late(tmp_path: Path) -> None:
+    async def scene(rig: OtaRig) -> None:
+        order = trigger("brake")
+        rig.cloud.director.order(order)
+        await rig.round()
+        assert rig.running == {}
+        assert rig.updater.status().rejected
+        rig.cloud.image.publish(order.release, *order.contents)
+        for _ in range(10):
+            await rig.round()
+        assert rig.running == {"trigger:brake": digest_of(order)}
+        assert rig.updater.status().rejected == ()
+
+    play(tmp_path, scene)
+
+
+def test_removal_and_rollback(tmp_path: Path) -> None:
+    async def scene(rig: OtaRig) -> None:
+        old, new = trigger("brake"), trigger("brake", 2)
+        for order in (old, new, old):
+            rig.give(order)
+            await rig.round()
+            await rig.drive(11)
+            assert rig.running == {"trigger:brake": digest_of(order)}
+        # The old bytes were still here: two files were fetched for three orders.
+        assert rig.cloud.target_bytes == len(old.contents[0]) + len(new.contents[0])
+        rig.give()
+        await rig.round()
+        assert rig.running == {}
+        assert list((rig.state_folder / "files").iterdir()) == []
+
+    play(tmp_path, scene)
+
+
+# The network ----------------------------------------------------------------------------------
+
+
+def test_a_cut_download_goes_on_where_it_was(tmp_path: Path) -> None:
+    async def scene(rig: OtaRig) -> None:
+        order = network()
+        size = len(order.contents[1])
+        rig.give(order)
+        rig.cloud.cut_after_bytes = len(order.contents[0]) + size // 2
+        await rig.round()
+        assert rig.running == {"model": digest_of(order)}
+        assert rig.cloud.target_bytes == sum(len(content) for content in order.contents)
+
+    play(tmp_path, scene)
+
+
+def test_a_download_goes_on_after_a_restart(tmp_path: Path) -> None:
+    async def scene(rig: OtaRig) -> None:
+        order = network()
+        size = len(order.contents[1])
+        rig.give(order)
+        rig.cloud.script, rig.cloud.faulty = "", ("GET",)
+        rig.cloud.cut_after_bytes = len(order.contents[0]) + size // 2
+        await rig.updater.poll_once()
+        rig.cloud.script = "rr" + "E" * 30  # the cut, and then a server that fails
+        await rig.updater.stage_once()
+        assert rig.running == {}
+        partial = list((rig.state_folder / "partial").iterdir())
+        assert [path.stat().st_size for path in partial] == [size // 2]
+        assert "model: " in rig.note
+        rig.cloud.script = ""
+        await rig.restart()
+        await rig.round()
+        assert rig.running == {"model": digest_of(order)}
+        assert rig.cloud.target_bytes == sum(len(content) for content in order.contents)
+
+    play(tmp_path, scene)
+
+
+def test_a_changed_partial_file_is_noticed(tmp_path: Path) -> None:
+    async def scene(rig: OtaRig) -> None:
+        order = trigger("brake")
+        folder = rig.state_folder / "partial"
+        (folder / digest_of(order)).write_bytes(b"#" * 20)
+        rig.give(order)
+        await rig.updater.poll_once()
+        (folder / digest_of(order)).write_bytes(b"#" * 20)
+        await rig.updater.stage_once()
+        assert rig.running == {}
+        assert "not what was signed" in rig.note
+        assert list(folder.iterdir()) == []
+        await rig.round()
+        assert rig.running
+
+    play(tmp_path, scene)
+
+
+def test_a_server_without_ranges_will_do(tmp_path: Path) -> None:
+    async def scene(rig: OtaRig) -> None:
+        rig.cloud.without_ranges = True
+        rig.give(trigger("brake"), network())
+        await rig.round()
+        assert set(rig.running) == {"trigger:brake", "model"}
+
+    play(tmp_path, scene)
+
+
+def test_models_wait_for_a_free_link_and_specs_are_charged(tmp_path: Path) -> None:
+    async def scene(rig: OtaRig) -> None:
+        rig.give(trigger("brake"), network())
+        await rig.round()
+        assert rig.running == {"trigger:brake": digest_of(trigger("brake"))}
+        assert "model: waits for an unmetered link" in rig.note
+        held = {one.slot: one.reason for one in rig.updater.status().held}
+        assert held["model"] == "waits for an unmetered link"
+        spent = rig.ledger.cellular.spent().day_bytes
+        # What came in counts as well as what went out.
+        received = sum(len(content) for content in rig.cloud.director.served.values())
+        assert spent > received
+        assert spent == pytest.approx(rig.meter.total_bytes(), rel=0.2)
+        assert rig.updater.poll_interval_ns == rig.config.metered_poll
+        rig.link.change(WIFI)
+        await rig.updater.watch_once()
+        await rig.round()
+        assert "model" in rig.running
+        assert rig.updater.poll_interval_ns == rig.config.poll
+        assert rig.ledger.cellular.spent().day_bytes <= spent + 10_000
+
+    play(tmp_path, scene, link=CELLULAR, **PLENTY)
+
+
+def test_a_link_that_turns_metered_stops_a_model_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_agent.ota.download.PIECE_BYTES", 100)
+
+    async def scene(rig: OtaRig) -> None:
+        order = network()
+        size = sum(len(content) for content in order.contents)
+        rig.give(order)
+        rig.cloud.on_target = lambda: (
+            rig.link.change(CELLULAR) if rig.cloud.target_bytes > size // 2 else None
+        )
+        await rig.round()
+        assert rig.running == {}
+        assert size // 2 < rig.cloud.target_bytes < size // 2 + 200
+        assert "model: " in rig.note
+        await rig.round()
+        assert "waits for an unmetered link" in rig.note
+        rig.cloud.on_target = lambda: None
+        rig.link.change(WIFI)
+        await rig.round()
+        assert rig.running == {"model": digest_of(order)}
+        assert rig.cloud.target_bytes <= size + 200
+
+    play(tmp_path, scene, **PLENTY)
+
+
+def test_an_order_that_changes_meanwhile_is_not_fetched_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_agent.ota.download.PIECE_BYTES", 20)
+
+    async def scene(rig: OtaRig) -> None:
+        order, done = network(), asyncio.Event()
+        rig.give(order)
+        await rig.updater.poll_once()
+        rig.give(trigger("brake"))
+
+        def withdraw() -> None:
+            rig.cloud.on_target = lambda: None
+            done.set()
+
+        rig.cloud.on_target = withdraw
+        staging = asyncio.create_task(rig.updater.stage_once())
+        await done.wait()
+        await rig.updater.poll_once()
+        await staging
+        assert rig.cloud.target_bytes < sum(len(content) for content in order.contents)
+        await rig.round()
+        assert set(rig.running) == {"trigger:brake"}
+        assert list((rig.state_folder / "partial").iterdir()) == []
+
+    play(tmp_path, scene)
+
+
+def test_endless_metadata_is_broken_off_at_the_allowance(tmp_path: Path) -> None:
+    async def scene(rig: OtaRig) -> None:
+        await rig.round()
+        spent = rig.ledger.cellular.spent().day_bytes
+        rig.cloud.doctored["director/2.root.json"] = b" " * 500_000
+        rig.cloud.announced = 10**6
+        await rig.updater.poll_once()
+        assert "director: " in rig.note
+        assert rig.ledger.cellular.spent().day_bytes - spent < 1_000_000
+        assert rig.ledger.cellular.spent().day_bytes <= rig.limits.bytes_per_day
+
+    play(tmp_path, scene, link=CELLULAR, bytes_per_day=1_000_000, bytes_per_month=10**9)
+
+
+def test_a_spent_cellular_budget_stops_check_ins_and_nothing_else(tmp_path: Path) -> None:
+    async def scene(rig: OtaRig) -> None:
+        rig.give(trigger("brake"))
+        await rig.round()
+        assert rig.running
+        rig.ledger.cellular.debit(10**8)
+        before = len(rig.cloud.check_ins)
+        await rig.round()
+        assert len(rig.cloud.check_ins) == before
+        assert "cellular_budget" in rig.note
+        assert rig.running
+
+    play(tmp_path, scene, link=CELLULAR, **PLENTY)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 409, 413, 429, 500, 503])
+def test_a_refused_check_in_stops_nothing(tmp_path: Path, status: int) -> None:
+    async def scene(rig: OtaRig) -> None:
+        rig.give(trigger("brake"))
+        await rig.round()
+        rig.cloud.check_in_status = [status] * 3
+        wait_ns = await rig.updater.poll_once()
+        assert f"HTTP {status}" in rig.note
+        assert 0 < wait_ns <= 12 * NS_PER_S
+        assert rig.running
+        rig.cloud.check_in_status = []
+        await rig.updater.poll_once()
+        assert rig.note == ""
+        numbers = [one.sequence for one in rig.cloud.check_ins]
+        assert numbers == sorted(set(numbers))
+
+    play(tmp_path, scene)
+
+
+def test_an_expired_token_is_renewed(tmp_path: Path) -> None:
+    async def scene(rig: OtaRig) -> None:
+        await rig.round()
+        rig.cloud.revoke_tokens()
+        rig.give(trigger("brake"))
+        await rig.round()
+        assert rig.running
+        assert rig.note == ""
+
+    play(tmp_path, scene)
+
+
+def test_a_revoked_vehicle_goes_on_driving_and_asks_ever_more_rarely(tmp_path: Path) -> None:
+    async def scene(rig: OtaRig) -> None:
+        rig.give(trigger("brake"))
+        await rig.round()
+        rig.cloud.check_in_status = [403] * 50
+        waits = [await rig.updater.poll_once() for _ in range(14)]
+        assert rig.running
+        assert waits[-1] > 10 * waits[0]
+        assert max(waits) <= 1.2 * 3600 * NS_PER_S
+
+    play(tmp_path, scene)
+
+
+def test_the_last_counters_arrive_at_once(tmp_path: Path) -> None:
+    async def scene(rig: OtaRig) -> None:
+        assert await rig.updater.check_in_now()
+        rig.link.change(Link("none"))
+        assert not await rig.updater.check_in_now()
+        assert len(rig.cloud.check_ins) == 1
+
+    play(tmp_path, scene)
+
+
+def test_the_service_sets_the_pace_within_bounds(tmp_path: Path) -> None:
+    async def scene(rig: OtaRig) -> None:
+        for poll_s, wanted_ns in ((1, SHORTEST_POLL_NS), (20, 20 * NS_PER_S),
+                                  (80_000, LONGEST_POLL_NS)):  # fmt: skip
+            rig.cloud.poll_s = poll_s
+            wait_ns = await rig.updater.poll_once()
+            assert rig.updater.poll_interval_ns == wanted_ns
+            assert 0.8 * wanted_ns <= wait_ns <= 1.2 * wanted_ns == rig.updater.latency_bound_ns
+
+    play(tmp_path, scene)
+
+
+def test_a_kill_acts_within_the_bound_while_a_model_is_fetched(tmp_path: Path) -> None:
+    """The task itself, on a clock that only the test moves."""
+
+    async def go() -> None:
+        async with ota_rig(tmp_path, start=False) as rig:
+            clock = VirtualClock(rig.clock.mono_ns(), rig.clock.utc_ns())
+            rig.clock = rig.cloud.clock = clock
+            stop = asyncio.Event()
+
+            async def until(done: Callable[[], bool]) -> None:
+                """Let time pass, a second at a turn, with turns of the loop for the network."""
+                for _ in range(5000):
+                    if done():
+                        return
+                    await clock.advance_ns(NS_PER_S)
+                    for _ in range(50):
+                        await asyncio.sleep(0)
+                pytest.fail(f"it did not come about: {rig.note}")
+
+            await rig.start()
+            running = asyncio.create_task(rig.updater.run(stop))
+            rig.give(trigger("brake"))
+            await until(lambda: "trigger:brake" in rig.running)
+            # A model whose download hangs does not hold up the check-ins.
+            order = network()
+            rig.cloud.stalled.add(f"models/tiny/1/{digest_of(order)}.manifest.yaml")
+            rig.transport_limits = replace(rig.transport_limits, answer_s=0.2)
+            rig.give(trigger("brake"), order, killed=("brake",))
+            ordered_ns, seen = clock.mono_ns(), len(rig.cloud.check_ins)
+            await until(lambda: "trigger:brake" not in rig.running)
+            # The first check-in after the order brought it, within the bound and a step of ours.
+            (first,) = rig.cloud.check_ins[seen:]
+            assert first.mono_ns - ordered_ns <= rig.updater.latency_bound_ns + NS_PER_S
+            stop.set()
+            await running
+            await rig.close()
+
+    asyncio.run(go())
+
+
+def test_soak_progress_is_written_rarely(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with ota_rig(tmp_path, start=False) as rig:
+            disk = FailingDisk()
+            rig.disk = disk
+            await rig.start()
+            rig.give(network())
+            await rig.round()
+            before = disk.steps
+            for _ in range(120):
+                await rig.drive(1 / 60)
+            # Two minutes at a second each: every 30 s a write of four steps.
+            assert 0 < disk.steps - before <= 5 * 4
+            await rig.close()
+
+    asyncio.run(go())
+
+
+def test_without_trust_or_cloud_there_is_no_updater_and_it_says_so(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with ota_rig(tmp_path, start=False) as rig:
+            rig.config = rig.config.model_copy(update={"trust": None})
+            rig.open()
+            assert "ota.trust" in rig.no_updater.status().note
+            assert not await rig.no_updater.check_in_now()
+            stop = asyncio.Event()
+            stop.set()
+            await rig.no_updater.run(stop)
+            await rig.close()
+            rig.config = rig.config.model_copy(update={"trust": tmp_path / "nowhere"})
+            rig.open()
+            assert "no trust anchor" in rig.no_updater.status().note
+            await rig.close()
+
+    asyncio.run(go())
