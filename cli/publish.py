@@ -194,12 +194,13 @@ def _key(path: Path) -> Any:
 
 def _approve(kind: Kind, key: Path, client: ReleaseClient, as_json: bool) -> None:
     signer = _key(key)
-    waiting = client.waiting(kind)
-    if waiting is not None and not as_json:
-        for word, releases in (("publish", waiting.published), ("withdraw", waiting.withdrawn)):
+    seen = client.waiting(kind)
+    if seen is not None and not as_json:
+        change = seen.change
+        for word, releases in (("publish", change.published), ("withdraw", change.withdrawn)):
             for release in releases:
-                typer.echo(f"signing: {word} {release.text}")
-    outcome = client.approve(kind, signer)
+                typer.echo(f"signing: {word} {release.text} {seen.digest(release)}")
+    outcome = client.approve(kind, signer, seen)
     changed = (*outcome.change.published, *outcome.change.withdrawn)
     if as_json:
         print_json(_entry(changed, outcome))

@@ -42,6 +42,23 @@ class Outcome:
     missing_signatures: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A change that waits for signatures, as it was fetched: exactly this is signed."""
+
+    role: RoleState
+    text: str
+    change: SignedChange
+
+    def digest(self, release: ReleaseId) -> str:
+        """Of a release's spec or manifest, as it is or was published."""
+        for text in (self.text, self.role.metadata):
+            held = signing.held_files(text, release).get(release.path)
+            if held is not None:
+                return held.sha256
+        return ""
+
+
 class ReleaseClient:
     """Calls of one publisher.
 
@@ -118,20 +135,23 @@ class ReleaseClient:
             }
         return self._publish(release, stored, key, replace)
 
-    def approve(self, kind: Kind, key: CryptoSigner) -> Outcome:
-        """Add this person's signature to what waits. Raises `InputError` when nothing does."""
-        role = self._role(f"{kind}s")
-        if role.waiting is None:
-            raise InputError(f"nothing of role {role.role} waits for a signature")
-        change = signing.change_between(role.metadata, role.waiting)
-        return self._post(role, signing.with_signature(role.waiting, key), change, "")
-
-    def waiting(self, kind: Kind) -> SignedChange | None:
+    def waiting(self, kind: Kind) -> Pending | None:
         """What waits for signatures; None when nothing does."""
         role = self._role(f"{kind}s")
         if role.waiting is None:
             return None
-        return signing.change_between(role.metadata, role.waiting)
+        return Pending(role, role.waiting, signing.change_between(role.metadata, role.waiting))
+
+    def approve(self, kind: Kind, key: CryptoSigner, seen: Pending | None = None) -> Outcome:
+        """Add this person's signature to what waits, or to exactly what was `seen`.
+
+        Raises `InputError` when nothing waits, `ConflictError` when it is over by now.
+        """
+        pending = seen or self.waiting(kind)
+        if pending is None:
+            raise InputError(f"nothing of role {kind}s waits for a signature")
+        text = signing.with_signature(pending.text, key)
+        return self._post(pending.role, text, pending.change, "")
 
     def withdraw(
         self, release: ReleaseId, key: CryptoSigner, reason: str, *, replace: bool = False

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from contracts.errors import InputError
 from edge_agent.config import AgentConfig, load_config
+from edge_agent.ota.status import OtaStatus
 from edge_agent.status import AgentReport, RunningLineup
 
 app = typer.Typer(help="The on-vehicle agent.", no_args_is_help=True)
@@ -52,6 +53,13 @@ def run(
         float | None,
         typer.Option(help="Times real time, such as 1; none: as fast as it can."),
     ] = None,
+    trust: Annotated[
+        Path | None,
+        typer.Option(help="Folder with the roots of trust: take updates from the cloud."),
+    ] = None,
+    allow_demo_keys: Annotated[
+        bool, typer.Option("--allow-demo-keys", help="Trust keys made for trying out, too.")
+    ] = False,
     config: ConfigOption = None,
     state: StateOption = None,
     once: Annotated[
@@ -74,6 +82,11 @@ def run(
     overrides: dict[str, object] = {k: v for k, v in given.items() if v is not None}
     if link is not None:
         overrides["link"] = _link(link)
+    ota: dict[str, object] = {} if trust is None else {"trust": trust}
+    if allow_demo_keys:
+        ota["allow_demo_keys"] = True
+    if ota:
+        overrides["ota"] = ota
     settings = load_config(config, overrides)
     settings = _with_specs(settings, specs, rule or [])
     if settings.model is None and (settings.source or "").startswith("sim:"):
@@ -128,6 +141,8 @@ def _print_report(report: AgentReport) -> None:
     if report.triggers:
         console.print(fires)
     _print_lineup(console, report.lineup)
+    if report.ota is not None:
+        _print_updates(console, report.ota)
     for inactive in report.inactive:
         console.print(f"inactive: {inactive.trigger_id}: {inactive.reason}", highlight=False)
     for name, rejected in report.rejected.items():
@@ -141,6 +156,19 @@ def _print_report(report: AgentReport) -> None:
         console.print(
             f"{report.queued_clips} clips wait in the spool: {report.upload_note or 'no cloud'}"
         )
+
+
+def _print_updates(console: Console, ota: OtaStatus) -> None:
+    """What waits, soaks or was refused, and why there are no updates."""
+    for held in ota.held:
+        if held.state != "committed":
+            text = f"update: {held.slot} {held.digest[:12]}: {held.state} {held.reason}"
+            console.print(text.rstrip(), highlight=False, markup=False)
+    for rejected in ota.rejected:
+        text = f"refused: {rejected.slot} {rejected.digest[:12]} ({rejected.stage})"
+        console.print(f"{text}: {rejected.reason}", highlight=False, markup=False)
+    if ota.note:
+        console.print(f"updates: {ota.note}", highlight=False, markup=False)
 
 
 def _print_lineup(console: Console, lineup: RunningLineup) -> None:

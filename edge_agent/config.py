@@ -106,6 +106,16 @@ class AgentConfig(Strict):
     ota: OtaConfig = OtaConfig()
 
 
+def _laid_over(values: dict[str, object], overrides: dict[str, object]) -> dict[str, object]:
+    """`overrides` over `values`; of a section that both have, key by key."""
+    merged = dict(values)
+    for key, value in overrides.items():
+        below = merged.get(key)
+        both = isinstance(below, dict) and isinstance(value, dict)
+        merged[key] = {**below, **value} if both else value  # type: ignore[dict-item]
+    return merged
+
+
 def load_config(path: Path | None, overrides: dict[str, object]) -> AgentConfig:
     """Read `path` (None: all defaults) and lay `overrides` over it.
 
@@ -119,7 +129,7 @@ def load_config(path: Path | None, overrides: dict[str, object]) -> AgentConfig:
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise InputError(f"cannot be read: {error}", place) from error
     try:
-        return AgentConfig.model_validate({**values, **overrides})
+        return AgentConfig.model_validate(_laid_over(values, overrides))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(step) for step in first["loc"])

@@ -49,11 +49,6 @@ def specs_of_rules(rules: tuple[str, ...]) -> list[LoadedSpec]:
     ]
 
 
-def selected(specs: list[LoadedSpec], labels: dict[str, str]) -> list[LoadedSpec]:
-    """Specs whose `target.select` this vehicle's labels match."""
-    return [s for s in specs if s.spec.target.select.items() <= labels.items()]
-
-
 @contextmanager
 def state_lock(state: Path) -> Iterator[None]:
     """One agent a state folder. Raises `ConflictError` when another runs."""

@@ -61,6 +61,10 @@ class SignalLog(Protocol):
 
     def close(self) -> None: ...
 
+    def writing(self) -> Path | None:
+        """The file that is open now. Any thread."""
+        ...
+
 
 class NoSignalLog:
     """Writes nothing: a quota of nothing asks for this."""
@@ -81,6 +85,9 @@ class NoSignalLog:
 
     def close(self) -> None:
         pass
+
+    def writing(self) -> Path | None:
+        return None
 
 
 def open_unbuffered(path: Path) -> IO[bytes]:
@@ -162,6 +169,9 @@ class SignalLogWriter:
     def fire(self, fire: LoggedFire) -> None:
         """Take a fire of the last tick with what became of it."""
         self._fires.append(fire)
+
+    def writing(self) -> Path | None:
+        return self._path if self._file is not None else None
 
     def close(self) -> None:
         """Write what waits, and the end mark."""

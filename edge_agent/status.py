@@ -10,6 +10,7 @@ from contracts import SOFTWARE_VERSION
 from contracts.check_in import Counters, RunningModel, RunningTrigger, ShadowModel, ShadowTrigger
 from contracts.clip import Wire
 from edge_agent.ota.ports import RuntimeReport
+from edge_agent.ota.status import OtaStatus
 
 
 class TriggerCount(Wire):
@@ -88,6 +89,7 @@ class AgentReport(Wire):
     inactive: tuple[InactiveTrigger, ...] = ()
     lineup: RunningLineup = RunningLineup()
     counters: Counters = Counters()
+    ota: OtaStatus | None = None
     clips: tuple[Clip, ...] = ()
     lost_clips: int = 0
     signal_log_lost_ticks: int = 0

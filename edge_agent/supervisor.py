@@ -5,6 +5,7 @@
 | drive  | reads the source, rings, perceives, runs triggers    | own thread | ends the run     |
 | pack   | closed windows become clips in the spool (`packer`)  | own thread | tells a lost clip |
 | upload | enrols, decides what to send next, sends it          | asyncio    | restarts         |
+| ota    | checks in, fetches, tests and offers releases        | asyncio    | restarts         |
 | health | writes `status.json` once a second                   | asyncio    | restarts         |
 """
 

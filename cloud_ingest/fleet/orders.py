@@ -1,13 +1,12 @@
 """Turns a rollout's decisions into assignments.
 
-| decision | the slot then holds |
-|---|---|
-| offer | the release, under an attempt that counts on over all rollouts of it |
-| roll back | the published release whose digest the vehicle ran before; else nothing, so that the built-in one works |
-| withdraw | what finished rollouts give the vehicle's like; else as for roll back |
+- *Offer*: the slot holds the release, under an attempt that counts on over all rollouts of it.
+- *Roll back*: the published release whose digest the vehicle ran before; without one the slot is
+  emptied, so that the built-in one works.
+- *Withdraw*: what finished rollouts give the vehicle's like; without any, as for a roll back.
 
 A withdrawn release is none to go back to.
-"""  # noqa: E501 - a table's row is one line
+"""
 
 from __future__ import annotations
 

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,35 +21,21 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from cloud_ingest import audit
 from cloud_ingest.database import to_ns, to_time
-from cloud_ingest.fleet import assignments, readings
-from cloud_ingest.fleet.intervals import closed_bounds, intervals_of
-from cloud_ingest.fleet.manifests import Manifests
-from cloud_ingest.fleet.orders import carry_out, last_attempt
+from cloud_ingest.fleet.baseline import finished_rollouts
+from cloud_ingest.fleet.orders import last_attempt
 from cloud_ingest.fleet.plan import plan_of
-from cloud_ingest.fleet.told import (
-    Target,
-    Told,
-    first_told,
-    rollout_detail,
-    rollout_row,
-    told_after,
+from cloud_ingest.fleet.rollout_step import (
+    RolloutStep,
+    is_release,
+    is_withdrawn,
+    subject_of,
+    target_of,
 )
-from cloud_ingest.fleet.views import BUILT_IN_DIGEST, views
+from cloud_ingest.fleet.told import Told, first_told, rollout_detail, rollout_row
 from cloud_ingest.fleet_schema import releases, rollouts
 from cloud_ingest.problems import AbsentError
-from cloud_ingest.rollout.commands import LIVE
-from cloud_ingest.rollout.machine import step
-from cloud_ingest.rollout.observation import Interval, VehicleView
 from cloud_ingest.rollout.snapshot import dump, restore
-from cloud_ingest.rollout.state import (
-    Command,
-    Decision,
-    Phase,
-    RolloutState,
-    StepResult,
-    Verb,
-    new_rollout,
-)
+from cloud_ingest.rollout.state import Command, Verb, new_rollout
 from contracts.clock import NS_PER_S, Clock
 from contracts.errors import ConflictError
 from contracts.fleet import RolloutCommand, RolloutDetail, RolloutPage, RolloutRequest
@@ -61,12 +45,7 @@ BUILT_IN_VERSION = 0
 """A request for this version goes back to what the vehicle has built in."""
 
 _ENDED = ("done", "halted", "aborted")
-_READS = LIVE | {Phase.PLANNED}
 _GIVES_OUT = frozenset({Verb.START, Verb.RESUME, Verb.ADVANCE, Verb.RETRY_FAILURES})
-# No id that a person can send: names have no colon.
-_WITHDRAWN = Command(
-    "service:withdrawn", Verb.ABORT, actor="the service", reason="the release was withdrawn"
-)
 _MOST_ROWS = 1000
 
 
@@ -80,14 +59,14 @@ class RolloutBook:
     def __init__(self, engine: AsyncEngine, clock: Clock, interval_s: int) -> None:
         self._engine = engine
         self._clock = clock
-        self._interval_ns = interval_s * NS_PER_S
-        self._manifests = Manifests()
+        self._steps = RolloutStep(clock, interval_s * NS_PER_S)
 
     async def create(self, request: RolloutRequest) -> RolloutDetail:
         """Make a rollout, and start it when the request says so.
 
         Raises `AbsentError` for a release that is not published, `ConflictError` for a withdrawn
-        one, for a slot with a live rollout, and for another request of the same id.
+        one, for a slot with a live rollout, for a shadow of what works already, and for another
+        request of the same id.
         """
         try:
             async with self._engine.begin() as connection:
@@ -113,6 +92,8 @@ class RolloutBook:
         )
         if (await connection.execute(live)).first() is not None:
             raise ConflictError(_live_elsewhere(slot), "slot")
+        if slot.shadow:
+            await _check_shadow(connection, slot, release)
         rollout_id = f"r{secrets.token_hex(5)}"
         state = new_rollout(plan_of(request, rollout_id, digest))
         told = first_told(state, await last_attempt(connection, slot, release))
@@ -136,12 +117,12 @@ class RolloutBook:
             self._clock.utc_ns(),
             request.actor,
             "rollout create",
-            _subject(rollout_id),
+            subject_of(rollout_id),
             f"{slot.text} {release.text}: {request.reason}",
         )
         start = Command("service:start", Verb.START, request.actor, request.reason)
         made = await _lock(connection, rollouts.c.rollout_id == rollout_id)
-        await self._step(connection, made, (start,) if request.start else ())
+        await self._steps.take(connection, made, (start,) if request.start else ())
         return rollout_id
 
     async def _after_all_of(self, connection: AsyncConnection, slot: Slot) -> int:
@@ -162,7 +143,7 @@ class RolloutBook:
                 state = restore(bytes(row.state))
                 if not any(line.command_id == command.command_id for line in state.audit):
                     await _check_command(connection, row, command.verb)
-                    state = (await self._step(connection, row, (command,))).state
+                    state = (await self._steps.take(connection, row, (command,))).state
         except IntegrityError as error:
             raise ConflictError(_live_elsewhere(row.slot), "slot") from error
         line = next(line for line in state.audit if line.command_id == command.command_id)
@@ -190,7 +171,7 @@ class RolloutBook:
             row = await _lock(connection, wanted, skip_locked=True)
             if row is None:
                 return False
-            await self._step(connection, row, ())
+            await self._steps.take(connection, row)
         return True
 
     async def detail(self, rollout_id: str) -> RolloutDetail:
@@ -219,100 +200,6 @@ class RolloutBook:
             rows = (await connection.execute(query)).all()
         return RolloutPage(rollouts=tuple(rollout_row(row) for row in rows))
 
-    async def _step(
-        self, connection: AsyncConnection, row: Any, commands: Sequence[Command]
-    ) -> StepResult:
-        """Read, decide, write. The caller holds the row and ends the transaction."""
-        now_ns = self._clock.utc_ns()
-        before, told = restore(bytes(row.state)), Told.model_validate(row.told)
-        target = _target(row, told)
-        if before.phase in _READS and await _is_withdrawn(connection, target.release):
-            commands = (_WITHDRAWN, *commands)
-        intervals = await self._intervals(connection, row, before, now_ns)
-        # A vehicle that comes while the rollout ends would be in neither it nor the baseline.
-        await assignments.hold_newcomers(connection, alone=True)
-        contacts = await self._manifests.contacts(connection)
-        fleet = await views(
-            connection,
-            contacts,
-            row.slot,
-            before.plan.target_digest,
-            before.records,
-            told.attempts_before,
-        )
-        result = await asyncio.to_thread(_decide, before, fleet, intervals, commands, now_ns)
-        await carry_out(connection, target, result.decisions, result.state.records, fleet)
-        matching = sum(before.plan.selector.matches(view.labels) for view in fleet)
-        await self._write(connection, row, before, result, told_after(told, result, matching))
-        return result
-
-    async def _intervals(
-        self, connection: AsyncConnection, row: Any, state: RolloutState, now_ns: int
-    ) -> list[Interval]:
-        if state.phase not in _READS or state.reading_stopped:
-            return []
-        created_ns = to_ns(row.created_utc)
-        bounds = closed_bounds(state.read_until_ns, created_ns, now_ns, self._interval_ns)
-        if len(bounds) < 2:
-            return []
-        marks = await readings.marks(connection, row.slot, bounds)
-        counted = [guardrail.name for guardrail in state.plan.guardrails]
-        return await asyncio.to_thread(intervals_of, marks, bounds, counted)
-
-    async def _write(
-        self,
-        connection: AsyncConnection,
-        row: Any,
-        before: RolloutState,
-        result: StepResult,
-        told: Told,
-    ) -> None:
-        state, now_ns = result.state, self._clock.utc_ns()
-        for line in state.audit[len(before.audit) :]:
-            reason = f"{line.reason} (refused: {line.refused})" if line.refused else line.reason
-            action = f"rollout {line.action}"
-            subject = _subject(row.rollout_id)
-            await audit.record(connection, now_ns, line.actor, action, subject, reason)
-        await _record_decisions(connection, now_ns, row.rollout_id, result.decisions)
-        values: dict[str, Any] = {
-            "phase": state.phase.value,
-            "told": told.model_dump(mode="json"),
-            "stepped_utc": to_time(now_ns),
-        }
-        if state is not before:
-            values["state"] = await asyncio.to_thread(dump, state)
-        await connection.execute(
-            sa.update(rollouts).where(rollouts.c.rollout_id == row.rollout_id).values(values)
-        )
-
-
-def _decide(
-    state: RolloutState,
-    fleet: Sequence[VehicleView],
-    intervals: Sequence[Interval],
-    commands: Sequence[Command],
-    now_ns: int,
-) -> StepResult:
-    """A step for each command, or one without; the decisions of all."""
-    decisions: tuple[Decision, ...] = ()
-    for command in commands or (None,):
-        result = step(state, fleet, intervals, command, now_ns)
-        state, decisions = result.state, decisions + result.decisions
-    return replace(result, decisions=decisions)
-
-
-async def _record_decisions(
-    connection: AsyncConnection, now_ns: int, rollout_id: str, decisions: Sequence[Decision]
-) -> None:
-    names = {"Offer": "offer", "Withdraw": "withdraw", "RollBack": "roll back"}
-    for kind, name in names.items():
-        ids = [d.vehicle_id for d in decisions if type(d).__name__ == kind]
-        if ids:
-            shown = ", ".join(ids[:20]) + (", ..." if len(ids) > 20 else "")
-            reason = f"{len(ids)} vehicles: {shown}"
-            action, subject = f"rollout {name}", _subject(rollout_id)
-            await audit.record(connection, now_ns, "machine", action, subject, reason)
-
 
 async def _lock(
     connection: AsyncConnection, condition: sa.ColumnElement[bool], *, skip_locked: bool = False
@@ -336,7 +223,7 @@ async def _row_of_request(connection: AsyncConnection, request: RolloutRequest) 
 
 async def _offered_digest(connection: AsyncConnection, release: ReleaseId) -> str:
     """The digest of a release that may be rolled out; it stays so for the transaction."""
-    query = sa.select(releases).where(*_is(release)).with_for_update(read=True)
+    query = sa.select(releases).where(*is_release(release)).with_for_update(read=True)
     row = (await connection.execute(query)).one_or_none()
     if row is None:
         raise AbsentError(f"{release.text} is not published", "version")
@@ -346,19 +233,13 @@ async def _offered_digest(connection: AsyncConnection, release: ReleaseId) -> st
     return digest
 
 
-async def _is_withdrawn(connection: AsyncConnection, release: ReleaseId | None) -> bool:
-    if release is None:
-        return False
-    query = sa.select(releases.c.withdrawn_utc).where(*_is(release))
-    return (await connection.execute(query)).scalar_one_or_none() is not None
-
-
-def _is(release: ReleaseId) -> tuple[sa.ColumnElement[bool], ...]:
-    return (
-        releases.c.kind == release.kind,
-        releases.c.name == release.name,
-        releases.c.version == release.version,
-    )
+async def _check_shadow(connection: AsyncConnection, slot: Slot, release: ReleaseId) -> None:
+    finished = await finished_rollouts(connection)
+    newest = next((rollout for rollout in finished if rollout.slot == slot.active), None)
+    if newest is not None and newest.release == release:
+        raise ConflictError(
+            f"{release.text} works already: its shadow would show nothing", "shadow"
+        )
 
 
 async def _check_command(connection: AsyncConnection, row: Any, verb: Verb) -> None:
@@ -367,16 +248,9 @@ async def _check_command(connection: AsyncConnection, row: Any, verb: Verb) -> N
     )
     if (await connection.execute(newer)).first() is not None:
         raise ConflictError(f"{row.slot} has had a newer rollout since", "rollout_id")
-    release = _target(row, Told.model_validate(row.told)).release
-    if verb in _GIVES_OUT and await _is_withdrawn(connection, release):
+    release = target_of(row, Told.model_validate(row.told)).release
+    if verb in _GIVES_OUT and await is_withdrawn(connection, release):
         raise ConflictError(f"{release and release.text} was withdrawn", "verb")
-
-
-def _target(row: Any, told: Told) -> Target:
-    release = ReleaseId(row.kind, row.name, row.version)
-    is_built_in = told.digest == BUILT_IN_DIGEST
-    slot = release.slot(shadow=row.shadow)
-    return Target(slot, None if is_built_in else release, told.attempts_before)
 
 
 def _slot_of(request: RolloutRequest) -> Slot:
@@ -393,7 +267,3 @@ def _is_due(before_ns: int) -> sa.ColumnElement[bool]:
 def _live_elsewhere(slot: Slot | str) -> str:
     text = slot if isinstance(slot, str) else slot.text
     return f"{text} has a live rollout; let it end, or abort it"
-
-
-def _subject(rollout_id: str) -> str:
-    return f"rollout {rollout_id}"

@@ -27,6 +27,9 @@ SNAPSHOT = dt.timedelta(days=7)
 TIMESTAMP = dt.timedelta(days=1)
 DIRECTOR_TARGETS = dt.timedelta(days=7)
 
+NOTICE = dt.timedelta(days=90)
+"""How long before its end people are warned of a role that they sign."""
+
 LONGEST_ROOT = 2 * ROOT
 LONGEST_PEOPLES_ROLE = 2 * PEOPLES_ROLE
 
@@ -39,6 +42,11 @@ def expiry(now_utc_ns: int, life: dt.timedelta) -> dt.datetime:
 def is_due(expires: dt.datetime, now_utc_ns: int, life: dt.timedelta) -> bool:
     """True when less than half of its life is left."""
     return expires - to_time(now_utc_ns) < life / 2
+
+
+def ends_soon(expires: dt.datetime, now_utc_ns: int) -> bool:
+    """True when people should sign it again."""
+    return expires - to_time(now_utc_ns) < NOTICE
 
 
 def check_expiry(expires: dt.datetime, now_utc_ns: int, longest: dt.timedelta) -> None:

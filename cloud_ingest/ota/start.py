@@ -56,13 +56,11 @@ async def open_ota(engine: AsyncEngine, settings: Settings, clock: Clock) -> Ota
         await store.lock(connection, store.IMAGE_LOCK)
         await store.lock(connection, store.DIRECTOR_LOCK)
         desk = Desk(connection, keys, clock.utc_ns())
-        newest = [
-            await _import_director(desk, roots["director"]),
-            await _import_image(desk, folder, roots["image"]),
-        ]
-        for root in newest:
+        director_root = await _import_director(desk, roots["director"])
+        state = await _import_image(desk, folder, roots["image"])
+        for root in (director_root, state.root):
             _check_demo(root, settings)
-            _warn_of_end(root, desk.now_utc_ns)
+        _warn_of_end(state, director_root.signed, desk.now_utc_ns)
     image = ImageRepository(engine, keys, clock)
     return Ota(image, FileStore(engine, clock), Director(engine, image, keys, clock))
 
@@ -123,21 +121,18 @@ async def _import_director(desk: Desk, chain: list[Metadata[Root]]) -> Metadata[
     return parse(Root, kept["root"].content, "root")
 
 
-async def _import_image(
-    desk: Desk, folder: KeyFolder, chain: list[Metadata[Root]]
-) -> Metadata[Root]:
+async def _import_image(desk: Desk, folder: KeyFolder, chain: list[Metadata[Root]]) -> ImageState:
     newer = await _newer(desk.connection, "image", chain)
     is_first = len(newer) == len(chain)
     before = _empty(chain[0]) if is_first else await image_state.load(desk.connection)
     try:
         async with desk.connection.begin_nested():
-            after = await _take_up(desk, folder, before, newer, is_first)
+            return await _take_up(desk, folder, before, newer, is_first)
     except LongtailError as error:
         if is_first:
             raise
         _log.error("newer update metadata of the folder was not taken up", error=str(error))
-        after = before
-    return after.root
+        return before
 
 
 def _empty(root: Metadata[Root]) -> ImageState:
@@ -198,7 +193,12 @@ def _check_demo(root: Metadata[Root], settings: Settings) -> None:
         )
 
 
-def _warn_of_end(root: Metadata[Root], now_utc_ns: int) -> None:
-    if lifetimes.is_due(root.signed.expires, now_utc_ns, lifetimes.PEOPLES_ROLE):
-        ends = f"{root.signed.expires:%Y-%m-%d}"
-        _log.warning("an update root ends soon: longtail cloud keys renew", ends=ends)
+def _warn_of_end(state: ImageState, director: Root, now_utc_ns: int) -> None:
+    """Publishing renews people's roles by itself; roots and `targets` are easily forgotten."""
+    ends = {"image root": state.root.signed.expires, "director root": director.expires}
+    ends |= {role: metadata.signed.expires for role, metadata in state.roles.items()}
+    for name, expires in ends.items():
+        if lifetimes.ends_soon(expires, now_utc_ns):
+            _log.warning(
+                "update metadata ends soon: longtail cloud keys renew", of=name, ends=str(expires)
+            )

@@ -15,8 +15,9 @@ import structlog
 from contracts.clock import NS_PER_S, Clock
 from contracts.errors import CorruptError, LongtailError
 from edge_agent.disk import Disk
+from edge_agent.ota.events import Collect, Event, Fetch, Offer
 from edge_agent.ota.state import OtaState, read_state, set_aside, write_state
-from edge_agent.ota.step import Collect, Event, Fetch, Offer, SoakRules, files_of, step
+from edge_agent.ota.step import SoakRules, files_of, step
 
 PROGRESS_NS = 30 * NS_PER_S
 

@@ -13,11 +13,11 @@ import structlog
 
 from contracts.errors import CorruptError, LongtailError
 from edge_agent.ota.book import OtaBook
+from edge_agent.ota.events import Damaged, Observed
 from edge_agent.ota.files import FileStore
 from edge_agent.ota.ports import Lineup, ModelRelease, Runtime, SlotFault, SpecRelease
 from edge_agent.ota.releases import Loaded, Unfit, open_release
 from edge_agent.ota.state import Release, SlotState
-from edge_agent.ota.step import Damaged, Observed
 
 log = structlog.get_logger(__name__)
 

@@ -30,9 +30,10 @@ from edge_agent.ota.ports import Runtime
 from edge_agent.ota.refresh import Refresher
 from edge_agent.ota.repositories import Repositories, TrustAnchors
 from edge_agent.ota.staging import Stager
+from edge_agent.ota.status import NoUpdater
 from edge_agent.ota.step import SoakRules
 from edge_agent.ota.trusted_time import TrustedTime
-from edge_agent.ota.updater import NoUpdater, Updater
+from edge_agent.ota.updater import Updater
 from edge_agent.ports import LinkMonitor
 from edge_agent.spool import Spool
 from edge_agent.upload.charge import Charger

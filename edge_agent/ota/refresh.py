@@ -15,10 +15,10 @@ from typing import TypeVar
 import structlog
 
 from edge_agent.ota.book import OtaBook
+from edge_agent.ota.events import Assigned, Ordered
 from edge_agent.ota.fetcher import MetadataFetcher, OtaHttp
 from edge_agent.ota.lineup import LineupKeeper
 from edge_agent.ota.repositories import Repositories
-from edge_agent.ota.step import Assigned, Ordered
 from edge_agent.ota.trusted_time import TrustedTime
 from edge_agent.ota.verify import Word, agree, check_counter, check_floors, read_word
 

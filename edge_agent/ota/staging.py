@@ -16,11 +16,12 @@ from contracts.errors import LongtailError
 from contracts.ota import parse_slot
 from edge_agent.ota.book import OtaBook
 from edge_agent.ota.download import Downloader
+from edge_agent.ota.events import TestBegun, Tested
 from edge_agent.ota.files import FileStore
 from edge_agent.ota.lineup import LineupKeeper, read_contents
 from edge_agent.ota.releases import Unfit, open_release
 from edge_agent.ota.state import Release
-from edge_agent.ota.step import TestBegun, Tested, pending
+from edge_agent.ota.step import pending
 from edge_agent.ports import LinkMonitor
 from edge_agent.upload.payload import StoppedError
 from edge_agent.upload.policy import is_metered

@@ -3,18 +3,8 @@
 Guarantees, whatever the order of events and wherever a crash falls between two of them: what is
 offered to the runtime was verified and self-tested before; a release that was rejected for good
 is not offered again until the director offers it under a higher attempt; killed triggers stay in
-the line-up's list until a newer word of the director takes them out.
-
-| event     | happens when                                                                  |
-|-----------|-------------------------------------------------------------------------------|
-| Started   | the process has begun                                                         |
-| Stopped   | it ends in order                                                              |
-| Ordered   | the director's word was verified: kills act, whatever becomes of the rest     |
-| Assigned  | the image repository agreed, slot by slot                                     |
-| TestBegun | an assigned release is about to be self-tested beside the running one         |
-| Tested    | the self-test ended                                                           |
-| Observed  | the runtime told what runs, what failed and how much was driven               |
-| Damaged   | a file of a release that should run is not whole any more                     |
+the line-up's list until a newer word of the director takes them out. Events and commands are
+those of `edge_agent.ota.events`.
 
 A process that ends without `Stopped` while a release soaks points to that release: after
 `MOST_STARTS` such starts it is taken back. A release that only waits for a safe state is not in
@@ -24,11 +14,24 @@ the hot path yet, so it gets `MOST_WAITING_STARTS`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
 from contracts.ota import parse_slot
-from edge_agent.ota.ports import SlotFault
+from edge_agent.ota.events import (
+    Assigned,
+    Collect,
+    Command,
+    Damaged,
+    Event,
+    Fetch,
+    Observed,
+    Offer,
+    Ordered,
+    Started,
+    Stopped,
+    TestBegun,
+    Tested,
+)
 from edge_agent.ota.state import Floor, OtaState, Rejection, Release, SlotState, Stage
 
 MOST_STARTS = 3
@@ -49,91 +52,6 @@ class SoakRules:
         if parsed.shadow:
             return 0
         return self.spec_driving_ns if parsed.kind == "trigger" else self.model_driving_ns
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class Ordered:
-    counter: int
-    content: str
-    killed: tuple[str, ...]
-    floors: Mapping[str, Floor] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Assigned:
-    """`kept` are slots whose order was refused: what they hold stays."""
-
-    counter: int
-    releases: Mapping[str, Release]
-    refused: tuple[Rejection, ...] = ()
-    kept: frozenset[str] = frozenset()
-    floors: Mapping[str, Floor] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class TestBegun:
-    slot: str
-
-    __test__ = False
-
-
-@dataclass(frozen=True, slots=True)
-class Tested:
-    """`reason` is empty when the release may run."""
-
-    slot: str
-    digest: str
-    attempt: int
-    stage: Literal["verify", "self_test"] = "self_test"
-    reason: str = ""
-
-    __test__ = False
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """`running` has the digest of what runs in a slot; `driven_ns` is driving since the last."""
-
-    running: Mapping[str, str]
-    faults: tuple[SlotFault, ...] = ()
-    driven_ns: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Damaged:
-    slot: str
-    digest: str
-
-
-Event = Started | Stopped | Ordered | Assigned | TestBegun | Tested | Observed | Damaged
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """Offer the line-up to the runtime again: it has changed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fetch:
-    """There is something to fetch and to test (`pending`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Collect:
-    """Some files are needed no more."""
-
-
-Command = Offer | Fetch | Collect
 
 
 def step(state: OtaState, event: Event, rules: SoakRules) -> tuple[OtaState, tuple[Command, ...]]:

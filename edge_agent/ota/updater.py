@@ -28,19 +28,20 @@ from typing import Any
 
 import structlog
 
-from contracts.check_in import CheckInAnswer, HeldRelease, RejectedRelease
-from contracts.clip import Wire
+from contracts.check_in import CheckInAnswer
 from contracts.clock import NS_PER_S, Clock
 from contracts.errors import LongtailError, RefusedError, TransientError
 from edge_agent.config import OtaConfig
 from edge_agent.ota.book import OtaBook
 from edge_agent.ota.check_in import CheckInCaller
+from edge_agent.ota.events import Observed, Started, Stopped
 from edge_agent.ota.lineup import LineupKeeper
 from edge_agent.ota.manifest import held_releases, rejected_releases
 from edge_agent.ota.ports import Runtime, RuntimeReport
 from edge_agent.ota.refresh import Refresher
 from edge_agent.ota.staging import Stager
-from edge_agent.ota.step import Observed, Started, Stopped, pending
+from edge_agent.ota.status import OtaStatus, running_digests
+from edge_agent.ota.step import pending
 from edge_agent.ota.trusted_time import TrustedTime
 from edge_agent.ports import Link, LinkMonitor
 from edge_agent.upload.policy import is_metered
@@ -50,7 +51,7 @@ REFRESH_EVERY = 10
 """Every so many polls the director is asked without need: a silent service shows as expiry."""
 WATCH_NS = NS_PER_S
 JITTER_RATIO = 0.2
-SHORTEST_POLL_NS = 5 * NS_PER_S
+SHORTEST_POLL_NS = NS_PER_S
 LONGEST_POLL_NS = 3600 * NS_PER_S
 FIRST_WAIT_S = 5.0
 LONGEST_WAIT_S = 600.0
@@ -58,19 +59,6 @@ LONGEST_REFUSED_WAIT_S = 3600.0
 FIRST_STAGE_WAIT_S = 15.0
 
 log = structlog.get_logger(__name__)
-
-
-class OtaStatus(Wire):
-    """For the agent's status report. `note` tells what is wrong, or why there is no updater."""
-
-    enabled: bool
-    note: str = ""
-    assignment_counter: int = 0
-    time_attested: bool = False
-    killed: tuple[str, ...] = ()
-    held: tuple[HeldRelease, ...] = ()
-    rejected: tuple[RejectedRelease, ...] = ()
-    check_ins: int = 0
 
 
 @dataclass(slots=True)
@@ -168,6 +156,11 @@ class Updater:
 
     async def close(self) -> None:
         await self._transport.close()
+
+    @property
+    def is_in_contact(self) -> bool:
+        """Whether the last check-in was answered."""
+        return self._progress.check_ins > 0 and self._progress.failures == 0
 
     @property
     def poll_interval_ns(self) -> int:
@@ -343,39 +336,3 @@ class Updater:
 
 def _sleep(clock: Clock, duration_ns: int) -> Coroutine[Any, Any, None]:
     return clock.sleep_ns(duration_ns)
-
-
-def running_digests(report: RuntimeReport) -> dict[str, str]:
-    """What runs, by slot; a spec that cannot work on this vehicle counts, a killed one does not."""
-    running = {}
-    for trigger in report.triggers:
-        if trigger.state != "killed":
-            mode = "@shadow" if trigger.state == "shadow" else ""
-            running[f"trigger:{trigger.trigger_id}{mode}"] = trigger.digest
-    for model in report.models:
-        running["model@shadow" if model.shadow else "model"] = model.digest
-    return running
-
-
-class NoUpdater:
-    """Stands for the updater where there is none; `reason` tells why. Built-in parts run."""
-
-    def __init__(self, reason: str, transport: Transport | None = None) -> None:
-        self._reason = reason
-        self._transport = transport
-
-    async def run(self, stop: asyncio.Event) -> None:
-        await stop.wait()
-
-    async def start(self) -> None:
-        return None
-
-    async def check_in_now(self) -> bool:
-        return False
-
-    async def close(self) -> None:
-        if self._transport is not None:
-            await self._transport.close()
-
-    def status(self) -> OtaStatus:
-        return OtaStatus(enabled=False, note=self._reason)

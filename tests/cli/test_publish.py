@@ -63,7 +63,7 @@ def test_a_spec_from_two_people(tmp_path: Path, offline: Path) -> None:
         run(spec.app, "approve", *ann)
     told = run(spec.app, "approve", *bob)
     assert told.splitlines() == [
-        "signing: publish trigger brake version 1", "trigger brake version 1: published",
+        f"signing: publish trigger brake version 1 {digest}", "trigger brake version 1: published",
     ]  # fmt: skip
     release = [{"kind": "trigger", "name": "brake", "version": 1}]
     assert asked(spec.app, "publish", file, *ann) == {

@@ -204,9 +204,7 @@ def test_a_service_and_a_stock_client_follow_every_rotation(
         )  # fmt: skip
         ann = Person(server.url, folder.offline)
         remote = RemoteRoles(server.url, None, "ann")
-        for number, name in enumerate(
-            ("root-1", "targets", "triggers-1", "image", "director"), 1
-        ):
+        for number, name in enumerate(("root-1", "targets", "triggers-1", "image", "director"), 1):
             old = ann.key() if name == "triggers-1" else None
             path = write_spec(tmp_path, version=number)
             ann.publish(path)

@@ -162,9 +162,10 @@ def test_two_people_sign(
         bob.publish(write_spec(tmp_path, "swerve"))
     waiting = bob.client.waiting("trigger")
     assert waiting is not None
-    assert waiting.published == (ReleaseId("trigger", "brake", 1),)
-    done = bob.client.approve("trigger", bob.key())
-    assert (done.state, done.change.published) == ("published", waiting.published)
+    assert waiting.change.published == (ReleaseId("trigger", "brake", 1),)
+    assert waiting.digest(waiting.change.published[0]) == first.digest
+    done = bob.client.approve("trigger", bob.key(), waiting)
+    assert (done.state, done.change) == ("published", waiting.change)
     (row,) = ann.client.releases()
     assert row.published_by == "ann, bob"
     assert bob.client.waiting("trigger") is None
@@ -422,9 +423,11 @@ def test_one_changed_byte_is_never_taken_up(
         assert role_state(http)["version"] == before
 
 
-def test_nested_deeper_than_anybody_reads(http: httpx.Client) -> None:
+def test_nested_deeper_or_longer_than_anybody_reads(http: httpx.Client) -> None:
     text = '{"signed":' + "[" * 100_000 + "]" * 100_000 + "}"
     assert post_role(http, "triggers", text).status_code == 400
+    assert post_role(http, "triggers", "x" * 900_001).status_code == 400
+    assert post_role(http, "triggers", "x" * 2**20).status_code == 413
 
 
 def test_operators_only(start_cloud: StartCloud) -> None:

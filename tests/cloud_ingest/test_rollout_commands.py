@@ -77,6 +77,7 @@ def test_advance_skips_the_soak(fleet: SimulatedFleet) -> None:
 
 def test_abort_takes_all_back_each_under_a_higher_counter(fleet: SimulatedFleet) -> None:
     finish(fleet, spec(1))
+    assert fleet.ask(spec(1), shadow=True).status_code == 409
     made = fleet.start(spec(2), **IN_TWO)
     fleet.spend()
     fleet.spend()

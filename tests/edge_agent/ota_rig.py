@@ -22,7 +22,8 @@ from edge_agent.ledger import Ledger
 from edge_agent.ota.manifest import VehicleFacts
 from edge_agent.ota.opening import open_updater
 from edge_agent.ota.ports import Lineup, RuntimeReport, SlotFault
-from edge_agent.ota.updater import NoUpdater, Updater
+from edge_agent.ota.status import NoUpdater
+from edge_agent.ota.updater import Updater
 from edge_agent.ports import Link
 from edge_agent.upload import CellularLimits, FixedLink, Transport, TransportLimits, WireMeter
 from edge_agent.upload.receiver import Receiver

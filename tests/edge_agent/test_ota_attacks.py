@@ -9,11 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import MetaFile, Snapshot, Targets, Timestamp
 
+from contracts.check_in import CheckIn
 from contracts.clock import NS_PER_DAY
 from contracts.ids import sha256_hex
-from contracts.ota import ReleaseId
+from contracts.ota import TIME_CONTEXT, ReleaseId, SignedTime
 from edge_agent.upload import TransportLimits
 from tests.edge_agent.ota_repository import (
     DAY,
@@ -134,8 +136,6 @@ def demo_root(rig: OtaRig) -> None:
 
 
 def unsigned_root(rig: OtaRig) -> None:
-    from securesystemslib.signer import CryptoSigner
-
     director = rig.cloud.director
     director.sign_root([CryptoSigner.generate_ed25519() for _ in range(2)])
 
@@ -303,6 +303,34 @@ def test_a_time_that_is_not_the_answer_is_not_taken(
         assert word in rig.note
         await rig.updater.poll_once()
         assert word in rig.cloud.check_ins[-1].ota_note
+
+    play(tmp_path, scene)
+
+
+@pytest.mark.parametrize(
+    "which", ["a stranger's key", "a key of another role", "a wrong signature"]
+)
+def test_a_time_that_the_timestamp_role_did_not_sign_is_not_taken(
+    tmp_path: Path, which: str
+) -> None:
+    async def scene(rig: OtaRig) -> None:
+        director, genuine = rig.cloud.director, rig.cloud.signed_time
+
+        def forged(manifest: CheckIn) -> SignedTime:
+            told = genuine(manifest)
+            message = TIME_CONTEXT + told.statement.encode()
+            if which == "a wrong signature":
+                other = CryptoSigner.generate_ed25519().sign(message)
+                return told.model_copy(update={"signature": other.signature})
+            stranger = CryptoSigner.generate_ed25519()
+            signer = stranger if "stranger" in which else director.signers[Snapshot.type]
+            made = signer.sign(message)
+            return SignedTime(statement=told.statement, keyid=made.keyid, signature=made.signature)
+
+        rig.cloud.signed_time = forged  # type: ignore[method-assign]
+        await rig.round()
+        assert not rig.updater.status().time_attested
+        assert "time: " in rig.note
 
     play(tmp_path, scene)
 

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from contracts.errors import CorruptError
+from contracts.ids import sha256_hex
 from contracts.ota import Slot
 from edge_agent.disk import RealDisk
+from edge_agent.ota.files import FileStore
 from edge_agent.ota.ports import SlotFault
-from edge_agent.ota.state import read_state
+from edge_agent.ota.state import HeldFile, read_state
 from edge_agent.ports import Link
 from tests.edge_agent.failing_disk import CrashError, FailingDisk
 from tests.edge_agent.ota_rig import OtaRig, digest_of, network, ota_rig, trigger
@@ -60,6 +63,8 @@ async def crash_at(rig: OtaRig, stop_at: int | None, forget: bool) -> int:
 
 async def check(rig: OtaRig) -> None:
     """Without a network one whole line-up runs; with one the vehicle gets to the end."""
+    for path in (rig.state_folder / "files").iterdir():
+        assert sha256_hex(path.read_bytes()) == path.name, "a name is there for whole content only"
     rig.disk = RealDisk()
     rig.link.change(Link("none"))
     await rig.start()
@@ -234,6 +239,22 @@ def test_a_full_disk_stops_no_kill_and_brings_nothing_new(tmp_path: Path) -> Non
             await rig.close()
 
     asyncio.run(go())
+
+
+def test_only_what_was_signed_is_adopted(tmp_path: Path) -> None:
+    store = FileStore(tmp_path, RealDisk())
+    file = HeldFile(path="triggers/a/1/spec.yaml", sha256=sha256_hex(b"right"), size_bytes=5)
+    store.partial_path(file).write_bytes(b"wrong")
+    with pytest.raises(CorruptError):
+        store.adopt(file)
+    assert not store.has(file)
+    assert not store.partial_path(file).exists()
+    store.partial_path(file).write_bytes(b"right")
+    store.adopt(file)
+    assert store.read(file) == b"right"
+    assert store.collect([]) == 1
+    with pytest.raises(CorruptError):
+        store.read(file)
 
 
 def test_no_room_for_a_file_is_told(tmp_path: Path) -> None:

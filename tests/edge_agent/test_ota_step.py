@@ -9,13 +9,7 @@ from hypothesis import strategies as st
 
 from contracts.ids import sha256_hex
 from contracts.ota import ReleaseId, Slot, parse_slot
-from edge_agent.ota.ports import SlotFault
-from edge_agent.ota.state import Floor, HeldFile, OtaState, Rejection, Release
-from edge_agent.ota.step import (
-    MOST_REJECTED,
-    MOST_STARTS,
-    MOST_TESTS,
-    MOST_WAITING_STARTS,
+from edge_agent.ota.events import (
     Assigned,
     Collect,
     Command,
@@ -25,11 +19,19 @@ from edge_agent.ota.step import (
     Observed,
     Offer,
     Ordered,
-    SoakRules,
     Started,
     Stopped,
     TestBegun,
     Tested,
+)
+from edge_agent.ota.ports import SlotFault
+from edge_agent.ota.state import Floor, HeldFile, OtaState, Rejection, Release
+from edge_agent.ota.step import (
+    MOST_REJECTED,
+    MOST_STARTS,
+    MOST_TESTS,
+    MOST_WAITING_STARTS,
+    SoakRules,
     files_of,
     is_blocked,
     lineup_of,

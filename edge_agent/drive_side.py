@@ -1,0 +1,250 @@
+"""The drive's half of the agent: source, triggers, budget, capture, packing, spool.
+
+Composes them and runs one drive in its own thread. A recorded source runs on the recording's own
+time (windows, budgets, cooldowns), as fast as it can or at a given pace. What runs in the drive
+is `runtime`'s: built-in specs and model, until it is offered more.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from contracts.clock import NS_PER_S, Clock, VirtualClock
+from contracts.errors import LongtailError
+from contracts.samples import Sample
+from contracts.signal_log import LoggedFire, SignalLogHeader
+from edge_agent.budget import BudgetBook, Keep, VehicleLimits, budget_key
+from edge_agent.capture import CaptureBook, ClipJob
+from edge_agent.config import AgentConfig
+from edge_agent.describe import describe_clip
+from edge_agent.disk import RealDisk
+from edge_agent.event_records import EventTeller
+from edge_agent.ledger import Ledger
+from edge_agent.pack import DriveFacts, collect
+from edge_agent.packer import PackedClip, Packer
+from edge_agent.ports import SensorSource
+from edge_agent.ring import Ring
+from edge_agent.runtime import DriveEvents, DriveRuntime, DriveTally, RunningSet
+from edge_agent.runtime.built_in import built_in
+from edge_agent.runtime.pace import Pace
+from edge_agent.signal_log import log_header, open_signal_log
+from edge_agent.spool import Spool
+from edge_agent.warmup import warm_up
+from kernels.clip.reader import read_manifest
+from kernels.triggers.cause import cause_of
+from kernels.triggers.engine import Fire
+
+log = structlog.get_logger(__name__)
+
+
+class DriveSide:
+    """One drive over one source.
+
+    Args:
+        vehicle_id, source, clock: whose drive, over what, on which machine's time.
+        is_connected: whether the cloud can be reached now; counted as connected driving.
+        sent_bytes: wire bytes of uploads so far.
+
+    Attributes:
+        wake: called when there is something new to upload; set it before `run`.
+    """
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        state: Path,
+        vehicle_id: str,
+        source: SensorSource,
+        clock: Clock,
+        is_connected: Callable[[], bool],
+        sent_bytes: Callable[[], int],
+    ) -> None:
+        self._config = config
+        self._state = state
+        self._vehicle_id = vehicle_id
+        self.description = source.describe()
+        self._samples = source.samples()
+        self._first: Sample | None = next(self._samples, None)
+        first_ns = self._first.mono_ns if self._first is not None else 0
+        self._drive_clock = VirtualClock(first_ns, first_ns + self.description.utc_minus_mono_ns)
+        self._clock = clock
+        self._start_ns = first_ns
+        self._stop = threading.Event()
+        self._pace = Pace(config.pace, clock, self._stop.wait) if config.pace else None
+        self.fires: Counter[tuple[str, str]] = Counter()
+        self.clips: dict[str, PackedClip] = {}
+        self.wake: Callable[[], object] = lambda: None
+        self._open_parts(is_connected, sent_bytes)
+
+    def _open_parts(self, is_connected: Callable[[], bool], sent_bytes: Callable[[], int]) -> None:
+        config, facts_of = self._config, self.description
+        built = built_in(config)
+        model = built.model.model if built.model is not None else None
+        warm_up(model, camera=bool(facts_of.camera_channels), lidar=bool(facts_of.lidar_channels))
+        self.ledger = Ledger(self._state / "ledger.sqlite", self._drive_clock, facts_of.boot_id)
+        self.spool = Spool(
+            self._state / "spool", config.spool.quota, config.spool.floor_free,
+            self._clock, RealDisk(), self.ledger, describe_clip,
+        )  # fmt: skip
+        self.limits = VehicleLimits(
+            config.budget.clips_per_day, config.budget.bytes_per_day,
+            config.budget.safety_reserve_ratio, config.budget.random_reserve_ratio,
+        )  # fmt: skip
+        self._book = BudgetBook(self.ledger, self.limits, self.spool.has_room)
+        self._settle_recovered()
+        self._ring = Ring(config.ring)
+        self._tally = DriveTally(is_connected, sent_bytes)
+        self.signal_log = open_signal_log(
+            self._state / "signals", config.signal_log.quota, config.spool.floor_free, RealDisk()
+        )
+        self.runtime = DriveRuntime(
+            self._vehicle_id, facts_of, built, config.labels, self._ring,
+            DriveEvents(
+                self._on_fire, self._on_job, self._on_shadow_fire, self.signal_log.tick,
+                self._on_swap,
+            ),
+            self.ledger.totals, self._tally,
+        )  # fmt: skip
+        self.drive = self.runtime.drive
+        self.signal_log.begin(self._log_header(self.runtime.running))
+        for entry in self.runtime.running.entries:
+            if not entry.runs:
+                log.warning("trigger inactive", trigger=entry.slot.name, reason=entry.reason)
+        facts = DriveFacts(
+            facts_of.drive_id, facts_of.utc_minus_mono_ns, facts_of.clock,
+            model.digest if model is not None else None, facts_of.labels,
+        )  # fmt: skip
+        self._events = EventTeller(self.ledger, facts_of.utc_minus_mono_ns)
+        self.packer = Packer(self.spool, self._book, self._events, facts, self._on_packed)
+
+    def _settle_recovered(self) -> None:
+        """Charge clips that a crash kept from being settled; those settled before are known."""
+        for entry in self.spool.queue():
+            if entry.note == "recovered":
+                manifest = read_manifest(self.spool.path(entry.clip_id))
+                self._book.settle(
+                    manifest.event, manifest.causes, manifest.stream == "random", entry.size_bytes
+                )
+
+    def _log_header(self, running: RunningSet) -> SignalLogHeader:
+        return log_header(
+            self._vehicle_id, self.description,
+            [entry.logged() for entry in running.entries], self.drive.model, self.limits,
+        )  # fmt: skip
+
+    @property
+    def driven_s(self) -> float:
+        """Seconds of drive time so far."""
+        return max(0, self.drive.now_ns - self._start_ns) / NS_PER_S
+
+    # From the event loop ---------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Count the start, and be ready to pack."""
+        try:
+            self.ledger.totals.start()
+        except LongtailError as error:
+            log.error("start not counted", reason=str(error))
+        self.packer.start()
+
+    def stop(self) -> None:
+        """End the drive before its next sample. Any thread."""
+        self._stop.set()
+
+    def flush(self) -> None:
+        """Write what the ledger holds back."""
+        try:
+            self.ledger.flush()
+        except LongtailError as error:
+            log.error("counts not kept", reason=str(error))
+
+    def close(self) -> None:
+        try:
+            self.ledger.totals.end()
+            self.ledger.close()
+        except LongtailError as error:
+            log.error("ledger not closed in order", reason=str(error))
+        self.spool.close()
+
+    # The drive's thread ----------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Drive to the end of the source. Blocks."""
+        if self._first is None:
+            return
+        try:
+            self._feed(self._first)
+            for sample in self._samples:
+                if not self._feed(sample):
+                    break
+        except LongtailError as error:
+            # A recording that breaks off: what came before it counts, and the break is told.
+            self.drive.door.rejections[("source", error.message)] += 1
+            log.error("source ended early", reason=str(error))
+        self.runtime.finish(self.signal_log.close)
+
+    def _feed(self, sample: Sample) -> bool:
+        """False when the drive was stopped."""
+        if self._pace is not None:
+            self._pace.hold(sample.mono_ns)
+        if self._stop.is_set():
+            return False
+        self._drive_clock.set_mono_ns(sample.mono_ns)
+        self.runtime.feed(sample)
+        return True
+
+    def _on_fire(self, fire: Fire, capture: CaptureBook) -> bool:
+        outcome = self._admit(fire)
+        self._tally.fired(outcome)
+        self._tell(fire, fire.loaded.spec.id, outcome)
+        if outcome == "kept":
+            self._events.tell(capture.event_of(fire), cause_of(fire), "captured")
+            self.wake()
+        return outcome == "kept"
+
+    def _on_shadow_fire(self, fire: Fire) -> bool:
+        outcome = self._admit(fire, shadow=True)
+        self._tell(fire, budget_key(fire.loaded, shadow=True), outcome)
+        return outcome == "shadow"
+
+    def _admit(self, fire: Fire, *, shadow: bool = False) -> str:
+        """`kept`, or why not. Without a ledger nothing may be spent, but the drive goes on."""
+        try:
+            verdict = self._book.admit(fire.loaded, fire.fired_mono_ns, shadow=shadow)
+        except LongtailError as error:
+            log.error("ledger does not answer", reason=str(error))
+            return "ledger"
+        return "kept" if isinstance(verdict, Keep) else verdict.reason
+
+    def _tell(self, fire: Fire, name: str, outcome: str) -> None:
+        self.fires[(name, outcome)] += 1
+        self.signal_log.fire(LoggedFire(cause=cause_of(fire), outcome=outcome))
+        log.info(
+            "trigger fired", trigger=name, score=round(fire.score, 3), outcome=outcome,
+            at_s=round((fire.fired_mono_ns - self._start_ns) / NS_PER_S, 3),
+        )  # fmt: skip
+
+    def _on_swap(self, running: RunningSet) -> None:
+        """From here on something else runs: log and clips say so."""
+        self.signal_log.change(self._log_header(running))
+        model = self.drive.model
+        digest = model.digest if model is not None else None
+        self.packer.facts = replace(self.packer.facts, model_digest=digest)
+        log.info(
+            "lineup changed", triggers=len(running.active), shadow=len(running.in_shadow),
+            model=digest and digest[:12],
+        )  # fmt: skip
+
+    def _on_job(self, job: ClipJob) -> None:
+        self.packer.submit(job, collect(job, self._ring))
+
+    def _on_packed(self, packed: PackedClip) -> None:
+        self.clips[packed.clip_id] = packed
+        self._tally.packed(packed.size_bytes)
+        self.wake()
