@@ -1,19 +1,17 @@
-"""`longtail demo`: one simulated drive from sensor to search, with a real server and agent.
+"""`longtail demo`: one simulated drive from sensor to search, then a spec over the air.
 
 Starts the cloud on its embedded default and the agent as processes of their own, lets them
-speak HTTP over loopback, searches, and pulls a clip. Everything lies in one folder.
+speak HTTP over loopback, searches, and pulls a clip; then a second vehicle drives while a new
+trigger spec reaches it, works, and is taken back. Everything lies in one folder.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +19,13 @@ import typer
 from rich.console import Console
 
 from cli.clips import clip_table
+from cli.demo_processes import cloud_process, longtail
+from cli.demo_road_down import (
+    RoadDown,
+    drive_and_change,
+    example_spec,
+    run_quietly,
+)
 from cli.output import JsonOption, absolute, print_json
 from client import CloudClient
 from contracts.errors import TransientError
@@ -28,8 +33,6 @@ from contracts.errors import TransientError
 app = typer.Typer(help="One drive, end to end.", invoke_without_command=True)
 
 QUERY = "weather = 'clear' AND 'car' = ANY(detected_objects) AND max_decel_mps2 > 2"
-START_TIMEOUT_S = 90.0
-POLL_S = 0.1
 
 
 @app.callback()
@@ -46,7 +49,7 @@ def demo(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     console.print("[bold]1[/] starting the cloud: PostgreSQL, object store, upload receiver")
-    with _cloud(folder) as url:
+    with cloud_process(folder) as url:
         console.print(f"  {url}", highlight=False)
         console.print(f"[bold]2[/] driving: {source} → perception, triggers, clips, upload")
         report = _drive(folder, url, source)
@@ -56,15 +59,22 @@ def demo(
         rows = list(client.search(QUERY))
         console.print(clip_table(rows) if rows else "no clip matches")
         pulled = [client.pull(row.clip_id, folder) for row in rows[:1]]
+        _tell_how_to_open(console, pulled)
+        console.print("[bold]5[/] sending a new trigger spec to a vehicle while it drives")
+        changed = _change(console, folder, url)
         result = {
             "cloud": url,
             "clips": [row.model_dump(mode="json") for row in rows],
             "pulled": [absolute(path) for path in pulled],
             "report": report,
+            "road_down": {
+                "moments": [asdict(moment) for moment in changed.moments],
+                "shadow_fires": changed.shadow_fires,
+                "clip": changed.clip.model_dump(mode="json"),
+            },
         }
         if as_json:
             print_json(result)
-        _tell_how_to_open(console, pulled)
         if not rows:
             raise typer.Exit(1)
         if keep_serving:
@@ -72,47 +82,10 @@ def demo(
             _wait_for_interrupt()
 
 
-def _longtail(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "cli.main", *arguments]
-
-
-@contextmanager
-def _cloud(folder: Path) -> Iterator[str]:
-    """A cloud process on a free port, stopped at the end."""
-    ready = folder / "cloud.url"
-    log_path = folder / "cloud.log"
-    clean = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "OBJECT_STORE_URL")}
-    with log_path.open("wb") as log:
-        process = subprocess.Popen(
-            _longtail(
-                "cloud", "serve", "--port", "0", "--folder", str(folder / "cloud"),
-                "--ready-file", str(ready),
-            ),
-            stdout=log, stderr=log, env=clean,
-        )  # fmt: skip
-        try:
-            yield _wait_for_url(process, ready, log_path)
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def _wait_for_url(process: subprocess.Popen[bytes], ready: Path, log_path: Path) -> str:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while not ready.exists():
-        try:
-            process.wait(timeout=POLL_S)
-        except subprocess.TimeoutExpired:
-            if time.monotonic() < deadline:
-                continue
-        raise TransientError("the cloud did not start; its log tells why", absolute(log_path))
-    return ready.read_text().strip()
-
-
 def _drive(folder: Path, url: str, source: str) -> dict[str, Any]:
     with (folder / "agent.log").open("wb") as log:
         done = subprocess.run(
-            _longtail(
+            longtail(
                 "agent", "run", "--source", source, "--cloud", url, "--once", "--json",
                 "--state", str(folder / "agent"),
             ),
@@ -143,6 +116,28 @@ def _tell_drive(console: Console, report: dict[str, Any]) -> None:
         reasons = "".join(f", {n} {reason}" for reason, n in count["suppressed"].items())
         console.print(f"  {name}: fired {count['fired']}, kept {count['kept']}{reasons}",
                       highlight=False)  # fmt: skip
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(f"  {text}", highlight=False, soft_wrap=True)
+
+
+def _change(console: Console, folder: Path, url: str) -> RoadDown:
+    """A spec over the air, in shadow, at work, and back."""
+    spec, run = example_spec(), run_quietly(url)
+    logs = str(folder / "agent" / "signals")
+    for words in (["spec", "lint", str(spec)], ["spec", "test", str(spec)]):
+        run(words)
+    found = json.loads(run(["spec", "backtest", str(spec), "--log", logs, "--json"]))
+    figures = found["specs"][0]
+    _say(
+        console,
+        f"backtest on the drive before: {figures['fires']} fire in {figures['hours'] * 60:.0f} "
+        f"min of driving, so {figures['fires_per_hour']:.0f} an hour; its budget keeps 20 a day",
+    )
+    changed = drive_and_change(folder, url, spec, partial(_say, console), run)
+    _say(console, f"one process (pid {changed.agent_pid}); docs/road-down.md has every step")
+    return changed
 
 
 def _tell_how_to_open(console: Console, pulled: list[Path]) -> None:

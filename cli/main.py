@@ -28,11 +28,12 @@ GROUPS: dict[str, tuple[str, str]] = {
     "model": ("cli.publish", "Publish models for vehicles."),
     "clips": ("cli.clips", "Search, show and fetch clips."),
     "bench": ("bench.cli", "Measure against physical limits and peers."),
+    "sim": ("sim_fleet.cli", "Look at the simulated world and its scenarios."),
     "demo": ("cli.demo", "One drive from sensor to search, on this machine."),
 }
 
 # What a group's package needs that the vehicle's base install does not have.
-EXTRAS = {"cloud": "cloud", "demo": "cloud,sim", "bench": "dev"}
+EXTRAS = {"cloud": "cloud", "sim": "sim", "demo": "cloud,sim", "bench": "dev"}
 OWN_PACKAGES = frozenset(module.split(".")[0] for module, _ in GROUPS.values())
 
 

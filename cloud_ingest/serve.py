@@ -136,6 +136,9 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise InputError(f"cannot listen here: {error.strerror}", f"{host}:{port}") from error
     listener.set_inheritable(False)
+    # Accepted connections take it over. Without it a small answer waits for a delayed
+    # acknowledgement: 44 ms each on a kept-alive connection.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 

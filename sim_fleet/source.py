@@ -17,7 +17,7 @@ import numpy as np
 import simplejpeg
 
 from contracts.clock import NS_PER_DAY, NS_PER_S, ClockQuality
-from contracts.samples import ImageSample, PlanSample, Sample
+from contracts.samples import ImageSample, PlanSample, RadarSample, Sample
 from edge_agent.ports import SourceDescription
 from sim_fleet.drive import SimDrive, Tick
 from sim_fleet.drivers.human import Human
@@ -157,8 +157,6 @@ class _Recording:
         if truth is not None and plan is not None:
             tracks = tracks_of(self._rig.radar, truth, self._radar_rng)
             yield from lead_signals(tracks, mono_ns)
-            from contracts.samples import RadarSample
-
             yield RadarSample(self._rig.radar.channel, mono_ns, tracks)
             yield PlanSample(mono_ns, plan.t_s, plan.xy_m)
         on_tick(tick)

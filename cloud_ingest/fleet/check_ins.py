@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+import structlog
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import ValidationError
@@ -37,7 +38,10 @@ from contracts.check_in import (
     SignedCheckIn,
 )
 from contracts.clock import Clock
-from contracts.errors import ConflictError, InputError, RefusedError
+from contracts.errors import ConflictError, InputError, LongtailError, RefusedError
+from contracts.ota import SignedTime
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +101,16 @@ class CheckIns:
             sequence=kept.sequence,
             assignment_counter=counter,
             poll_s=self._poll_s,
-            time=await self._attestor.signed_time(vehicle_id, manifest.nonce),
+            time=await self._signed_time(vehicle_id, manifest.nonce),
         )
+
+    async def _signed_time(self, vehicle_id: str, nonce: str) -> SignedTime | None:
+        """None also when signing fails: the check-in is kept, so it is answered."""
+        try:
+            return await self._attestor.signed_time(vehicle_id, nonce)
+        except LongtailError as error:
+            _log.warning("the time cannot be signed", error=str(error))
+            return None
 
     async def _keep(
         self, connection: AsyncConnection, manifest: CheckIn, signed: SignedCheckIn

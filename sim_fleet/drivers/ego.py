@@ -57,9 +57,7 @@ class EgoState:
         )
 
     def motion(self, t_s: float) -> EgoMotion:
-        return EgoMotion(
-            t_s, self.x_m, self.y_m, self.yaw_rad, self.speed_mps, self.yaw_rate_radps
-        )
+        return EgoMotion(t_s, self.x_m, self.y_m, self.yaw_rad, self.speed_mps, self.yaw_rate_radps)
 
     def driven(self, command: Command, dt_s: float, friction: float) -> EgoState:
         """The state `dt_s` later."""
@@ -72,7 +70,9 @@ class EgoState:
         grip = most / max(speed * speed, 1.0)
         bound = min(_MAX_CURVATURE, grip)
         target = min(bound, max(-bound, command.curvature_per_m))
-        bend = self.curvature_per_m + (target - self.curvature_per_m) * min(1.0, dt_s / _STEER_LAG_S)
+        bend = self.curvature_per_m + (target - self.curvature_per_m) * min(
+            1.0, dt_s / _STEER_LAG_S
+        )
         pace = 0.5 * (self.speed_mps + speed)
         yaw = self.yaw_rad + pace * bend * dt_s
         middle = 0.5 * (self.yaw_rad + yaw)

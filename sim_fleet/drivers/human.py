@@ -100,8 +100,14 @@ class Human:
         self._reaction_s = reaction_s
 
     def watch(
-        self, wheel: Wheel, plan: Plan, own: Plan, route: Route, ego: EgoState,
-        truth: Perceived, dt_s: float,
+        self,
+        wheel: Wheel,
+        plan: Plan,
+        own: Plan,
+        route: Route,
+        ego: EgoState,
+        truth: Perceived,
+        dt_s: float,
     ) -> Wheel:
         """Who drives next, from the planner's plan, the human's own and the true objects."""
         danger = self._danger(plan, own, route, ego, truth)
@@ -116,9 +122,7 @@ class Human:
             return Wheel(True)
         return Wheel(False, wheel.why, 0.0, calm_s, wheel.since_s + dt_s)
 
-    def _danger(
-        self, plan: Plan, own: Plan, route: Route, ego: EgoState, truth: Perceived
-    ) -> str:
+    def _danger(self, plan: Plan, own: Plan, route: Route, ego: EgoState, truth: Perceived) -> str:
         """Why the plan cannot be left to itself, or ''."""
         rows, path = as_rows(truth), path_in_ego(route.path, ego)
         hit_s = time_to_hit_s(plan.t_s, plan.xy_m, path, rows, _LOOK_S, 0.05)

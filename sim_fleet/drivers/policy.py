@@ -46,8 +46,15 @@ HUMAN_MANNER = Manner(1.3, 8.5, 1.2, 0.35, 1.0)
 
 @kernel
 def _rollout(
-    speed: float, wanted: float, gap: float, leader: float, stop: float, headway: float,
-    brake: float, along: Float64s, speeds: Float64s,
+    speed: float,
+    wanted: float,
+    gap: float,
+    leader: float,
+    stop: float,
+    headway: float,
+    brake: float,
+    along: Float64s,
+    speeds: Float64s,
 ) -> float:
     """Distances and speeds at each plan step; returns the acceleration asked for now."""
     step = PLAN_STEP_S / _SUBSTEPS

@@ -11,7 +11,6 @@ from sim_fleet.drivers.ports import Route
 from sim_fleet.shapes.assemble import BRAKING, HEAD_ON
 from sim_fleet.world.actors import (
     ACCEL,
-    D,
     EGO,
     FLAGS,
     HOPS,
@@ -24,6 +23,7 @@ from sim_fleet.world.actors import (
     VX,
     VY,
     YAW,
+    D,
     S,
     X,
     Y,

@@ -12,8 +12,7 @@ from sim_fleet.drivers.ego import AXLE_TO_MIDDLE_M, EgoState
 from sim_fleet.scenarios.spec import ActorSpec, Range, ScenarioSpec
 from sim_fleet.seeds import generator
 from sim_fleet.shapes.assemble import BEACON_ON, BRAKING, HEAD_ON
-from sim_fleet.world.actors import IGNORES_LIGHTS, ActorRow, Mode, actors_of, dressed
-from sim_fleet.world.actors import HOLD
+from sim_fleet.world.actors import HOLD, IGNORES_LIGHTS, ActorRow, Mode, actors_of, dressed
 from sim_fleet.world.conditions import DEFAULT_VISIBILITY_M, Conditions
 from sim_fleet.world.lanes import NONE, lane_pose, nearest_on_lane
 from sim_fleet.world.paths import next_lane, trace_path

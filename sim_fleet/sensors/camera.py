@@ -166,8 +166,14 @@ def render(
 
 
 def _developed(
-    spec: CameraSpec, light: NDArray[np.float32], hits: Hits, columns: Columns,
-    conditions: Conditions, ego: EgoMotion, rng: np.random.Generator, margin: int,
+    spec: CameraSpec,
+    light: NDArray[np.float32],
+    hits: Hits,
+    columns: Columns,
+    conditions: Conditions,
+    ego: EgoMotion,
+    rng: np.random.Generator,
+    margin: int,
 ) -> U8s:
     exposure = conditions.exposure
     if conditions.wetness > 0:

@@ -256,8 +256,19 @@ def _meet(
             return
         half = np.sqrt(half)
         if along + half > _NEAR_M:
-            _prism(slopes, oz, p[Z0], p[Z1], along - half, along + half, ROUND, row, flat,
-                   primitive, face)
+            _prism(
+                slopes,
+                oz,
+                p[Z0],
+                p[Z1],
+                along - half,
+                along + half,
+                ROUND,
+                row,
+                flat,
+                primitive,
+                face,
+            )
         return
     px, py = -(p[COS] * gx + p[SIN] * gy), p[SIN] * gx - p[COS] * gy
     dx, dy = p[COS] * ux + p[SIN] * uy, p[COS] * uy - p[SIN] * ux
@@ -291,8 +302,9 @@ def _meet(
     if solid == BOX:
         _prism(slopes, oz, p[Z0], p[Z1], enter, leave, side, row, flat, primitive, face)
     else:
-        _frustum(slopes, oz, px, py, dx, dy, p, row, flat, primitive, face,
-                 max(enter, _NEAR_M), leave)
+        _frustum(
+            slopes, oz, px, py, dx, dy, p, row, flat, primitive, face, max(enter, _NEAR_M), leave
+        )
 
 
 @kernel
@@ -349,8 +361,20 @@ def cast_into(
             if not open_ray:
                 continue
             for row in range(first[i], first[i] + count[i]):
-                _meet(values[row], codes[row, SOLID], row, ox, oy, oz, ux, uy, column, mine,
-                      kinds, sides)
+                _meet(
+                    values[row],
+                    codes[row, SOLID],
+                    row,
+                    ox,
+                    oy,
+                    oz,
+                    ux,
+                    uy,
+                    column,
+                    mine,
+                    kinds,
+                    sides,
+                )
 
 
 def cast(scene: Scene, columns: Columns, max_m: float, slack_m: float = 0.0) -> Hits:
@@ -368,9 +392,7 @@ def cast(scene: Scene, columns: Columns, max_m: float, slack_m: float = 0.0) -> 
     middle = columns.origin_m.mean(axis=0)
     away = np.hypot(scene.bounds[:, BX] - middle[0], scene.bounds[:, BY] - middle[1])
     order = np.argsort(away - scene.bounds[:, RADIUS], kind="stable")
-    start, bodies = list_sectors(
-        scene.bounds, order, float(middle[0]), float(middle[1]), slack_m
-    )
+    start, bodies = list_sectors(scene.bounds, order, float(middle[0]), float(middle[1]), slack_m)
     cast_into(
         scene.values, scene.codes, scene.bounds, scene.first, scene.count, start, bodies,
         columns.origin_m, columns.toward, columns.slopes, columns.age_s, max_m, hits.flat_m,

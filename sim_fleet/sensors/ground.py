@@ -83,8 +83,16 @@ def _fill_quads(raster: U8s, quads: Float64s, paint: Int64s, x0: float, y0: floa
 
 @kernel
 def cast_shade(
-    raster: U8s, values: Float64s, codes: Int64s, x0: float, y0: float, cell: float, sx: float,
-    sy: float, rise: float, level: int,
+    raster: U8s,
+    values: Float64s,
+    codes: Int64s,
+    x0: float,
+    y0: float,
+    cell: float,
+    sx: float,
+    sy: float,
+    rise: float,
+    level: int,
 ) -> None:
     """Mark the ground that primitives keep the sun from.
 
@@ -129,8 +137,11 @@ def cast_shade(
                         one, two = (-h - a) / d, (h - a) / d
                         enter = max(enter, min(one, two))
                         leave = min(leave, max(one, two))
-                if leave > max(enter, 0.0) and enter * rise < values[p, Z1] \
-                        and leave * rise > values[p, Z0]:
+                if (
+                    leave > max(enter, 0.0)
+                    and enter * rise < values[p, Z1]
+                    and leave * rise > values[p, Z0]
+                ):
                     raster[row, col] = level
 
 
@@ -139,10 +150,12 @@ def _shine_lamps(raster: Float32s, lamps: Float64s, x0: float, y0: float, cell: 
     size, reach = raster.shape[0], 17.0
     for n in range(lamps.shape[0]):
         lx, ly, height = lamps[n, 0], lamps[n, 1], lamps[n, 2]
-        for row in range(max(0, int((ly - reach - y0) / cell)),
-                         min(size, int((ly + reach - y0) / cell))):
-            for col in range(max(0, int((lx - reach - x0) / cell)),
-                             min(size, int((lx + reach - x0) / cell))):
+        for row in range(
+            max(0, int((ly - reach - y0) / cell)), min(size, int((ly + reach - y0) / cell))
+        ):
+            for col in range(
+                max(0, int((lx - reach - x0) / cell)), min(size, int((lx + reach - x0) / cell))
+            ):
                 gx, gy = x0 + (col + 0.5) * cell - lx, y0 + (row + 0.5) * cell - ly
                 away = gx * gx + gy * gy
                 if away < reach * reach:
@@ -161,17 +174,19 @@ def shine_beams(
             continue
         bx, by = bounds[n, BX], bounds[n, BY]
         cos, sin = np.cos(bounds[n, BYAW]), np.sin(bounds[n, BYAW])
-        for row in range(max(0, int((by - reach - y0) / cell)),
-                         min(size, int((by + reach - y0) / cell)), 1):
-            for col in range(max(0, int((bx - reach - x0) / cell)),
-                             min(size, int((bx + reach - x0) / cell))):
+        for row in range(
+            max(0, int((by - reach - y0) / cell)), min(size, int((by + reach - y0) / cell)), 1
+        ):
+            for col in range(
+                max(0, int((bx - reach - x0) / cell)), min(size, int((bx + reach - x0) / cell))
+            ):
                 gx, gy = x0 + (col + 0.5) * cell - bx, y0 + (row + 0.5) * cell - by
                 ahead, side = cos * gx + sin * gy, cos * gy - sin * gx
                 if ahead > 2.2 and abs(side) < 0.5 * ahead:
                     angle = side / ahead
                     fade = max(0.0, 1.0 - ahead / reach)
-                    raster[row, col] += 1.4 * fade * np.exp(-angle * angle * 14.0) * 8.0 / (
-                        ahead + 4.0
+                    raster[row, col] += (
+                        1.4 * fade * np.exp(-angle * angle * 14.0) * 8.0 / (ahead + 4.0)
                     )
 
 

@@ -113,11 +113,28 @@ def lidar_columns(spec: LidarSpec, ego: EgoMotion, drift: Drift) -> Columns:
 
 @kernel
 def _echoes(
-    flat: Float32s, primitive: NDArray[np.int32], face: NDArray[np.int8], origin: Float64s,
-    toward: Float64s, slopes: Float64s, values: Float64s, codes: NDArray[np.int64],
-    reflectivity: Float64s, paint: NDArray[np.uint8], x0: float, y0: float,
-    ground_reflectivity: Float64s, extinction: float, wet: float, back: float, draws: Float32s,
-    noise: Float32s, sigma_m: float, max_m: float, weakest: float, range_m: Float32s,
+    flat: Float32s,
+    primitive: NDArray[np.int32],
+    face: NDArray[np.int8],
+    origin: Float64s,
+    toward: Float64s,
+    slopes: Float64s,
+    values: Float64s,
+    codes: NDArray[np.int64],
+    reflectivity: Float64s,
+    paint: NDArray[np.uint8],
+    x0: float,
+    y0: float,
+    ground_reflectivity: Float64s,
+    extinction: float,
+    wet: float,
+    back: float,
+    draws: Float32s,
+    noise: Float32s,
+    sigma_m: float,
+    max_m: float,
+    weakest: float,
+    range_m: Float32s,
     level: NDArray[np.uint8],
 ) -> None:
     """Range along each ray (0: no echo) and its intensity, [columns, rays]."""

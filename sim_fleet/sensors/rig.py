@@ -42,9 +42,7 @@ def _cameras(directions: tuple[tuple[str, float, float], ...], width: int, heigh
     cameras = []
     for name, yaw_deg, fov_deg in directions:
         yaw = np.deg2rad(yaw_deg)
-        mount = Mount(
-            1.35 + 0.55 * float(np.cos(yaw)), 0.55 * float(np.sin(yaw)), 1.55, float(yaw)
-        )
+        mount = Mount(1.35 + 0.55 * float(np.cos(yaw)), 0.55 * float(np.sin(yaw)), 1.55, float(yaw))
         cameras.append(CameraSpec(name, width, height, float(np.deg2rad(fov_deg)), mount))
     return tuple(cameras)
 

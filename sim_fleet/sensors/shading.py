@@ -119,7 +119,13 @@ def _sky(ux: float, uy: float, slope: float, sky: Float64s, out: Float64s) -> No
 
 @kernel
 def _ground_at(
-    paint: U8s, albedo: Float64s, x: float, y: float, x0: float, y0: float, fine: float,
+    paint: U8s,
+    albedo: Float64s,
+    x: float,
+    y: float,
+    x0: float,
+    y0: float,
+    fine: float,
     out: Float64s,
 ) -> None:
     """Add the ground's own colour at x, y; `fine` 0..1 is how much of its grain is seen."""
@@ -227,8 +233,16 @@ def shade_columns(
                 for k in range(4):
                     a = deep * (-0.375 + 0.25 * k)
                     b = wide * (0.3 if k == 1 or k == 2 else -0.3)
-                    _ground_at(paint, albedo, x + ux * a - uy * b, y + uy * a + ux * b,
-                               paint_x0, paint_y0, fine, own)
+                    _ground_at(
+                        paint,
+                        albedo,
+                        x + ux * a - uy * b,
+                        y + uy * a + ux * b,
+                        paint_x0,
+                        paint_y0,
+                        fine,
+                        own,
+                    )
                 dim = 0.25 * (1.0 - 0.42 * sky[WET])
                 for k in range(3):
                     own[k] *= dim
@@ -284,8 +298,9 @@ def shade_columns(
                                 glow[0], glow[1], glow[2] = warm, warm * 0.72, warm * 0.38
                 elif material == _FOLIAGE:
                     leaf = 0.55 + 0.6 * _smooth_noise((x + z * 0.7) * 3.1, (y - z * 0.6) * 3.1)
-                    leaf *= 0.75 + 0.5 * _hash(int(np.floor(x * 5 + z * 3)),
-                                               int(np.floor(y * 5 - z * 4)))
+                    leaf *= 0.75 + 0.5 * _hash(
+                        int(np.floor(x * 5 + z * 3)), int(np.floor(y * 5 - z * 4))
+                    )
                     low = (z - row[Z0]) / max(row[Z1] - row[Z0], 0.1)
                     leaf *= 0.55 + 0.45 * min(1.0, low + 0.2)
                     for k in range(3):
@@ -303,6 +318,9 @@ def shade_columns(
                 lamp = _lamp_on(material, row[GLOW], body_lamps[codes[p, OWNER]], ly)
                 if material == _STREET and sky[LAMPS_ON] > 0.5:
                     lamp = 5.0
+                if lamp <= 0.0 and material == _SIGNAL:
+                    for k in range(3):
+                        own[k] *= 0.08
                 if lamp > 0.0:
                     for k in range(3):
                         glow[k] += row[RED + k] * lamp

@@ -30,7 +30,7 @@ from sim_fleet.shapes.assemble import (
     join,
     subset,
 )
-from sim_fleet.world.actors import EGO, X, Y, Actors, bodies_of
+from sim_fleet.world.actors import EGO, Actors, X, Y, bodies_of
 from sim_fleet.world.conditions import Conditions
 from sim_fleet.world.roadmap import AMBER, GREEN, RoadMap, signal_state
 
@@ -93,7 +93,10 @@ class Surveyor:
         heads = self._world.heads
         place = np.searchsorted(near, heads.prop)
         for at, prop, junction, group in zip(
-            place.tolist(), heads.prop.tolist(), heads.junction.tolist(), heads.group.tolist(),
+            place.tolist(),
+            heads.prop.tolist(),
+            heads.junction.tolist(),
+            heads.group.tolist(),
             strict=True,
         ):
             if at < near.size and near[at] == prop:

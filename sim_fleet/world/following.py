@@ -15,7 +15,11 @@ NO_LEADER_M = 1e6
 
 @kernel
 def idm_mps2(
-    speed_mps: float, wanted_mps: float, gap_m: float, leader_mps: float, headway_s: float,
+    speed_mps: float,
+    wanted_mps: float,
+    gap_m: float,
+    leader_mps: float,
+    headway_s: float,
     max_brake_mps2: float,
 ) -> float:
     """Acceleration of a driver behind a leader at `gap_m`, bumper to bumper.
@@ -38,8 +42,10 @@ def idm_mps2(
         if closing > 0.0:
             room = max(gap_m - 0.8, 0.05)
             stop = speed_mps * speed_mps - leader_mps * abs(leader_mps)
-            needed = max(closing * closing / (2.0 * room), stop / (2.0 * (room + max(
-                0.0, leader_mps * leader_mps / (2.0 * max_brake_mps2)))))
+            needed = max(
+                closing * closing / (2.0 * room),
+                stop / (2.0 * (room + max(0.0, leader_mps * leader_mps / (2.0 * max_brake_mps2)))),
+            )
             if needed > COMFORT_MPS2 * 0.9:
                 accel = min(accel, -needed * 1.08)
     return min(MAX_ACCEL_MPS2, max(-max_brake_mps2, accel))

@@ -297,5 +297,3 @@ class GridMap:
                     if way % 2 == 1:
                         furnish_corner(self._draft, self._centre(i, j), way, style.stop_m,
                                        style.half_m)  # fmt: skip
-
-

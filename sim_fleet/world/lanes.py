@@ -159,7 +159,12 @@ def lane_pose(
 
 @kernel
 def nearest_on_lane(
-    points: Float64s, first: Int64s, count: Int64s, spacing_m: Float64s, lane: int, x: float,
+    points: Float64s,
+    first: Int64s,
+    count: Int64s,
+    spacing_m: Float64s,
+    lane: int,
+    x: float,
     y: float,
 ) -> tuple[float, float]:
     """Arc length and left offset of the point of a lane that is nearest to x, y."""

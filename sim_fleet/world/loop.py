@@ -33,7 +33,10 @@ def _pieces(line: Float64s) -> list[Float64s]:
 
 
 def _carriageway(
-    draft: MapDraft, line: Float64s, offsets_m: tuple[float, ...], width_m: float,
+    draft: MapDraft,
+    line: Float64s,
+    offsets_m: tuple[float, ...],
+    width_m: float,
     speeds_mps: tuple[float, ...],
 ) -> None:
     """Parallel lanes along a loop, the first the leftmost; offsets are left of the line."""
@@ -119,7 +122,11 @@ def _rails(draft: MapDraft, line: Float64s, offsets_m: tuple[float, ...]) -> Non
 
 
 def _greenery(
-    draft: MapDraft, line: Float64s, reach_m: tuple[float, float], density: float, season: str,
+    draft: MapDraft,
+    line: Float64s,
+    reach_m: tuple[float, float],
+    density: float,
+    season: str,
     rng: np.random.Generator,
 ) -> None:
     """Trees and bushes in clumps on both sides."""

@@ -31,9 +31,20 @@ def next_lane(after: Int64s, lane: int, salt: int, hops: int) -> int:
 
 @kernel
 def trace_path(
-    points: Float64s, first: Int64s, count: Int64s, spacing: Float64s, length: Float64s,
-    after: Int64s, lane: int, s_m: float, d_m: float, d_goal_m: float, salt: int, hops: int,
-    reach_m: float, path: Float64s,
+    points: Float64s,
+    first: Int64s,
+    count: Int64s,
+    spacing: Float64s,
+    length: Float64s,
+    after: Int64s,
+    lane: int,
+    s_m: float,
+    d_m: float,
+    d_goal_m: float,
+    salt: int,
+    hops: int,
+    reach_m: float,
+    path: Float64s,
 ) -> int:
     """Fill `path` [k, 4] with x, y, heading, distance every 2 m; returns how many.
 
@@ -61,8 +72,15 @@ def trace_path(
 
 @kernel
 def leader_on_path(
-    path: Float64s, steps: int, floats: Float64s, candidates: Int64s, me: int,
-    half_length_m: float, half_width_m: float, margin_m: float, ahead_s: float,
+    path: Float64s,
+    steps: int,
+    floats: Float64s,
+    candidates: Int64s,
+    me: int,
+    half_length_m: float,
+    half_width_m: float,
+    margin_m: float,
+    ahead_s: float,
 ) -> tuple[float, float, int]:
     """Gap, speed along the path and row of the nearest actor in the way; (1e6, 0, -1) if none.
 

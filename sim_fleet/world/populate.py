@@ -40,8 +40,12 @@ def _chosen(mix: tuple[tuple[Shape, float], ...], rng: np.random.Generator) -> S
 
 
 def everyday(
-    world: RoadMap, traffic: Traffic, conditions: Conditions, keep_clear: tuple[float, float],
-    rng: np.random.Generator, clear_m: float = 14.0,
+    world: RoadMap,
+    traffic: Traffic,
+    conditions: Conditions,
+    keep_clear: tuple[float, float],
+    rng: np.random.Generator,
+    clear_m: float = 14.0,
 ) -> list[ActorRow]:
     """All everyday actors; none within `clear_m` of the place that is kept clear."""
     rows = [
@@ -52,7 +56,7 @@ def everyday(
     x, y = keep_clear
     return [
         row for row in rows
-        if row.mode == Mode.PARKED and np.hypot(row.x - x, row.y - y) > 5.0
+        if (row.mode == Mode.PARKED and np.hypot(row.x - x, row.y - y) > 5.0)
         or np.hypot(row.x - x, row.y - y) > clear_m + row.speed_mps
     ]  # fmt: skip
 
@@ -78,8 +82,8 @@ def _driving(
             if shape == Shape.BUS and world.region in {"motorway", "country"}:
                 shape = Shape.VAN
             d = -(float(graph.width_m[lane]) / 2 - 0.45) if cyclist else float(rng.normal(0, 0.12))
-            wanted = float(rng.uniform(3.8, 6.5)) if cyclist else limit * float(
-                rng.uniform(0.86, 1.06)
+            wanted = (
+                float(rng.uniform(3.8, 6.5)) if cyclist else limit * float(rng.uniform(0.86, 1.06))
             )
             if shape == Shape.TRUCK:
                 wanted = min(wanted, 24.5)

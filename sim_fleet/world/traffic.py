@@ -15,7 +15,6 @@ from contracts.samples import Float64s
 from sim_fleet.jit import kernel
 from sim_fleet.world.actors import (
     ACCEL,
-    D,
     D_WANTED,
     EGO,
     FLAGS,
@@ -28,7 +27,6 @@ from sim_fleet.world.actors import (
     LANE_WISH,
     LENGTH,
     MODE,
-    S,
     SALT,
     SPEED,
     VX,
@@ -38,6 +36,8 @@ from sim_fleet.world.actors import (
     WANTED,
     WIDTH,
     YAW,
+    D,
+    S,
     X,
     Y,
 )
@@ -65,8 +65,14 @@ def _signal(t_s: float, offset_s: float, group: int) -> int:
 
 @kernel
 def must_wait(
-    floats: Float64s, ints: Int64s, length: Float64s, yields: Int64s, connector: int, me: int,
-    wait_s: float, gap_s: float,
+    floats: Float64s,
+    ints: Int64s,
+    length: Float64s,
+    yields: Int64s,
+    connector: int,
+    me: int,
+    wait_s: float,
+    gap_s: float,
 ) -> bool:
     """Whether someone with right of way over `connector` is in the junction or near it."""
     for k in range(MAX_YIELDS):
@@ -90,8 +96,17 @@ def must_wait(
 
 @kernel
 def stop_for_junction(
-    floats: Float64s, ints: Int64s, length: Float64s, junction: Int64s, group: Int64s,
-    yields: Int64s, offsets: Float64s, t_s: float, i: int, following: int, max_brake: float,
+    floats: Float64s,
+    ints: Int64s,
+    length: Float64s,
+    junction: Int64s,
+    group: Int64s,
+    yields: Int64s,
+    offsets: Float64s,
+    t_s: float,
+    i: int,
+    following: int,
+    max_brake: float,
 ) -> float:
     """Distance from the front to where this vehicle must stop before its lane ends; 1e6: none."""
     lane = ints[i, LANE]
@@ -145,11 +160,31 @@ def curve_speed(path: Float64s, steps: int, speed: float, wanted: float, grip: f
 
 @kernel
 def step_traffic(
-    floats: Float64s, ints: Int64s, moving: Int64s, obstacles: Int64s, points: Float64s,
-    first: Int64s, count: Int64s, spacing: Float64s, length: Float64s, width: Float64s,
-    limit: Float64s, left: Int64s, right: Int64s, junction: Int64s, group: Int64s,
-    connector: Int64s, turn: Int64s, after: Int64s, yields: Int64s, offsets: Float64s, t_s: float,
-    dt_s: float, grip: float, new_floats: Float64s, new_ints: Int64s,
+    floats: Float64s,
+    ints: Int64s,
+    moving: Int64s,
+    obstacles: Int64s,
+    points: Float64s,
+    first: Int64s,
+    count: Int64s,
+    spacing: Float64s,
+    length: Float64s,
+    width: Float64s,
+    limit: Float64s,
+    left: Int64s,
+    right: Int64s,
+    junction: Int64s,
+    group: Int64s,
+    connector: Int64s,
+    turn: Int64s,
+    after: Int64s,
+    yields: Int64s,
+    offsets: Float64s,
+    t_s: float,
+    dt_s: float,
+    grip: float,
+    new_floats: Float64s,
+    new_ints: Int64s,
 ) -> None:
     """Move all lane followers by `dt_s`; reads the old tables, writes the new ones."""
     path = np.empty((60, 4))
@@ -197,8 +232,12 @@ def step_traffic(
         s = floats[i, S] + 0.5 * (speed + pace) * dt_s
         d, goal = floats[i, D], floats[i, D_WANTED]
         # Slow leader or something in the way: change lanes where there is one.
-        if gap < 45.0 and connector[lane] == 0 and abs(d - goal) < 0.3 and who >= 0 and (
-            leader < 0.8 * wanted and speed > 3.0 or floats[i, WAITED] > 3.0
+        if (
+            gap < 45.0
+            and connector[lane] == 0
+            and abs(d - goal) < 0.3
+            and who >= 0
+            and ((leader < 0.8 * wanted and speed > 3.0) or floats[i, WAITED] > 3.0)
         ):
             for side in range(2):
                 other = left[lane] if side == 0 else right[lane]

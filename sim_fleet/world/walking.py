@@ -51,8 +51,18 @@ def _mix(salt: int, hops: int) -> int:
 
 @kernel
 def _may_cross(
-    floats: Float64s, ints: Int64s, ax: float, ay: float, bx: float, by: float, crossing: int,
-    group: int, offsets: Float64s, t_s: float, pace: float, bold: int,
+    floats: Float64s,
+    ints: Int64s,
+    ax: float,
+    ay: float,
+    bx: float,
+    by: float,
+    crossing: int,
+    group: int,
+    offsets: Float64s,
+    t_s: float,
+    pace: float,
+    bold: int,
 ) -> bool:
     """Whether the leg from a to b can be crossed now."""
     if crossing >= 0 and not np.isnan(offsets[crossing]):
@@ -77,9 +87,18 @@ def _may_cross(
 
 @kernel
 def step_walkers(
-    floats: Float64s, ints: Int64s, moving: Int64s, nodes: Float64s, ways: Int64s,
-    crossing: Int64s, group: Int64s, offsets: Float64s, t_s: float, dt_s: float,
-    new_floats: Float64s, new_ints: Int64s,
+    floats: Float64s,
+    ints: Int64s,
+    moving: Int64s,
+    nodes: Float64s,
+    ways: Int64s,
+    crossing: Int64s,
+    group: Int64s,
+    offsets: Float64s,
+    t_s: float,
+    dt_s: float,
+    new_floats: Float64s,
+    new_ints: Int64s,
 ) -> None:
     """Move everyone on foot by `dt_s`."""
     for n in range(moving.size):
@@ -113,9 +132,18 @@ def step_walkers(
                 there = ways[goal, choice]
                 on_road = crossing[goal, choice] >= 0
                 if on_road and not _may_cross(
-                    floats, ints, nodes[goal, 0], nodes[goal, 1], nodes[there, 0],
-                    nodes[there, 1], crossing[goal, choice], group[goal, choice], offsets, t_s,
-                    pace, ints[i, BOLD],
+                    floats,
+                    ints,
+                    nodes[goal, 0],
+                    nodes[goal, 1],
+                    nodes[there, 0],
+                    nodes[there, 1],
+                    crossing[goal, choice],
+                    group[goal, choice],
+                    offsets,
+                    t_s,
+                    pace,
+                    ints[i, BOLD],
                 ):
                     waiting = True
                 else:
@@ -134,7 +162,10 @@ def step_walkers(
         step = min(speed * dt_s, away)
         if away > 1e-6:
             cos, sin = dx / away, dy / away
-            new_floats[i, X], new_floats[i, Y] = floats[i, X] + cos * step, floats[i, Y] + sin * step
+            new_floats[i, X], new_floats[i, Y] = (
+                floats[i, X] + cos * step,
+                floats[i, Y] + sin * step,
+            )
             if speed > 0.05:
                 swing = np.arctan2(sin, cos) - floats[i, YAW]
                 swing = (swing + np.pi) % (2 * np.pi) - np.pi
@@ -147,8 +178,15 @@ def step_walkers(
 
 @kernel
 def step_scripts(
-    floats: Float64s, ints: Int64s, scripts: Float64s, points: Float64s, t_s: float, dt_s: float,
-    new_floats: Float64s, new_ints: Int64s, new_scripts: Float64s,
+    floats: Float64s,
+    ints: Int64s,
+    scripts: Float64s,
+    points: Float64s,
+    t_s: float,
+    dt_s: float,
+    new_floats: Float64s,
+    new_ints: Int64s,
+    new_scripts: Float64s,
 ) -> None:
     """Move scripted actors along their way points [p, 3] (x, y, speed) by `dt_s`."""
     for i in range(floats.shape[0]):

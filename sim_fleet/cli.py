@@ -1,0 +1,110 @@
+"""`longtail sim ...`: look at the simulated world."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from contracts.errors import InputError
+from contracts.samples import Sample
+
+app = typer.Typer(help="The simulated fleet.", no_args_is_help=True)
+
+_SHEET_ROWS = 5
+
+
+@app.callback()
+def _group() -> None:
+    """The simulated fleet."""
+
+
+@app.command()
+def scenarios(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON value.")] = False,
+) -> None:
+    """List the scenarios: id, tags, and what is hard about each."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from sim_fleet.scenarios.library import built_in
+
+    library = built_in()
+    known = [library.scenario(name) for name in library.names]
+    if as_json:
+        rows = [
+            {"id": each.id, "title": each.title, "hard": each.hard, "region": each.region,
+             "tod": each.tod, "weather": each.weather.kind or "clear", "tags": list(each.tags)}
+            for each in known
+        ]  # fmt: skip
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    table = Table("scenario", "where and when", "what is hard")
+    for each in known:
+        place = f"{each.region}, {each.tod}, {each.weather.kind or 'clear'}"
+        table.add_row(each.id, place, each.hard)
+    Console().print(table)
+
+
+@app.command()
+def render(
+    scenario: Annotated[str, typer.Argument(help="A scenario's id, or its YAML file.")],
+    out: Annotated[Path, typer.Option("--out", help="MCAP file to write.")],
+    seed: Annotated[int, typer.Option(min=0, help="Which variation.")] = 0,
+    duration: Annotated[float, typer.Option(min=0.2, max=600, help="Seconds.")] = 8.0,
+    sensors: Annotated[str, typer.Option(help="Sensor set: light, s or m.")] = "s",
+    sheet: Annotated[Path | None, typer.Option("--sheet", help="Contact sheet, PNG.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON value.")] = False,
+) -> None:
+    """Drive a scenario and write it as MCAP, with a sheet of pictures to look at."""
+    from contracts.ids import parse_name
+    from sim_fleet.drive import Tick
+    from sim_fleet.export import write_drive
+    from sim_fleet.scenarios.library import load_scenario
+    from sim_fleet.sheet import Row, draw_sheet, row_of
+    from sim_fleet.source import DriveOptions, SimFleetSource
+
+    spec = load_scenario(scenario)
+    at = set(np.linspace(0, duration - 0.1, _SHEET_ROWS).round(1).tolist())
+    rows: list[Row] = []
+    recent: list[Sample] = []
+
+    def look(tick: Tick) -> None:
+        wanted = sheet is not None and tick.truth is not None and round(tick.t_s, 1) in at
+        if wanted and tick.truth is not None:
+            who = "planner" if tick.wheel.engaged else f"human ({tick.wheel.why})"
+            note = f"{tick.ego.speed_mps * 3.6:.0f} km/h, {who}"
+            rows.append(row_of(tick.t_s, recent, tick.truth, note))
+        recent.clear()
+
+    source = SimFleetSource(DriveOptions(spec, seed, sensors, duration), look)
+
+    def kept() -> list[Sample]:
+        samples = []
+        for sample in source.samples():
+            recent.append(sample)
+            samples.append(sample)
+        return samples
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        vehicle = parse_name(f"sim-{spec.id}-{seed}")
+        written = write_drive(out, source.describe(), iter(kept()), vehicle)
+        if sheet is not None:
+            mount = np.array([0.0, 0.0, 0.0])
+            for lidar in source.rig.lidars:
+                mount = np.array([lidar.mount.x_m, lidar.mount.y_m, lidar.mount.z_m])
+            sheet.parent.mkdir(parents=True, exist_ok=True)
+            draw_sheet(sheet, rows, f"{spec.id}, seed {seed}: {spec.hard}", mount)
+    except OSError as error:
+        raise InputError(f"cannot be written: {error}", str(out)) from error
+    if as_json:
+        typer.echo(json.dumps(
+            {"path": str(out), "clip_id": written.clip_id, "bytes": written.size_bytes,
+             "sheet": None if sheet is None else str(sheet)}
+        ))  # fmt: skip
+    else:
+        typer.echo(f"{out}: {written.size_bytes / 1e6:.1f} MB, {duration:g} s of {spec.id}")
