@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -11,6 +13,7 @@ from cli.fleet_options import ActorOption, ReasonOption, fleet_client
 from cli.output import DEFAULT_CLOUD, CloudOption, JsonOption, TokenOption, print_json
 from cli.rollout_tables import console, vehicle_table, when
 from client import CloudClient
+from contracts.check_in import CheckIn
 from contracts.fleet import VehicleDetail
 
 app = typer.Typer(help="The fleet.", no_args_is_help=True)
@@ -73,6 +76,8 @@ def show(
         shown.print("it has never checked in")
     else:
         shown.print(_manifest(detail))
+        for line in manifest_lines(detail.check_in):
+            shown.print(line, highlight=False, markup=False)
 
 
 @app.command()
@@ -117,3 +122,44 @@ def _manifest(detail: VehicleDetail) -> Table:
             refused.slot, "", f"refused: {refused.stage}", refused.reason, refused.digest[:16]
         )
     return table
+
+
+def manifest_lines(told: CheckIn) -> Iterator[str]:
+    """What a vehicle counts and how it is, a line each."""
+    for shadow in told.shadow_triggers:
+        yield (
+            f"shadow: {shadow.trigger_id} v{shadow.version} fired {shadow.fires} times in "
+            f"{shadow.driving_s / 60:.1f} min: {shadow.clips} clips, "
+            f"{shadow.size_bytes / 1e6:.1f} MB that were not kept"
+        )
+    if (model := told.shadow_model) is not None:
+        yield (
+            f"shadow: model {model.digest[:12]} on {model.frames} frames: {model.agreed} objects as "
+            f"the active one, {model.class_differs} of another class, {model.only_active} missed, "
+            f"{model.only_candidate} more, p99 {model.p99_ms:.1f} ms"
+        )
+    total = told.counters
+    yield (
+        f"drove {total.driven_m / 1000:.2f} km in {total.driving_s / 3600:.2f} h, "
+        f"{total.connected_driving_s / 3600:.2f} h of it in contact; {total.fires} fires, "
+        f"{total.clips} clips, {total.disengagements} disengagements, "
+        f"{total.unclean_starts} of {total.starts} starts after a crash"
+    )
+    if told.latency.frames:
+        yield f"frames: p50 {told.latency.p50_ms:.1f} ms, p99 {told.latency.p99_ms:.1f} ms"
+    if (budget := told.budget) is not None:
+        yield (
+            f"today: {budget.clips} of {budget.clips_per_day} clips, "
+            f"{budget.size_bytes / 1e6:.0f} of {budget.bytes_per_day / 1e6:.0f} MB, "
+            f"{budget.cellular_day_bytes / 1e6:.1f} of "
+            f"{budget.cellular_bytes_per_day / 1e6:.0f} MB over cellular"
+        )
+    reasons = Counter[str]()
+    for row in told.suppressed:
+        reasons[row.reason] += row.fires
+    if reasons:
+        yield "not kept: " + ", ".join(f"{n} {reason}" for reason, n in reasons.most_common())
+    if told.disk is not None:
+        yield f"disk: {told.disk.free_bytes / 1e9:.1f} GB free; spool {told.queue.clips} clips wait"
+    if told.ota_note:
+        yield f"updates: {told.ota_note}"

@@ -14,7 +14,7 @@ from functools import partial
 
 import structlog
 
-from contracts.clock import NS_PER_S, SystemClock
+from contracts.clock import NS_PER_S, Clock, SystemClock
 from contracts.errors import InputError
 from edge_agent.cloud_side import CloudSide
 from edge_agent.config import AgentConfig
@@ -42,15 +42,25 @@ log = structlog.get_logger(__name__)
 
 
 class Agent:
-    """One run over one source. Build it, `await run(...)`, read its report."""
+    """One run over one source. Build it, `await run(...)`, read its report.
 
-    def __init__(self, config: AgentConfig, source: SensorSource, source_name: str) -> None:
+    Args:
+        clock: the machine's; a recording brings its own.
+    """
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        source: SensorSource,
+        source_name: str,
+        clock: Clock | None = None,
+    ) -> None:
         self._config = config
         self._state = config.state.expanduser()
         self._state.mkdir(parents=True, exist_ok=True)
         self._source_name = source_name
         self._identity = vehicle_identity(self._state, config.vehicle_id)
-        self._clock = SystemClock()
+        self._clock = clock or SystemClock()
         self._links = link_monitor(config)
         self._meter = WireMeter()
         self._cloud: CloudSide | None = None

@@ -143,10 +143,7 @@ class SimDrive:
 
     def run(self, ticks: int) -> list[Tick]:
         """Drive without sensors; every instant, for tests and statistics."""
-        seen: list[Tick] = []
-        for _ in range(ticks):
-            seen.append(self.step_once(()))
-        return seen
+        return [self.step_once(()) for _ in range(ticks)]
 
     def step_once(self, samples: tuple[Sample, ...]) -> Tick:
         """Observe, think where it is due, and advance. Returns the instant before moving."""

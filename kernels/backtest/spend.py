@@ -1,9 +1,9 @@
 """What a whole fleet would spend with a spec added to those that run.
 
-Before: the clips that the vehicles kept on the logged drives. After: those, and the clips that
-the new specs' fires would have asked for where no kept clip holds them already. Extrapolated to
-days of a given length; budgets are compared, not replayed, so a figure above a limit says that
-something will be cut off, not what.
+Before: the clips that the vehicles kept on the logged drives. After: those, and the clips of the
+new specs' fires that touch none of them. One that touches a kept clip would make it longer, which
+is not reckoned. Extrapolated to days of a given length; budgets are compared, not replayed, so a
+figure above a limit says that something will be cut off, not what.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ def fleet_spend(
         vehicle = drive.header.vehicle_id
         kept = _merged(_kept(drive, windows))
         before[vehicle] += len(kept)
-        after[vehicle] += len(_merged([*kept, *_asked(added, drive)]))
+        asked = _merged(_asked(added, drive))
+        after[vehicle] += len(kept) + sum(not _touches(span, kept) for span in asked)
         hours[vehicle] += drive.driven_s / 3600.0
     limits = {drive.header.vehicle_id: drive.header.limits for drive in drives}
     for vehicle, spent in hours.items():
@@ -89,6 +90,10 @@ def fleet_spend(
         bytes_per_day_after=weights[1],
         vehicles_over=over,
     )
+
+
+def _touches(span: Span, others: Sequence[Span]) -> bool:
+    return any(span[0] <= end and start <= span[1] for start, end in others)
 
 
 def _kept(drive: ReplayedDrive, windows: Mapping[str, LoadedSpec]) -> list[Span]:

@@ -146,8 +146,8 @@ class RulePlanner:
         )  # fmt: skip
         moved = shifted(path, route.offset_m, goal)
         return Plan(
-            np.arange(count) * PLAN_STEP_S, _points(moved, along), speeds, float(accel),
-            _pursuit(moved, ego.speed_mps), goal, change,
+            np.arange(count, dtype=np.float64) * PLAN_STEP_S, _points(moved, along), speeds,
+            float(accel), _pursuit(moved, ego.speed_mps), goal, change,
         )  # fmt: skip
 
     def _leader(
@@ -202,7 +202,7 @@ def _points(moved: Float64s, along: Float64s) -> Float64s:
     rear = np.stack(
         [x - AXLE_TO_MIDDLE_M * np.cos(heading), y - AXLE_TO_MIDDLE_M * np.sin(heading)], axis=1
     )
-    return rear - rear[0]
+    return np.asarray(rear - rear[0], dtype=np.float64)
 
 
 def _pursuit(moved: Float64s, speed: float) -> float:

@@ -62,7 +62,7 @@ class Library:
 
     def _resolved(self, name: str, under: tuple[str, ...]) -> ScenarioSpec:
         spec, located = self._files[name]
-        wanted = [(("extends",), spec.extends)] if spec.extends else []
+        wanted: list[tuple[tuple[str | int, ...], str | None]] = [(("extends",), spec.extends)]
         wanted += [(("with", i), other) for i, other in enumerate(spec.with_)]
         whole: ScenarioSpec | None = None
         for path, other in wanted:

@@ -61,7 +61,7 @@ class CameraSpec:
             [[focal, 0, self.width / 2], [0, focal, self.height * self.horizon], [0, 0, 1.0]]
         )
 
-    def ego_SE3_camera(self) -> Float64s:
+    def ego_SE3_camera(self) -> Float64s:  # noqa: N802
         """Nominal transform, camera axes right, down, forward."""
         matrix = self.mount.ego_SE3_sensor()
         matrix[:3, :3] = matrix[:3, :3] @ OPTICAL

@@ -175,7 +175,7 @@ def _prism(
 
 
 @kernel
-def _frustum(
+def _frustum(  # noqa: PLR0912
     slopes: Float64s,
     oz: float,
     px: float,
@@ -230,7 +230,7 @@ def _frustum(
 
 
 @kernel
-def _meet(
+def _meet(  # noqa: PLR0912
     p: Float64s,
     solid: int,
     row: int,
@@ -375,6 +375,48 @@ def cast_into(
                     kinds,
                     sides,
                 )
+
+
+@kernel
+def _cast_own(
+    values: Float64s,
+    codes: Int64s,
+    first: Int64s,
+    count: Int64s,
+    each: int,
+    origin: Float64s,
+    toward: Float64s,
+    slopes: Float64s,
+    flat: Float32s,
+    primitive: Int32s,
+    face: Int8s,
+) -> None:
+    """Meet columns with one body alone: `each` columns for every body in turn."""
+    for j in range(slopes.shape[0]):
+        i = j // each
+        for row in range(first[i], first[i] + count[i]):
+            _meet(
+                values[row], codes[row, SOLID], row, origin[j, 0], origin[j, 1], origin[j, 2],
+                toward[j, 0], toward[j, 1], slopes[j], flat[j], primitive[j], face[j],
+            )  # fmt: skip
+
+
+def cast_each_alone(scene: Scene, columns: Columns, each: int, max_m: float) -> Hits:
+    """As `cast`, but each body sees only its own columns, `each` of them, and stands alone.
+
+    There is no ground, and bodies stand still.
+    """
+    shape = columns.slopes.shape
+    hits = Hits(
+        np.full(shape, max_m, dtype=np.float32),
+        np.full(shape, NOTHING, dtype=np.int32),
+        np.full(shape, TOP, dtype=np.int8),
+    )
+    _cast_own(
+        scene.values, scene.codes, scene.first, scene.count, each, columns.origin_m,
+        columns.toward, columns.slopes, hits.flat_m, hits.primitive, hits.face,
+    )  # fmt: skip
+    return hits
 
 
 def cast(scene: Scene, columns: Columns, max_m: float, slack_m: float = 0.0) -> Hits:

@@ -112,7 +112,7 @@ def lidar_columns(spec: LidarSpec, ego: EgoMotion, drift: Drift) -> Columns:
 
 
 @kernel
-def _echoes(
+def _echoes(  # noqa: PLR0912, PLR0915
     flat: Float32s,
     primitive: NDArray[np.int32],
     face: NDArray[np.int8],
@@ -231,7 +231,7 @@ def sweep(
 def _extinction(conditions: Conditions) -> float:
     """Loss of the infrared pulse: as of visible light in fog, less in rain."""
     if conditions.weather == "rain":
-        return 0.01 * conditions.rain_mm_h**0.6 / 4.0
+        return float(0.01 * conditions.rain_mm_h**0.6 / 4.0)
     return conditions.extinction_per_m * 0.5
 
 

@@ -39,7 +39,7 @@ class Mount:
     z_m: float
     yaw_rad: float = 0.0
 
-    def ego_SE3_sensor(self) -> Float64s:
+    def ego_SE3_sensor(self) -> Float64s:  # noqa: N802
         """Nominal transform of a sensor whose axes are x forward, y left, z up."""
         matrix = np.eye(4)
         matrix[:3, :3] = turn(0.0, 0.0, self.yaw_rad)

@@ -30,7 +30,7 @@ class Rig:
     name: str
     cameras: tuple[CameraSpec, ...] = ()
     lidars: tuple[LidarSpec, ...] = ()
-    radar: RadarSpec = RadarSpec()
+    radar: RadarSpec = field(default_factory=RadarSpec)
     drift: dict[str, Drift] = field(default_factory=dict)
 
     def drift_of(self, channel: str) -> Drift:
@@ -62,10 +62,10 @@ def sensor_rig(name: str, drift: dict[str, Drift] | None = None) -> Rig:
             lidar = LidarSpec("top", load_beams("spin32"), _TOP)
             return Rig(name, _cameras(ways, 256, 128), (lidar,), drift=given)
         case "m":
-            ways = (("front", 0.0, 60.0), ("front_left", 55.0, 70.0), ("front_right", -55.0, 70.0),
+            six = (("front", 0.0, 60.0), ("front_left", 55.0, 70.0), ("front_right", -55.0, 70.0),
                     ("rear_left", 115.0, 75.0), ("rear_right", -115.0, 75.0),
                     ("rear", 180.0, 90.0))  # fmt: skip
             lidar = LidarSpec("top", load_beams("spin64"), _TOP)
-            return Rig(name, _cameras(ways, 512, 256), (lidar,), drift=given)
+            return Rig(name, _cameras(six, 512, 256), (lidar,), drift=given)
     hint = nearest_name(name, SENSOR_SETS)
     raise InputError(f"no sensor set {name!r}{hint}; known: {', '.join(SENSOR_SETS)}")

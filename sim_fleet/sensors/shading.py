@@ -103,7 +103,7 @@ def _sky(ux: float, uy: float, slope: float, sky: Float64s, out: Float64s) -> No
         cloud = _smooth_noise(angle * 4.0 + 7.0, up * 9.0) * 0.6
         cloud += _smooth_noise(angle * 11.0, up * 26.0) * 0.4
         cover = min(1.0, max(0.0, (cloud - 0.52) * 4.0)) * 0.55
-        shine = max(out[0], max(out[1], out[2])) * 1.05
+        shine = max(out[0], out[1], out[2]) * 1.05
         for k in range(3):
             out[k] += (shine - out[k]) * cover
         if sky[SUNLIGHT] > 0.02 and towards > 0.0:
@@ -176,7 +176,7 @@ def _lamp_on(material: int, glow: float, lamps: int, side: float) -> float:
 
 
 @kernel
-def shade_columns(
+def shade_columns(  # noqa: PLR0912, PLR0915
     flat: Float32s,
     primitive: Int32s,
     face: Int8s,
@@ -232,7 +232,7 @@ def shade_columns(
                 fine = max(0.0, 1.0 - deep / 0.5)
                 for k in range(4):
                     a = deep * (-0.375 + 0.25 * k)
-                    b = wide * (0.3 if k == 1 or k == 2 else -0.3)
+                    b = wide * (0.3 if 0 < k < 3 else -0.3)
                     _ground_at(
                         paint,
                         albedo,
@@ -279,7 +279,7 @@ def shade_columns(
                 else:
                     nz = -1.0
                 if material == _FACADE and side != TOP:
-                    along = lx if side == LEFT or side == RIGHT else ly
+                    along = lx if LEFT <= side <= RIGHT else ly
                     floor, bay = z / 3.2, along / 2.3 + 100.0
                     fz, fa = floor % 1.0, bay % 1.0
                     rough = 0.9 + 0.2 * _smooth_noise(along * 0.8, z * 0.8)
@@ -326,10 +326,11 @@ def shade_columns(
                         glow[k] += row[RED + k] * lamp
             # Light that falls here: sun unless shaded, sky, street lamps, beams.
             col, line = int((x - light_x0) / LIGHT_CELL_M), int((y - light_y0) / LIGHT_CELL_M)
-            open_sun, near_lamp = 1.0, 0.0
+            open_sun, near_lamp, dark_below = 1.0, 0.0, 1.0
             if 0 <= col < LIGHT_CELLS and 0 <= line < LIGHT_CELLS:
                 if p == GROUND and shade[line, col]:
                     open_sun = 0.0
+                    dark_below = 0.35 if shade[line, col] == 2 else 1.0
                 elif shade[line, col] == 1 and p != GROUND and z < 2.0:
                     open_sun = 0.35
                 near_lamp = float(lamps[line, col])
@@ -337,11 +338,6 @@ def shade_columns(
                     near_lamp *= max(0.12, 0.55 + 0.3 * nz) * max(0.0, 1.0 - z / 9.0)
             sun = max(0.0, nx * sky[SUN_X] + ny * sky[SUN_Y] + nz * max(sky[SUN_Z], 0.15))
             above = 0.62 + 0.38 * nz
-            dark_below = 1.0
-            if p == GROUND and col >= 0 and line >= 0 and col < LIGHT_CELLS and line < LIGHT_CELLS:
-                if shade[line, col] == 2:
-                    dark_below = 0.35
-                    open_sun = 0.0
             day_red = sky[SUNLIGHT] * sun * open_sun
             lit_r = day_red + sky[SKYLIGHT] * above * dark_below * 0.96
             lit_g = day_red * (0.95 - 0.25 * sky[DUSK]) + sky[SKYLIGHT] * above * dark_below

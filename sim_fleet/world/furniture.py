@@ -63,7 +63,7 @@ def furnish_corner(
     left = np.array([-ahead[1], ahead[0]])
     at = centre_m + ahead * stop_m + left * (half_m + 0.6)
     yaw = (way + 2) * np.pi / 2
-    draft.prop(Prop.SIGN, *at, yaw=yaw, colour=(0.7, 0.05, 0.05), second=(0.85, 0.85, 0.85))
+    draft.prop(Prop.SIGN, at, yaw=yaw, colour=(0.7, 0.05, 0.05), second=(0.85, 0.85, 0.85))
 
 
 def _park(draft: MapDraft, street: Street, rng: np.random.Generator) -> None:
@@ -83,7 +83,7 @@ def _lamps(draft: MapDraft, street: Street) -> None:
         at = street.at(float(along), street.half_m + 0.6)
         inward = street.at(float(along), street.half_m - 0.4)
         yaw = float(np.arctan2(*(inward - at)[::-1]))
-        draft.prop(Prop.LAMP_POST, *((at + inward) / 2), yaw=yaw)
+        draft.prop(Prop.LAMP_POST, ((at + inward) / 2), yaw=yaw)
         lit = street.at(float(along), street.half_m - 0.6)
         draft.lamps_m.append((float(lit[0]), float(lit[1]), 6.3))
 
@@ -97,7 +97,7 @@ def _trees(draft: MapDraft, street: Street, rng: np.random.Generator) -> None:
             wide = float(rng.uniform(2.8, 4.6))
             size = (wide, wide, float(rng.uniform(5.5, 8.5)))
             at = street.at(along, out_m)
-            draft.prop(Prop.TREE, *at, yaw=float(rng.uniform(0, 6.28)), size=size,
+            draft.prop(Prop.TREE, at, yaw=float(rng.uniform(0, 6.28)), size=size,
                        colour=palette.leaves(street.season, rng))  # fmt: skip
         along += gap * float(rng.uniform(0.8, 1.3))
 
@@ -116,7 +116,7 @@ def _blocks(draft: MapDraft, street: Street, rng: np.random.Generator) -> None:
             colour = palette.varied(palette.pick(palette.FACADES, rng), rng)
             second = palette.varied((0.30, 0.28, 0.26), rng, 0.3)
             yaw = street.yaw + (np.pi if street.side < 0 else 0.0)
-            draft.prop(Prop.BLOCK, *at, yaw=yaw, size=(length, depth, height), colour=colour,
+            draft.prop(Prop.BLOCK, at, yaw=yaw, size=(length, depth, height), colour=colour,
                        second=second)  # fmt: skip
         along += length
 
@@ -133,7 +133,7 @@ def _houses(draft: MapDraft, street: Street, rng: np.random.Generator) -> None:
         at = street.at(along + plot / 2, front + 5.5 + 4.2)
         if along + plot < end:
             draft.prop(
-                Prop.HOUSE, *at, yaw=street.yaw, size=(length, 8.5, height),
+                Prop.HOUSE, at, yaw=street.yaw, size=(length, 8.5, height),
                 colour=palette.varied(palette.pick(palette.FACADES, rng), rng),
                 second=palette.varied(palette.pick(palette.ROOFS, rng), rng),
             )  # fmt: skip
@@ -143,11 +143,11 @@ def _houses(draft: MapDraft, street: Street, rng: np.random.Generator) -> None:
                 size = (plot * 0.55, 0.3, 0.9)
             colour = palette.leaves(street.season, rng) if fence == Prop.HEDGE else (0.5, 0.45, 0.4)
             edge = street.at(along + plot * 0.32, front + 0.7)
-            draft.prop(fence, *edge, yaw=street.yaw, size=size, colour=colour)
+            draft.prop(fence, edge, yaw=street.yaw, size=size, colour=colour)
             if rng.random() < 0.6:
                 tree = street.at(along + plot * 0.85, front + float(rng.uniform(2.0, 5.0)))
                 prop = Prop.CONIFER if rng.random() < 0.3 else Prop.TREE
                 crown = (palette.pick(palette.CONIFER_LEAVES, rng) if prop == Prop.CONIFER
                          else palette.leaves(street.season, rng))  # fmt: skip
-                draft.prop(prop, *tree, yaw=float(rng.uniform(0, 6.28)), colour=crown)
+                draft.prop(prop, tree, yaw=float(rng.uniform(0, 6.28)), colour=crown)
         along += plot

@@ -183,21 +183,21 @@ class GridMap:
         for i, j, way in self._streets():
             one, two = self._centre(i, j), self._centre(*(np.array([i, j]) + _STEP[way]))
             middle, half = (one + two) / 2, float(np.hypot(*(two - one))) / 2
-            draft.slab(*middle, way * np.pi / 2, half + wide, wide, Ground.SIDEWALK)
+            draft.slab(middle, way * np.pi / 2, half + wide, wide, Ground.SIDEWALK)
             if style.verge_m:
                 reach = style.half_m + style.verge_m
-                draft.slab(*middle, way * np.pi / 2, half - wide, reach, Ground.GRASS)
+                draft.slab(middle, way * np.pi / 2, half - wide, reach, Ground.GRASS)
         if style.region == "city":
             for i in range(self._x.size - 1):
                 for j in range(self._y.size - 1):
                     one, two = self._centre(i, j), self._centre(i + 1, j + 1)
-                    middle, half = (one + two) / 2, (two - one) / 2 - wide
-                    draft.slab(*middle, 0.0, half[0], half[1], Ground.PAVING)
+                    long, deep = (float(v) for v in (two - one) / 2 - wide)
+                    draft.slab((one + two) / 2, 0.0, long, deep, Ground.PAVING)
 
     def _paint_markings(self) -> None:
         style, draft = self._style, self._draft
         for i, j in self._nodes():
-            draft.slab(*self._centre(i, j), 0.0, style.half_m, style.half_m, Ground.ASPHALT)
+            draft.slab(self._centre(i, j), 0.0, style.half_m, style.half_m, Ground.ASPHALT)
         for i, j, way in self._streets():
             one, two = self._centre(i, j), self._centre(*(np.array([i, j]) + _STEP[way]))
             ahead = _STEP[way].astype(float)
@@ -218,14 +218,14 @@ class GridMap:
         across = float(np.arctan2(left[1], left[0]))
         stripes = round(2 * style.half_m)
         for k in range(stripes):
-            at = middle + left * (-style.half_m + 2 * style.half_m * (k + 0.5) / stripes)
-            draft.slab(*at, way * np.pi / 2, CROSSWALK_M / 2, 0.26, Ground.MARKING)
+            place = middle + left * (-style.half_m + 2 * style.half_m * (k + 0.5) / stripes)
+            draft.slab(place, way * np.pi / 2, CROSSWALK_M / 2, 0.26, Ground.MARKING)
         draft.crosswalks.append(
-            (*(float(v) for v in middle), across, style.half_m, CROSSWALK_M / 2)
+            (float(middle[0]), float(middle[1]), across, style.half_m, CROSSWALK_M / 2)
         )
         # The stop line of those who come towards the junction on this arm.
         stop = self._centre(i, j) + ahead * style.stop_m + left * style.lane_m / 2
-        draft.slab(*stop, way * np.pi / 2, 0.18, style.lane_m / 2 - 0.1, Ground.MARKING)
+        draft.slab(stop, way * np.pi / 2, 0.18, style.lane_m / 2 - 0.1, Ground.MARKING)
 
     # Footways --------------------------------------------------------------------------------
 
@@ -285,11 +285,11 @@ class GridMap:
                     left = np.array([-ahead[1], ahead[0]])
                     # Right of the lane that comes towards the junction on this arm, by its line.
                     at = self._centre(i, j) + ahead * style.stop_m + left * (style.half_m + 0.7)
-                    prop = self._draft.prop(Prop.SIGNAL, *at, yaw=(way + 2) * np.pi / 2)
+                    prop = self._draft.prop(Prop.SIGNAL, at, yaw=(way + 2) * np.pi / 2)
                     self._draft.heads.append((prop, self._number(i, j), way % 2))
                     far = self._centre(i, j) - ahead * (style.half_m + 3.6)
                     far += left * (style.half_m + 0.7)
-                    prop = self._draft.prop(Prop.SIGNAL, *far, yaw=(way + 2) * np.pi / 2)
+                    prop = self._draft.prop(Prop.SIGNAL, far, yaw=(way + 2) * np.pi / 2)
                     self._draft.heads.append((prop, self._number(i, j), way % 2))
         else:
             for i, j in self._nodes():

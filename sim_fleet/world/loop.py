@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from contracts.samples import Float64s
@@ -29,7 +31,7 @@ def _loop(radius_m: float, waves: tuple[tuple[int, float], ...], rng: np.random.
 def _pieces(line: Float64s) -> list[Float64s]:
     """The loop cut into pieces that share their ends."""
     cuts = np.linspace(0, len(line) - 1, _PIECES + 1).astype(int)
-    return [line[a : b + 1] for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    return [line[a : b + 1] for a, b in pairwise(cuts.tolist())]
 
 
 def _carriageway(
@@ -117,7 +119,7 @@ def _rails(draft: MapDraft, line: Float64s, offsets_m: tuple[float, ...]) -> Non
         heading = headings(moved)
         for (x, y), yaw in zip(moved[:-1], heading[:-1], strict=True):
             at = (x + 4 * np.cos(yaw), y + 4 * np.sin(yaw))
-            draft.prop(Prop.RAIL, *at, yaw=float(yaw), size=(8.1, 0.3, 0.8),
+            draft.prop(Prop.RAIL, at, yaw=float(yaw), size=(8.1, 0.3, 0.8),
                        colour=(0.42, 0.43, 0.45))  # fmt: skip
 
 
@@ -143,20 +145,20 @@ def _greenery(
             roll = rng.random()
             wide = float(rng.uniform(3.0, 6.0))
             if roll < 0.30:
-                draft.prop(Prop.CONIFER, x, y, size=(wide, wide, wide * 2.2),
+                draft.prop(Prop.CONIFER, (x, y), size=(wide, wide, wide * 2.2),
                            colour=palette.pick(palette.CONIFER_LEAVES, rng))  # fmt: skip
             elif roll < 0.8:
-                draft.prop(Prop.TREE, x, y, float(rng.uniform(0, 6.28)),
+                draft.prop(Prop.TREE, (x, y), float(rng.uniform(0, 6.28)),
                            (wide, wide, float(rng.uniform(6.0, 11.0))),
                            palette.leaves(season, rng))  # fmt: skip
             else:
-                draft.prop(Prop.BUSH, x, y, colour=palette.leaves(season, rng))
+                draft.prop(Prop.BUSH, (x, y), colour=palette.leaves(season, rng))
 
 
 def _posts(draft: MapDraft, line: Float64s, out_m: float) -> None:
     for side in (1.0, -1.0):
         for x, y in resampled(offset_line(line, side * out_m), 40.0)[:-1]:
-            draft.prop(Prop.POST, x, y, colour=(0.75, 0.75, 0.75), second=(0.9, 0.35, 0.1))
+            draft.prop(Prop.POST, (x, y), colour=(0.75, 0.75, 0.75), second=(0.9, 0.35, 0.1))
 
 
 def _farms(draft: MapDraft, line: Float64s, rng: np.random.Generator) -> None:
@@ -165,5 +167,5 @@ def _farms(draft: MapDraft, line: Float64s, rng: np.random.Generator) -> None:
         out = float(rng.choice((-1.0, 1.0))) * float(rng.uniform(18.0, 30.0))
         x = line[i, 0] - np.sin(heading[i]) * out
         y = line[i, 1] + np.cos(heading[i]) * out
-        draft.prop(Prop.HOUSE, x, y, float(heading[i]), (14.0, 9.0, 7.0),
-                   palette.pick(palette.FACADES, rng), palette.pick(palette.ROOFS, rng))  # fmt: skip
+        walls, roof = palette.pick(palette.FACADES, rng), palette.pick(palette.ROOFS, rng)
+        draft.prop(Prop.HOUSE, (x, y), float(heading[i]), (14.0, 9.0, 7.0), walls, roof)

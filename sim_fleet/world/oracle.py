@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.samples import Float64s
-from sim_fleet.sensors.caster import Columns, cast
+from sim_fleet.sensors.caster import Columns, cast, cast_each_alone
 from sim_fleet.sensors.mounts import EgoMotion
 from sim_fleet.shapes.assemble import BX, BY, BZ1, Scene, subset
-from sim_fleet.shapes.primitives import OWNER
+from sim_fleet.shapes.primitives import CX, CY, OWNER, SPAN
 from sim_fleet.world.actors import (
     EGO,
     HEIGHT,
@@ -38,7 +38,8 @@ Int64s = NDArray[np.int64]
 
 ORACLE_M = 100.0
 VIEWPOINT_M = (1.2, 0.0, 1.9)
-_RAYS_ACROSS, _RAYS_UP = 10, 7
+COARSE, FINE = (6, 5), (12, 9)
+"""Rays across and up to judge the visibility of one actor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,30 +98,34 @@ def viewpoint(ego: EgoMotion) -> Float64s:
     return np.array([ego.x_m + cos * x - sin * y, ego.y_m + sin * x + cos * y, z])
 
 
-def visibility(scene: Scene, bodies: Int64s, eye_m: Float64s) -> Float64s:
+def visibility(
+    scene: Scene, bodies: Int64s, eye_m: Float64s, rays: tuple[int, int] = COARSE
+) -> Float64s:
     """Share of each body's own rays that nothing else blocks, [k] for bodies int64 [k]."""
     result = np.zeros(bodies.size)
     if not bodies.size:
         return result
+    across_, up = rays
     alone = subset(scene, bodies)
     dx, dy = alone.bounds[:, BX] - eye_m[0], alone.bounds[:, BY] - eye_m[1]
     away = np.maximum(np.hypot(dx, dy), 0.5)
     half = _half_widths(alone, eye_m, away, np.arctan2(dy, dx))
-    across = (np.arange(_RAYS_ACROSS) + 0.5) / _RAYS_ACROSS * 2 - 1
+    across = (np.arange(across_) + 0.5) / across_ * 2 - 1
     azimuth = (np.arctan2(dy, dx)[:, None] + half[:, None] * across).ravel()
-    part = 1 - (np.arange(_RAYS_UP) + 0.5) / _RAYS_UP
+    part = 1 - (np.arange(up) + 0.5) / up
     rise = (alone.bounds[:, BZ1][:, None] * part - eye_m[2]) / away[:, None]
-    slopes = np.repeat(rise, _RAYS_ACROSS, axis=0)
+    slopes = np.repeat(rise, across_, axis=0)
     columns = Columns(
         np.tile(eye_m, (azimuth.size, 1)),
         np.stack([np.cos(azimuth), np.sin(azimuth)], axis=1),
         slopes, np.zeros(azimuth.size),
     )  # fmt: skip
-    full, lone = cast(scene, columns, 400.0), cast(alone, columns, 400.0)
-    wanted = np.repeat(np.arange(bodies.size), _RAYS_ACROSS)[:, None]
-    own = (lone.primitive >= 0) & (alone.codes[lone.primitive, OWNER] == wanted)
+    full = cast(scene, columns, 400.0)
+    lone = cast_each_alone(alone, columns, across_, 400.0)
+    wanted = np.repeat(np.arange(bodies.size), across_)[:, None]
+    own = lone.primitive >= 0
     seen = (full.primitive >= 0) & (scene.codes[full.primitive, OWNER] == bodies[wanted])
-    shape = (bodies.size, _RAYS_ACROSS * _RAYS_UP)
+    shape = (bodies.size, across_ * up)
     totals = own.reshape(shape).sum(axis=1)
     result[:] = (own & seen).reshape(shape).sum(axis=1) / np.maximum(totals, 1)
     return result
@@ -128,8 +133,6 @@ def visibility(scene: Scene, bodies: Int64s, eye_m: Float64s) -> Float64s:
 
 def _half_widths(alone: Scene, eye_m: Float64s, away: Float64s, middle: Float64s) -> Float64s:
     """Half the angle that each body's primitives span, as seen from the eye."""
-    from sim_fleet.shapes.primitives import CX, CY, SPAN
-
     owner = alone.codes[:, OWNER]
     dx, dy = alone.values[:, CX] - eye_m[0], alone.values[:, CY] - eye_m[1]
     turned = np.angle(np.exp(1j * (np.arctan2(dy, dx) - middle[owner])))
@@ -140,7 +143,11 @@ def _half_widths(alone: Scene, eye_m: Float64s, away: Float64s, middle: Float64s
 
 
 def observe(
-    world: World, ego: EgoMotion, scene: Scene | None, reach_m: float = ORACLE_M
+    world: World,
+    ego: EgoMotion,
+    scene: Scene | None,
+    reach_m: float = ORACLE_M,
+    rays: tuple[int, int] = COARSE,
 ) -> OracleFrame:
     """The truth around the ego; visibility is judged only when the scene is given."""
     floats, ints = world.actors.floats, world.actors.ints
@@ -163,7 +170,7 @@ def observe(
         moving = np.flatnonzero(scene.actor >= 0)
         body_of[scene.actor[moving]] = moving
         known = np.flatnonzero(body_of[rows] >= 0)
-        seen[known] = visibility(scene, body_of[rows][known], viewpoint(ego))
+        seen[known] = visibility(scene, body_of[rows][known], viewpoint(ego), rays)
     return OracleFrame(
         world.t_s, ego, rows, codes[:, TRACK], codes[:, KIND], codes[:, SHAPE], centre, local,
         near[:, [LENGTH, WIDTH, HEIGHT]], near[:, YAW],

@@ -67,11 +67,11 @@ def trace_path(
             heading -= 2 * np.pi * np.round((heading - path[k - 1, 2]) / (2 * np.pi))
         path[k, 0], path[k, 1], path[k, 2], path[k, 3] = x, y, heading, k * PATH_STEP_M
         at += PATH_STEP_M
-    return steps
+    return int(steps)
 
 
 @kernel
-def leader_on_path(
+def leader_on_path(  # noqa: PLR0912
     path: Float64s,
     steps: int,
     floats: Float64s,

@@ -91,8 +91,8 @@ def _driving(
                                   s, d)  # fmt: skip
             speed = min(wanted, limit) * float(rng.uniform(0.7, 0.95))
             row = ActorRow(
-                shape, x, y, yaw, Mode.LANE, speed, wanted, lane, s, d, salt=int(rng.integers(1e6)),
-                gap_s=float(rng.uniform(1.1, 1.9)), lamps=lamps,
+                shape, x, y, yaw, Mode.LANE, speed, wanted, lane, s, d,
+                salt=int(rng.integers(1_000_000)), gap_s=float(rng.uniform(1.1, 1.9)), lamps=lamps,
             )  # fmt: skip
             rows.append(dressed(row, rng))
             s += SHAPE_SIZE_M[shape][0] + 7.0 + 1.6 * speed + float(rng.exponential(900 / rate))
@@ -112,7 +112,7 @@ def _walking(world: RoadMap, traffic: Traffic, rng: np.random.Generator) -> list
                 part = float(rng.uniform(0.05, 0.95))
                 at = start + (end - start) * part
                 yaw = float(np.arctan2(*(end - start)[::-1]))
-                salt = int(rng.integers(1e6))
+                salt = int(rng.integers(1_000_000))
                 shift = ((salt * 37) % 100 / 100 * 1.6 - 0.8, (salt * 53) % 100 / 100 * 1.6 - 0.8)
                 shape = _chosen(_FOOT_MIX, rng)
                 pace = float(rng.uniform(1.0, 1.7))

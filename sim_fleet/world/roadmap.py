@@ -16,6 +16,8 @@ from sim_fleet.shapes.templates import templates
 from sim_fleet.world.lanes import LaneDraft, LaneGraph, lane_graph
 
 Int64s = NDArray[np.int64]
+Place = Float64s | tuple[float, float]
+"""x and y in the world."""
 
 
 class Ground(IntEnum):
@@ -114,13 +116,11 @@ class MapDraft:
         self.quads.append(np.asarray(corners, dtype=np.float64))
         self.paint.append(int(ground))
 
-    def slab(
-        self, x: float, y: float, yaw: float, half_l: float, half_w: float, ground: Ground
-    ) -> None:
+    def slab(self, at: Place, yaw: float, half_l: float, half_w: float, ground: Ground) -> None:
         """Paint a rectangle."""
         cos, sin = np.cos(yaw), np.sin(yaw)
         ends = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * (half_l, half_w)
-        self.quad(ends @ np.array([[cos, sin], [-sin, cos]]) + (x, y), ground)
+        self.quad(ends @ np.array([[cos, sin], [-sin, cos]]) + (at[0], at[1]), ground)
 
     def strip(
         self,
@@ -144,14 +144,15 @@ class MapDraft:
     def prop(
         self,
         prop: Prop,
-        x: float,
-        y: float,
+        at: Place,
         yaw: float = 0.0,
         size: tuple[float, float, float] | None = None,
         colour: Rgb = (0.5, 0.5, 0.5),
         second: Rgb = (0.3, 0.3, 0.3),
     ) -> int:
-        self.props.append((prop, x, y, yaw, size or PROP_SIZE_M[prop], colour, second))
+        self.props.append(
+            (prop, float(at[0]), float(at[1]), yaw, size or PROP_SIZE_M[prop], colour, second)
+        )
         return len(self.props) - 1
 
     def placed(self) -> Placed:

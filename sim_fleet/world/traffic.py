@@ -110,22 +110,23 @@ def stop_for_junction(
 ) -> float:
     """Distance from the front to where this vehicle must stop before its lane ends; 1e6: none."""
     lane = ints[i, LANE]
-    left = length[lane] - floats[i, S] - 0.5 * floats[i, LENGTH] - 0.6
+    left = float(length[lane]) - floats[i, S] - 0.5 * floats[i, LENGTH] - 0.6
     speed = floats[i, SPEED]
     if left < -1.5 or left > 60.0:
         return 1e6
     if junction[lane] >= 0 and ints[i, FLAGS] & IGNORES_LIGHTS == 0:
         state = _signal(t_s, offsets[junction[lane]], group[lane])
         if state == 2 and left > -0.8:
-            return left
+            return float(left)
         if state == 1 and speed * speed / (2.0 * max(left, 0.1)) < 0.6 * max_brake:
-            return left
-    if following != NONE and left < 30.0 and ints[i, FLAGS] & IGNORES_LIGHTS == 0:
-        if yields[following, 0] != NONE and left > -0.8:
-            if speed * speed / (2.0 * max(left, 0.1)) < max_brake and must_wait(
-                floats, ints, length, yields, following, i, floats[i, WAITED], 4.5
-            ):
-                return left
+            return float(left)
+    careful = following != NONE and left < 30.0 and ints[i, FLAGS] & IGNORES_LIGHTS == 0
+    if not careful or yields[following, 0] == NONE or left <= -0.8:
+        return 1e6
+    if speed * speed / (2.0 * max(left, 0.1)) < max_brake and must_wait(
+        floats, ints, length, yields, following, i, floats[i, WAITED], 4.5
+    ):
+        return float(left)
     return 1e6
 
 
@@ -159,7 +160,7 @@ def curve_speed(path: Float64s, steps: int, speed: float, wanted: float, grip: f
 
 
 @kernel
-def step_traffic(
+def step_traffic(  # noqa: PLR0912, PLR0915
     floats: Float64s,
     ints: Int64s,
     moving: Int64s,
@@ -241,9 +242,14 @@ def step_traffic(
         ):
             for side in range(2):
                 other = left[lane] if side == 0 else right[lane]
-                if other != NONE and _lane_is_free(floats, ints, other, s, speed, i, half):
+                if other == NONE:
+                    continue
+                # Beside each other in a bend, lanes differ in length.
+                beside = s * length[other] / length[lane]
+                if _lane_is_free(floats, ints, other, beside, speed, i, half):
                     shift = 0.5 * (width[lane] + width[other])
-                    lane, d = other, d - shift if side == 0 else d + shift
+                    d = d - shift if side == 0 else d + shift
+                    lane, s = other, beside
                     break
         rate = 0.0
         if pace > 0.1:

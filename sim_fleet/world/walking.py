@@ -86,7 +86,7 @@ def _may_cross(
 
 
 @kernel
-def step_walkers(
+def step_walkers(  # noqa: PLR0912, PLR0915
     floats: Float64s,
     ints: Int64s,
     moving: Int64s,

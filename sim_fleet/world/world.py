@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.samples import Float64s
-from sim_fleet.world.actors import EGO, MODE, Actors, Mode, X, Y
+from sim_fleet.world.actors import EGO, MODE, Actors, Mode
 from sim_fleet.world.conditions import Conditions
 from sim_fleet.world.roadmap import RoadMap
 from sim_fleet.world.traffic import step_traffic
@@ -22,8 +22,6 @@ Int64s = NDArray[np.int64]
 
 RATE_HZ = 50
 STEP_S = 1.0 / RATE_HZ
-ACTIVE_M = 350.0
-"""Farther from the ego nobody moves: nobody would see it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +50,11 @@ class World:
         floats, ints = self.actors.floats, self.actors.ints
         new_floats, new_ints = floats.copy(), ints.copy()
         roads, lanes, feet = self.roads, self.roads.lanes, self.roads.feet
-        away = np.hypot(floats[:, X] - floats[EGO, X], floats[:, Y] - floats[EGO, Y])
-        near = away < ACTIVE_M
         modes = ints[:, MODE]
-        moving = np.flatnonzero(near & (modes == Mode.LANE))
-        walking = np.flatnonzero(near & (modes == Mode.WALK))
+        moving = np.flatnonzero(modes == Mode.LANE)
+        walking = np.flatnonzero(modes == Mode.WALK)
         step_traffic(
-            floats, ints, moving, self._obstacles(near), lanes.points, lanes.first, lanes.count,
+            floats, ints, moving, self._obstacles(), lanes.points, lanes.first, lanes.count,
             lanes.spacing_m, lanes.length_m, lanes.width_m, lanes.speed_mps, lanes.left,
             lanes.right, lanes.junction, lanes.group, lanes.connector, lanes.turn, lanes.after,
             lanes.yields, roads.offsets_s, self.t_s, dt_s, self.conditions.friction, new_floats,
@@ -81,10 +77,9 @@ class World:
             scripts=replace(self.scripts, rows=rows),
         )  # fmt: skip
 
-    def _obstacles(self, near: NDArray[np.bool_]) -> Int64s:
+    def _obstacles(self) -> Int64s:
         """Rows that may be in someone's way: all but those parked off the lanes."""
-        modes = self.actors.ints[:, MODE]
-        return np.flatnonzero(near & (modes != Mode.PARKED))
+        return np.flatnonzero(self.actors.ints[:, MODE] != Mode.PARKED)
 
     def with_ego(self, row_floats: Float64s, row_ints: Int64s) -> World:
         """The same instant with the ego's row replaced."""

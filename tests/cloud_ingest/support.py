@@ -202,6 +202,7 @@ class RunningServer:
 def running(app: FastAPI) -> Iterator[RunningServer]:
     """Serve `app` on a free port for the length of the block."""
     listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as `serve` does
     config = uvicorn.Config(
         app,
         http="httptools",
