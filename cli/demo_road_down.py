@@ -18,6 +18,7 @@ from cli.demo_processes import agent_process, longtail, wait_until
 from cli.output import absolute
 from client import CloudClient
 from client.fleet import FleetClient
+from contracts.check_in import ShadowTrigger
 from contracts.clip_search import ClipRow
 from contracts.errors import TransientError
 
@@ -87,9 +88,9 @@ def drive_and_change(folder: Path, url: str, spec: Path, say: Say, run: Run) -> 
         note("the vehicle drives and has checked in")
         run(["spec", "publish", str(spec), "--key", key])
         run(["rollout", "start", "--spec", TRIGGER, "--shadow", "--reason", "what would it cost?"])
-        wait("a fire in shadow", lambda: _shadow_fires(fleet) or None)
-        note("the new spec fired in shadow: counted, nothing kept")
-        fires = _shadow_fires(fleet)
+        wait("a clip in shadow", lambda: _in_shadow(fleet) or None)
+        shadow = _in_shadow(fleet)
+        note(f"in shadow it would have kept {sum(c.size_bytes for c in shadow) / 1e6:.1f} MB")
         run(["fleet", "show", VEHICLE])
         run(["spec", "promote", TRIGGER, "--reason", "worth a clip"])
         wait("the vehicle to run it", lambda: _runs(fleet, "active") or None)
@@ -105,6 +106,7 @@ def drive_and_change(folder: Path, url: str, spec: Path, say: Say, run: Run) -> 
         run(["spec", "history", TRIGGER])
         if process.poll() is not None:
             raise TransientError("the agent has ended meanwhile", absolute(vehicle / "agent.log"))
+        fires = sum(count.fires for count in shadow)
         return RoadDown(tuple(moments), fires, clip, process.pid)
 
 
@@ -133,10 +135,11 @@ def _checked_in(fleet: FleetClient) -> bool:
     return bool(rows) and rows[0].last_check_in_utc_ns is not None
 
 
-def _shadow_fires(fleet: FleetClient) -> int:
+def _in_shadow(fleet: FleetClient) -> tuple[ShadowTrigger, ...]:
+    """The spec's counts in shadow, once they hold a clip that was not kept."""
     check_in = fleet.vehicle(VEHICLE).check_in
     counts = check_in.shadow_triggers if check_in is not None else ()
-    return sum(count.fires for count in counts if count.trigger_id == TRIGGER)
+    return tuple(c for c in counts if c.trigger_id == TRIGGER and c.clips)
 
 
 def _runs(fleet: FleetClient, state: str | None = None) -> bool:

@@ -134,9 +134,9 @@ def manifest_lines(told: CheckIn) -> Iterator[str]:
         )
     if (model := told.shadow_model) is not None:
         yield (
-            f"shadow: model {model.digest[:12]} on {model.frames} frames: {model.agreed} objects as "
-            f"the active one, {model.class_differs} of another class, {model.only_active} missed, "
-            f"{model.only_candidate} more, p99 {model.p99_ms:.1f} ms"
+            f"shadow: model {model.digest[:12]} on {model.frames} frames: {model.agreed} objects "
+            f"as the active one, {model.class_differs} of another class, {model.only_active} "
+            f"missed, {model.only_candidate} more, p99 {model.p99_ms:.1f} ms"
         )
     total = told.counters
     yield (

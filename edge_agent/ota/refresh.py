@@ -56,7 +56,7 @@ class Refresher:
         state = self.book.state
         check_floors(state.floors, found.floors)
         word = read_word(found.note, found.files, self.vehicle_id)
-        check_counter(word, state)
+        check_counter(word, state, found.floors)
         self.repositories.keep_director()
         if word.counter != state.release_counter:
             log.info("director_ordered", counter=word.counter, killed=word.killed)

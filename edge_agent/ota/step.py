@@ -166,9 +166,14 @@ def _stopped(state: OtaState) -> OtaState:
 
 
 def _ordered(state: OtaState, event: Ordered) -> OtaState:
+    taken_up = state.taken_up_counter
+    if event.content != state.content:
+        # With new keys the counter begins anew: this number may have been taken up before.
+        taken_up = min(taken_up, event.counter - 1)
     return state.model_copy(
         update={
             "release_counter": event.counter,
+            "taken_up_counter": taken_up,
             "content": event.content,
             "killed": event.killed,
             "floors": raised(state.floors, event.floors),

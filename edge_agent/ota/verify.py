@@ -34,6 +34,8 @@ from contracts.ota import (
 from edge_agent.ota.state import Floor, HeldFile, OtaState, Rejection, Release
 
 MOST_TARGETS = 2000
+DIRECTOR_TARGETS = "director targets"
+"""The director's word among `OtaState.floors`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +97,16 @@ def read_word(note: object, files: Sequence[OrderedFile], vehicle_id: str) -> Wo
     return Word(read.release_counter, killed, tuple(files), sha256_hex(text.encode()))
 
 
-def check_counter(word: Word, state: OtaState) -> None:
-    """Raises `RefusedError` for a word older than one seen, or another under the same number."""
+def check_counter(word: Word, state: OtaState, found: Mapping[str, Floor]) -> None:
+    """Raises `RefusedError` for a word older than one seen, or another under the same number.
+
+    `found` are the versions verified with the word. Once the root has given the director new keys
+    the counter begins anew, as versions do: whoever stole the old ones may have run it up, and
+    would keep the vehicle from every order for good.
+    """
+    before, now = state.floors.get(DIRECTOR_TARGETS), found.get(DIRECTOR_TARGETS)
+    if before is not None and now is not None and before.keyids != now.keyids:
+        return
     if word.counter < state.release_counter:
         raise RefusedError(
             f"director: release counter {word.counter} is below {state.release_counter}, which"

@@ -197,10 +197,21 @@ def test_counters_rise(counter: int, content: str | None, refused: bool) -> None
     word = read_word(NOTE, (), VEHICLE)
     state = OtaState(release_counter=counter, content=word.content if content is None else content)
     if not refused:
-        check_counter(word, state)
+        check_counter(word, state, {})
         return
     with pytest.raises(RefusedError):
-        check_counter(word, state)
+        check_counter(word, state, {})
+
+
+@pytest.mark.parametrize("counter", [5, 6, 10**6])
+def test_the_counter_begins_anew_with_new_keys_of_the_director_only(counter: int) -> None:
+    word = read_word(NOTE, (), VEHICLE)
+    role = "director targets"
+    floors = {role: Floor(version=9, keyids=("a",))}
+    state = OtaState(release_counter=counter, content="x", floors=floors)
+    check_counter(word, state, {role: Floor(version=1, keyids=("b",))})
+    with pytest.raises(RefusedError):
+        check_counter(word, state, {role: Floor(version=10, keyids=("a",))})
 
 
 def test_a_role_may_begin_anew_with_new_keys_only() -> None:

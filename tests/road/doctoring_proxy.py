@@ -7,6 +7,7 @@ old ones can be given again.
 
 from __future__ import annotations
 
+import io
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -98,9 +99,10 @@ class DoctoringProxy:
         session: ClientSession = request.app[_SESSION]
         # The host stays the vehicle's: the service names its own URLs after it.
         headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP}
+        body = await request.read()
         async with session.request(
             request.method, self.target_url + request.raw_path, headers=headers,
-            data=await request.read(), allow_redirects=False,
+            data=io.BytesIO(body) if body else None, allow_redirects=False,
         ) as answer:  # fmt: skip
             kept = {k: v for k, v in answer.headers.items() if k.lower() not in _HOP}
             return Answer(answer.status, kept, await answer.read())

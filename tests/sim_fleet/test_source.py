@@ -75,7 +75,7 @@ def test_leaving_sensors_out_changes_nothing_else(samples: list[Sample]) -> None
 
 def test_the_agent_drives_on_it_unchanged(tmp_path: Path) -> None:
     options = DriveOptions(load_scenario("sudden-brake-ahead"), 2, "light", 8.0)
-    config = AgentConfig(state=tmp_path, ring=32 * 10**6)
+    config = AgentConfig(state=tmp_path, ring="32MB")
     agent = Agent(config, SimFleetSource(options), "sim_fleet")
     report = asyncio.run(agent.run(stay=False))
     assert report.finished and not report.rejected
