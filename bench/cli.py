@@ -58,6 +58,7 @@ BENCHES = {
     "phash": Bench("bench.phash", "Perceptual hash and scan.", True),
     "upload": Bench("bench.upload", "The upload client."),
     "ota": Bench("bench.ota", "Update checks of 10,000 vehicles."),
+    "sim": Bench("bench.sim", "The simulator's ray caster, cameras and vehicles."),
 }
 
 RecordedOption = Annotated[

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from threading import Event
@@ -186,16 +186,20 @@ class OtaHttp:
 class MetadataFetcher(FetcherInterface):
     """python-tuf's fetcher, for a worker thread; the requests run on `loop`.
 
-    After `cancel` every further request fails at once: the thread ends soon.
+    After `cancel` the request under way and every further one fail at once: the thread ends
+    soon, and nothing opens the transport again once it is closed.
     """
 
     def __init__(self, http: OtaHttp, loop: asyncio.AbstractEventLoop) -> None:
         self._http = http
         self._loop = loop
         self._cancelled = Event()
+        self._asked: Future[bytes] | None = None
 
     def cancel(self) -> None:
         self._cancelled.set()
+        if self._asked is not None:
+            self._asked.cancel()
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         return iter((self.download_bytes(url, LARGEST_METADATA_BYTES),))
@@ -204,6 +208,9 @@ class MetadataFetcher(FetcherInterface):
         if self._cancelled.is_set():
             raise DownloadError("the agent is stopping")
         asked = asyncio.run_coroutine_threadsafe(self._http.read(url, max_length), self._loop)
+        self._asked = asked
+        if self._cancelled.is_set():
+            asked.cancel()  # it came between the look above and this request
         try:
             return asked.result()
         except StatusError as error:

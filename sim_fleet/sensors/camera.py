@@ -193,7 +193,7 @@ def _developed(
         finish.streak_rain(light, drops, 0.028 / exposure + 0.05 * conditions.skylight)
     noise = rng.standard_normal(light.shape, dtype=np.float32)
     picture = np.empty(light.shape, dtype=np.uint8)
-    finish.develop(light, noise, exposure, conditions.pixel_noise, picture)
+    finish.develop(light, noise, finish.TONE, exposure, conditions.pixel_noise, picture)
     return picture
 
 

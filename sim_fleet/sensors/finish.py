@@ -102,18 +102,34 @@ def streak_rain(light: Float32s, drops: Float64s, strength: float) -> None:
                     light[v, u, k] += strength * drops[n, 3]
 
 
+_ROOTS = 4096
+_BRIGHTEST = 3.0
+
+
+def _tone_table() -> Float32s:
+    """Grey level of the tone curve with gamma, by the root of light: fine in the dark."""
+    light = (np.arange(_ROOTS) / (_ROOTS - 1) * _BRIGHTEST) ** 2
+    tone = light * (1.0 + light * 0.08) / (1.0 + light * 0.75)
+    return (255.0 * np.minimum(1.0, tone) ** 0.4545).astype(np.float32)
+
+
+TONE: Float32s = _tone_table()
+
+
 @kernel
-def develop(light: Float32s, noise: Float32s, exposure: float, sigma: float, picture: U8s) -> None:
-    """Tone curve, gamma, vignette and noise to `picture` uint8 [h, w, 3]."""
+def develop(
+    light: Float32s, noise: Float32s, tone: Float32s, exposure: float, sigma: float, picture: U8s
+) -> None:
+    """Tone curve (`TONE`), vignette and noise to `picture` uint8 [h, w, 3]."""
     rays, columns, _ = light.shape
+    scale = (_ROOTS - 1) / _BRIGHTEST
     for v in range(rays):
         for u in range(columns):
             a, b = (u + 0.5) / columns - 0.5, (v + 0.5) / rays - 0.5
-            dim = 1.0 - 0.45 * (a * a + b * b)
+            dim = exposure * (1.0 - 0.45 * (a * a + b * b))
             for k in range(3):
-                x = max(0.0, light[v, u, k] * exposure * dim)
-                tone = (x * (1.0 + x * 0.08)) / (1.0 + x * 0.75)
-                level = 255.0 * min(1.0, tone) ** 0.4545
+                root = np.sqrt(max(0.0, light[v, u, k] * dim)) * scale
+                level = tone[int(min(root, _ROOTS - 1.0))]
                 level += sigma * (noise[v, u, k] + 0.35 * noise[v, u, 0])
                 picture[v, u, k] = np.uint8(min(255.0, max(0.0, level + 0.5)))
 

@@ -22,14 +22,14 @@ U8s = NDArray[np.uint8]
 Int64s = NDArray[np.int64]
 
 SNAP_M = 20.0
-PAINT_CELL_M, PAINT_CELLS = 0.15, 1600
+PAINT_CELL_M, PAINT_CELLS = 0.1, 2000
 LIGHT_CELL_M, LIGHT_CELLS = 0.25, 640
 _MIN_SHADE_M = 0.15
 
 
 @dataclass(frozen=True, slots=True)
 class GroundWindow:
-    """`paint` uint8 [1600, 1600] of `Ground`, rows along y; `shade` uint8 [640, 640] 1 where
+    """`paint` uint8 [2000, 2000] of `Ground`, rows along y; `shade` uint8 [640, 640] 1 where
     what stands keeps the sun away; `lamps` float32 [640, 640] light of the street lamps.
     `paint_x0_m` and so on are the world's coordinates of the rasters' first corner.
     """

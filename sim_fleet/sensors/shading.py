@@ -202,21 +202,22 @@ def shade_columns(  # noqa: PLR0912, PLR0915
     own = np.zeros(3)
     haze = np.zeros(3)
     glow = np.zeros(3)
+    veil = np.zeros(3)
     night = sky[NIGHT] > 0.5 or sky[DUSK] > 0.5
     for u in range(columns):
         ux, uy, oz = toward[u, 0], toward[u, 1], origin[u, 2]
+        _sky(ux, uy, 0.05, sky, veil)  # what haze adds in this direction
         for v in range(rays):
             slope = slopes[u, v]
             p = primitive[u, v]
             if p < GROUND:
                 _sky(ux, uy, slope, sky, own)
                 if sky[FOG] > 0.5 or sky[EXTINCTION] > 0.002:
-                    _sky(ux, uy, 0.05, sky, haze)
                     lost = min(1.0, sky[EXTINCTION] * 60.0 / max(0.03, abs(slope)) * 0.05)
                     if sky[FOG] > 0.5:
                         lost = max(lost, np.exp(-max(0.0, slope) * 1.2))
                     for k in range(3):
-                        own[k] += (haze[k] - own[k]) * lost
+                        own[k] += (veil[k] - own[k]) * lost
                 for k in range(3):
                     out[v, u, k] = own[k]
                 continue
@@ -376,6 +377,5 @@ def shade_columns(  # noqa: PLR0912, PLR0915
             for k in range(3):
                 own[k] += glow[k]
             lost = 1.0 - np.exp(-sky[EXTINCTION] * t)
-            _sky(ux, uy, 0.05, sky, haze)
             for k in range(3):
-                out[v, u, k] = own[k] + (min(haze[k], 1.2) - own[k]) * lost
+                out[v, u, k] = own[k] + (min(veil[k], 1.2) - own[k]) * lost

@@ -45,7 +45,7 @@ def idm_mps2(
             needed = max(closing * closing / (2.0 * room), stop / (2.0 * (room + ahead)))
             if needed > COMFORT_MPS2 * 0.9:
                 accel = min(accel, -needed * 1.08)
-        if gap_m > STANDSTILL_M:
+        if gap_m > STANDSTILL_M + speed_mps * headway_s:
             # The model brakes far harder than it must for what stands well ahead.
             accel = max(accel, -max(COMFORT_MPS2, 1.3 * needed + 0.4))
     return min(MAX_ACCEL_MPS2, max(-max_brake_mps2, accel))

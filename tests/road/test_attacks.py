@@ -244,12 +244,12 @@ async def suffer(scene: Scene, car: RunningAgent, proxy: DoctoringProxy, attack:
         await asyncio.to_thread(work.roll_out, scene.order.name)
     proxy.script = await asyncio.to_thread(attack.rules, scene)
     car.clock.wall_shift_ns = attack.wall_shift_ns
+    begun = car.agent.runtime.report()
     if attack.words:
         await told(scene, car, attack.words)
     if attack.words or not attack.is_ordered:
         await car.checks_in(1 if attack.words else REFRESH_EVERY + 2)
-        assert car.running == before
-        await car.drives_on()
+        await car.drives_on(since=begun)
         assert car.running == before
     proxy.script = []
     if attack.cure:

@@ -2,7 +2,7 @@
 
 The service is a process of its own on embedded PostgreSQL, in laptop mode with demo keys. The
 agent is whole and runs in the test's loop, so that a test sees what runs at any moment. Its clock
-is the machine's, on which it rests a tenth as long: it checks in ten times as often.
+is the machine's, on which it rests a fifth as long: it checks in five times as often.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from contracts.fleet import RolloutDetail, RolloutRequest, StageRequest
 from contracts.ota import Kind
 from edge_agent.app import Agent
 from edge_agent.config import AgentConfig
+from edge_agent.ota.ports import RuntimeReport
 from edge_agent.ota.status import running_digests
 from edge_agent.perception.manifests import DEMO_MODEL, manifest_beside
 from edge_agent.sources.registry import open_source
@@ -38,7 +39,7 @@ from tests.cloud_ingest.ota_support import Person, write_spec
 from tests.road.conftest import serving
 
 VEHICLE = "car-1"
-HASTE = 10
+HASTE = 5
 DEADLINE_S = 60.0
 LOOK_S = 0.02
 AT_ONCE = (StageRequest(fraction=1.0),)
@@ -51,7 +52,7 @@ version: 1
 owner: tests
 when: ego.speed_mps > -1
 mode: level
-cooldown: 2s
+cooldown: 1s
 capture: {pre: 0.5s, post: 0.5s, channels: ["/signals/*"]}
 budget: {clips_per_day: 100000, bytes_per_day: 100GB}
 """
@@ -176,8 +177,13 @@ class RunningAgent:
         return running_digests(self.agent.runtime.report())
 
     @property
+    def check_ins(self) -> int:
+        told = self.report().ota
+        return told.check_ins if told is not None else 0
+
+    @property
     def fires(self) -> int:
-        return sum(count.fired for count in self.report().triggers.values())
+        return self.agent.runtime.report().counters.fires
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
         def alive() -> bool:
@@ -190,20 +196,20 @@ class RunningAgent:
         """Wait until a slot runs it; None: nothing."""
         await self.until(lambda: self.running.get(slot) == digest, f"{slot} {digest}")
 
-    async def drives_on(self) -> None:
+    async def drives_on(self, since: RuntimeReport | None = None) -> None:
         """Wait for more driving and another fire: an agent that hangs fails here."""
-        before, fires = self.report().drive_s, self.fires
-        await self.until(
-            lambda: self.report().drive_s > before and self.fires > fires, "the drive going on"
-        )
+        before = since or self.agent.runtime.report()
+
+        def went_on() -> bool:
+            now = self.agent.runtime.report()
+            return now.driving_ns > before.driving_ns and now.counters.fires > before.counters.fires
+
+        await self.until(went_on, "the drive going on")
 
     async def checks_in(self, times: int) -> None:
-        def count() -> int:
-            told = self.report().ota
-            return told.check_ins if told is not None else 0
-
-        wanted = count() + times
-        await self.until(lambda: count() >= wanted, f"{times} check-ins")
+        """Wait for whole check-ins, begun from now on."""
+        wanted = self.check_ins + times
+        await self.until(lambda: self.check_ins >= wanted, f"{times} check-ins")
 
 
 def agent_config(folder: Path, url: str, trust: Path, **more: Any) -> AgentConfig:
@@ -215,7 +221,7 @@ def agent_config(folder: Path, url: str, trust: Path, **more: Any) -> AgentConfi
         "vehicle_id": VEHICLE,
         "state": folder / "state",
         "source": "sim:seed=7,duration_s=900,camera=0,lidar=0",
-        "pace": 4,
+        "pace": 2,
         "specs": (specs,),
         "cloud": url,
         "budget": {"clips_per_day": 100_000, "bytes_per_day": "100GB"},
