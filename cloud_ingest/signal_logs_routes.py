@@ -6,11 +6,12 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from starlette.requests import ClientDisconnect
 
 from cloud_ingest.auth.policy import Operator, VehicleId
 from cloud_ingest.byte_answer import BINARY_ANSWERS, answer_bytes
+from cloud_ingest.request_body import body_of
 from cloud_ingest.service import service_of
-from cloud_ingest.tus.routes import body_of
 from contracts.signal_log import SignalLogPage, SignalLogRow
 
 router = APIRouter(prefix="/v1/signal-logs", tags=["signal logs"])
@@ -18,9 +19,17 @@ router = APIRouter(prefix="/v1/signal-logs", tags=["signal logs"])
 LogId = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
 
 
-@router.put("/{log_id}", summary="Store a signal log under the id of its bytes")
-async def put(request: Request, vehicle_id: VehicleId, log_id: LogId) -> SignalLogRow:
-    return await service_of(request).signal_logs.receive(vehicle_id, log_id, body_of(request))
+@router.put(
+    "/{log_id}",
+    summary="Store a signal log under the id of its bytes",
+    response_model=SignalLogRow,
+)
+async def put(request: Request, vehicle_id: VehicleId, log_id: LogId) -> SignalLogRow | Response:
+    logs = service_of(request).signal_logs
+    try:
+        return await logs.receive(vehicle_id, log_id, body_of(request))
+    except ClientDisconnect:
+        return Response(status_code=400)  # nobody is there to read it
 
 
 @router.get("", summary="Signal logs from the newest drive on", dependencies=[Operator])

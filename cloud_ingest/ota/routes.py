@@ -12,13 +12,13 @@ from fastapi import APIRouter, Path, Request, Response
 from starlette.requests import ClientDisconnect
 
 from cloud_ingest.auth.policy import Operator
+from cloud_ingest.byte_answer import answer_bytes
 from cloud_ingest.ota.access import Owner, Reader
 from cloud_ingest.ota.image import MetadataFile
 from cloud_ingest.ota.ota import Ota
-from cloud_ingest.ota.ranged import immutable_bytes
 from cloud_ingest.problems import AbsentError
+from cloud_ingest.request_body import body_of
 from cloud_ingest.service import service_of
-from cloud_ingest.tus.routes import body_of
 from contracts.fleet import ReleasePage, RoleName, RoleState, RoleUpdate, StoredFile
 from contracts.ids import Name
 from contracts.ota import MAX_MODEL_BYTES, Kind
@@ -71,7 +71,7 @@ async def image_target(request: Request, path: str) -> Response:
     folder, _, name = path.rpartition("/")
     digest, _, plain = name.partition(".")
     file = await ota.image.target(f"{folder}/{plain}", digest)
-    return immutable_bytes(
+    return answer_bytes(
         request,
         file.sha256,
         file.size_bytes,

@@ -7,9 +7,8 @@ the bytes at completion.
 
 from __future__ import annotations
 
-import asyncio
 import email.utils
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -19,15 +18,14 @@ from starlette.requests import ClientDisconnect
 from cloud_ingest.auth.policy import VehicleId
 from cloud_ingest.bodies import cut_off
 from cloud_ingest.database import to_time
-from cloud_ingest.problems import TimedOutError, problem_response
+from cloud_ingest.problems import problem_response
+from cloud_ingest.request_body import body_of
 from cloud_ingest.schema import COMMITTED
 from cloud_ingest.service import base_url, service_of
 from cloud_ingest.tus import protocol
 from cloud_ingest.upload_book import Upload
 from contracts.errors import InputError, LongtailError
 from contracts.ids import parse_sha256_hex
-
-STALL_S = 60.0
 
 
 class TusRoute(APIRoute):
@@ -55,21 +53,6 @@ class TusRoute(APIRoute):
 
 
 router = APIRouter(prefix="/v1/tus", tags=["tus"], route_class=TusRoute)
-
-
-async def body_of(request: Request) -> AsyncIterator[bytes]:
-    """The body as it comes. Raises `TimedOutError` when it stalls."""
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(STALL_S) as deadline:
-            async for chunk in request.stream():
-                if chunk:
-                    # The store's time is not the sender's: the clock stops while we write.
-                    deadline.reschedule(None)
-                    yield chunk
-                    deadline.reschedule(loop.time() + STALL_S)
-    except TimeoutError as error:
-        raise TimedOutError(f"no byte came for {STALL_S:g} s") from error
 
 
 def _location(request: Request, upload: Upload) -> str:
