@@ -66,7 +66,7 @@ class SimDrive:
         human: Human | None = None, autonomy: bool = True, wanted_mps: float | None = None,
         judge_visibility: bool = True,
     ) -> None:  # fmt: skip
-        self._world = moved_ego(world, ego, 0.0)
+        self._world = moved_ego(world, ego)
         self._ego = ego
         self._planner = planner
         self._perceiver = perceiver
@@ -138,7 +138,7 @@ class SimDrive:
             self._command = Command(plan.accel_mps2, plan.curvature_per_m)
         self._ego = self._ego.driven(self._command, STEP_S, self._world.conditions.friction)
         self._wait_s = self._wait_s + STEP_S if self._ego.speed_mps < 0.3 else 0.0
-        self._world = moved_ego(self._world.step(STEP_S), self._ego, self._wait_s)
+        self._world = moved_ego(self._world.step(STEP_S), self._ego)
         self._index += 1
 
     def run(self, ticks: int) -> list[Tick]:

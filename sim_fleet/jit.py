@@ -2,6 +2,9 @@
 
 No fast-math: the same seed gives the same bytes on any machine, so sums keep their order and
 infinities their meaning.
+
+Numba's cache looks at the file of the kernel that is called, not at those of the kernels that
+it calls: whoever edits a kernel that others call deletes the `*.nbi` files.
 """
 
 from __future__ import annotations

@@ -46,14 +46,15 @@ _HOUR_OF = {"day": 0, "glare": 6, "dusk": 8, "night": 11}
 
 @dataclass(frozen=True, slots=True)
 class DriveOptions:
-    """What to drive. `drift` is by channel; `planner_of` and `perceiver` stand in for the
-    rules and the truth.
+    """What to drive. `drift` is by channel; `vehicle_type` says how high the sensors sit;
+    `planner_of` and `perceiver` stand in for the rules and the truth.
     """
 
     scenario: ScenarioSpec
     seed: int = 0
     sensor_set: str = "light"
     duration_s: float = 20.0
+    vehicle_type: str = "car"
     drift: dict[str, Drift] = field(default_factory=dict)
     planner_of: Callable[[Staged], Planner] | None = None
     perceiver: Perceiver | None = None
@@ -67,7 +68,7 @@ class SimFleetSource:
     ) -> None:
         self._options = options
         self._on_tick = on_tick
-        self._rig: Rig = sensor_rig(options.sensor_set, options.drift)
+        self._rig: Rig = sensor_rig(options.sensor_set, options.drift, options.vehicle_type)
         self._staged = stage(options.scenario, options.seed)
 
     @property
@@ -95,7 +96,8 @@ class SimFleetSource:
             labels={
                 "weather": world.conditions.weather, "tod": world.conditions.tod,
                 "road_type": world.roads.road_type, "region": world.roads.region,
-                "season": world.conditions.season, "scenario": options.scenario.id,
+                "season": world.conditions.season, "vehicle_type": options.vehicle_type,
+                "scenario": options.scenario.id,
             },
         )  # fmt: skip
 

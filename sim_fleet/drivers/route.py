@@ -37,7 +37,7 @@ _REACH_M = 118.0
 _NO_STOP_M = 1e6
 
 
-def moved_ego(world: World, ego: EgoState, wait_s: float) -> World:
+def moved_ego(world: World, ego: EgoState) -> World:
     """The world with the ego's row at its new place, matched to its lane."""
     actors, lanes = world.actors, world.roads.lanes
     floats, ints = actors.floats[EGO].copy(), actors.ints[EGO].copy()

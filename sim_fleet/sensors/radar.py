@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from contracts.samples import Float64s, RadarSample
+from contracts.samples import Float64s
 from sim_fleet.classes import Kind
 from sim_fleet.world.oracle import OracleFrame
 
@@ -39,7 +39,7 @@ class RadarSpec:
 
 
 def tracks_of(spec: RadarSpec, truth: OracleFrame, rng: np.random.Generator) -> Float64s:
-    """Tracks [n, 4] as `RadarSample` has them."""
+    """Tracks [n, 4] as `contracts.samples.RadarSample` has them."""
     x, y = truth.centre_ego_m[:, 0], truth.centre_ego_m[:, 1]
     away = np.maximum(np.hypot(x, y), 0.5)
     relative = truth.velocity_ego_mps.copy()
@@ -66,9 +66,3 @@ def tracks_of(spec: RadarSpec, truth: OracleFrame, rng: np.random.Generator) -> 
     again = (draws[keep, 1] < _GHOST_RATIO) & (far[keep] < spec.max_m / 2)
     ghosts = found[again] * (1.0, 2.0, 2.0, 2.0) + (_GHOST_ID, 0.0, 0.0, 0.0)
     return np.concatenate([found, ghosts]).astype(np.float64)
-
-
-def radar_sample(
-    spec: RadarSpec, truth: OracleFrame, rng: np.random.Generator, mono_ns: int
-) -> RadarSample:
-    return RadarSample(spec.channel, mono_ns, tracks_of(spec, truth, rng))

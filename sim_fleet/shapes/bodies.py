@@ -94,7 +94,6 @@ def wheelchair_user() -> list[Part]:
 
 def stroller_pusher(stride: int) -> list[Part]:
     """Someone who pushes a stroller; the stroller is the front half of the body."""
-    swing = _SWING[stride % STRIDES] * 0.3
     person = [
         Part(part.x0 / 3 - 0.33, part.x1 / 3 - 0.33, part.y0, part.y1, part.z0, part.z1,
              part.colour, part.material, part.solid,
@@ -109,7 +108,7 @@ def stroller_pusher(stride: int) -> list[Part]:
         block((0.04, 0.26), (-0.38, 0.38), (0.44, 0.62), SECOND, Material.CLOTH,
               top=(0.06, 0.18, -0.34, 0.34)),
         *(block((x, x + 0.12), y, (0.0, 0.16), BLACK, Material.RUBBER)
-          for x in (0.04, 0.38 + swing * 0.0) for y in ((-0.5, -0.4), (0.4, 0.5))),
+          for x in (0.04, 0.38) for y in ((-0.5, -0.4), (0.4, 0.5))),
     ]  # fmt: skip
 
 

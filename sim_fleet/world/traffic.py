@@ -16,7 +16,6 @@ from sim_fleet.jit import kernel
 from sim_fleet.world.actors import (
     ACCEL,
     D_WANTED,
-    EGO,
     FLAGS,
     GAP_S,
     HOLD,
@@ -288,6 +287,3 @@ def step_traffic(  # noqa: PLR0912, PLR0915
         if signal != 0 and t_s % 0.8 < 0.4:
             lamps |= _LEFT if signal > 0 else _RIGHT
         new_ints[i, LAMPS] = lamps
-
-
-__all__ = ["EGO", "curve_speed", "must_wait", "step_traffic", "stop_for_junction"]

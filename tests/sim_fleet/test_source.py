@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from contracts.errors import InputError
 from contracts.samples import (
     CalibrationSample,
     ImageSample,
@@ -82,3 +83,14 @@ def test_the_agent_drives_on_it_unchanged(tmp_path: Path) -> None:
     assert report.samples["SignalSample"] > 8000
     assert report.samples["PlanSample"] == 80
     assert report.drive_s == pytest.approx(7.98, abs=0.03)
+
+
+def test_sensors_of_a_truck_sit_higher() -> None:
+    spec = load_scenario(DRIVE[0])
+    low, high = (
+        SimFleetSource(DriveOptions(spec, 1, "s", 0.1, vehicle_type=kind)).rig.cameras[0].mount.z_m
+        for kind in ("car", "truck")
+    )
+    assert high == pytest.approx(low + 1.3)
+    with pytest.raises(InputError, match="did you mean 'truck'"):
+        SimFleetSource(DriveOptions(spec, 1, "s", 0.1, vehicle_type="trucks"))
