@@ -159,9 +159,11 @@ class BevGrid(Frozen):
 
     def centres(self) -> tuple[Float64s, Float64s]:
         """x [rows] and y [columns] of the cells' middles."""
+        rows: Float64s = np.arange(self.rows, dtype=np.float64)
+        columns: Float64s = np.arange(self.columns, dtype=np.float64)
         return (
-            self.x_min_m + (np.arange(self.rows) + 0.5) * self.cell_m,
-            self.y_min_m + (np.arange(self.columns) + 0.5) * self.cell_m,
+            self.x_min_m + (rows + 0.5) * self.cell_m,
+            self.y_min_m + (columns + 0.5) * self.cell_m,
         )
 
 

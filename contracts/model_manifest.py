@@ -5,6 +5,7 @@ YAML written by people or by the export, verified by digest before a session is 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -77,7 +78,7 @@ class LiftInput(Strict):
     @model_validator(mode="after")
     def _edges_rise(self) -> LiftInput:
         edges = self.depth_edges_m
-        if edges[0] < 0 or any(a >= b for a, b in zip(edges, edges[1:], strict=False)):
+        if edges[0] < 0 or any(a >= b for a, b in pairwise(edges)):
             raise ValueError("depth_edges_m rise from 0 or more")
         return self
 

@@ -232,6 +232,34 @@ def test_a_revoked_root_does_not_come_back_with_the_cache_lost(tmp_path: Path) -
     play(tmp_path, scene)
 
 
+@pytest.mark.parametrize("ahead", [1, 1000])
+def test_a_stolen_key_does_not_shut_out_who_replaces_it(tmp_path: Path, ahead: int) -> None:
+    """Its counter ran ahead; with new keys the honest one counts anew, from below or beside it."""
+
+    async def scene(rig: OtaRig) -> None:
+        await settled(rig)
+        director = rig.cloud.director
+        honest = director.counter
+        director.order(trigger("jerk"), trigger("brake"), counter=honest + ahead)
+        await rig.round()
+        assert rig.updater.status().assignment_counter == honest + ahead
+        rig.give(trigger("jerk", 2, 4.0), trigger("brake"))
+        director.order(trigger("jerk", 2, 4.0), trigger("brake"), counter=honest + 1)
+        await refused(rig, "director: release counter")
+        for role in (Timestamp.type, Snapshot.type, Targets.type):
+            director.rotate(role)
+        director.commit()
+        await rig.round()
+        await rig.round()
+        assert rig.running["trigger:jerk"] == digest_of(trigger("jerk", 2, 4.0))
+        assert rig.updater.status().assignment_counter == honest + 1
+        rig.give(trigger("jerk", 3, 5.0))
+        await rig.round()
+        assert rig.running == {"trigger:jerk": digest_of(trigger("jerk", 3, 5.0))}
+
+    play(tmp_path, scene)
+
+
 # Time ---------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,9 @@ from dataclasses import dataclass, field, replace
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, web
 
-_HOP = frozenset({"connection", "content-length", "expect", "keep-alive", "transfer-encoding", "upgrade"})
+_HOP = frozenset(
+    {"connection", "content-length", "expect", "keep-alive", "transfer-encoding", "upgrade"}
+)
 MOST_BODY_BYTES = 256 * 2**20
 
 
@@ -55,9 +57,7 @@ def instead(pattern: str, contents: Mapping[str, bytes]) -> Rule:
 
 def changed(pattern: str, change: Callable[[bytes], bytes]) -> Rule:
     """Give the service's own bytes, changed. A range's place in the file is left as it was."""
-    return Rule(
-        pattern, lambda _, honest: honest.with_body(change(honest.body), honest.status)
-    )
+    return Rule(pattern, lambda _, honest: honest.with_body(change(honest.body), honest.status))
 
 
 def failing(pattern: str = ".*", status: int = 503) -> Rule:

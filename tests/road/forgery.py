@@ -26,10 +26,9 @@ def director_of(vehicle_id: str = VEHICLE) -> str:
     return f"/v1/ota/director/{vehicle_id}/metadata/"
 
 
-def signed(body: Targets | Snapshot | Timestamp, *keys: CryptoSigner) -> bytes:
+def signed(body: Body, key: CryptoSigner) -> bytes:
     held = Metadata(body)
-    for key in keys:
-        held.sign(key, append=True)
+    held.sign(key)
     return held.to_bytes()
 
 

@@ -163,8 +163,9 @@ def check_clips(update: Update, seed: int, run: Run) -> None:
     assert (run.report.queued_clips, run.report.lost_clips) == (0, 0)
     boot = f"sim-{seed}-{DRIVE_S}s-nocamera-nolidar"
     rows = list(CloudClient(update.office.url).search(include_quarantined=True))
-    mine = [row for row in rows if row.event_key.startswith(f"{VEHICLE}/{boot}/")]
-    starts = sorted(int(row.event_key.rpartition("/")[2].partition("-")[0]) for row in mine)
+    mine = [row for row in rows if (row.event_key or "").startswith(f"{VEHICLE}/{boot}/")]
+    keys = [(row.event_key or "").rpartition("/")[2] for row in mine]
+    starts = sorted(int(key.partition("-")[0]) for key in keys)
     assert starts == [(100 + second) * NS_PER_S for second in range(DRIVE_S + 1)]
     assert {row.state for row in mine} == {"ready"}
 

@@ -2,7 +2,8 @@
 
 The service is a process of its own on embedded PostgreSQL, in laptop mode with demo keys. The
 agent is whole and runs in the test's loop, so that a test sees what runs at any moment. Its clock
-is the machine's, on which it rests a fifth as long: it checks in five times as often.
+is the machine's, on which it rests a fifth as long, and never long: it checks in five times as
+often, and tries again soon what failed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from cloud_ingest.ota.key_folder import KeyFolder
 from cloud_ingest.ota.remote import RemoteRoles, send_newer
 from cloud_ingest.ota.rotation import KeyOffice
 from contracts.check_in import CheckIn
-from contracts.clock import SystemClock
+from contracts.clock import NS_PER_S, SystemClock
 from contracts.fleet import RolloutDetail, RolloutRequest, StageRequest
 from contracts.ota import Kind
 from edge_agent.app import Agent
@@ -40,6 +41,7 @@ from tests.road.conftest import serving
 
 VEHICLE = "car-1"
 HASTE = 5
+LONGEST_REST_NS = NS_PER_S // 2
 DEADLINE_S = 60.0
 LOOK_S = 0.02
 AT_ONCE = (StageRequest(fraction=1.0),)
@@ -68,7 +70,7 @@ class HastyClock(SystemClock):
         return super().utc_ns() + self.wall_shift_ns
 
     async def sleep_ns(self, duration_ns: int) -> None:
-        await super().sleep_ns(duration_ns // HASTE)
+        await super().sleep_ns(min(duration_ns // HASTE, LONGEST_REST_NS))
 
 
 async def until(
@@ -149,10 +151,21 @@ class Office:
         remote.close()
 
 
+async def finished(work: Office, rollout_id: str, phase: str = "done") -> None:
+    """Wait until a rollout has ended, as it should."""
+    for _ in range(600):
+        detail = await asyncio.to_thread(work.fleet.rollout, rollout_id)
+        if detail.phase in ("done", "halted", "aborted"):
+            assert detail.phase == phase, detail
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(detail)
+
+
 @contextmanager
 def office(cloud_folder: Path, papers: Path) -> Iterator[Office]:
     """A service of its own, quick to step rollouts and to be asked."""
-    with serving(cloud_folder, **CLOUD) as (url, _):
+    with serving(cloud_folder, 0, **CLOUD) as (url, _):
         yield Office(url, cloud_folder, papers)
 
 
@@ -163,7 +176,6 @@ class RunningAgent:
     agent: Agent
     clock: HastyClock
     done: asyncio.Task[AgentReport]
-    seen: list[dict[str, str]] = field(default_factory=list)
 
     def report(self) -> AgentReport:
         return self.agent.report(finished=False)
@@ -180,10 +192,6 @@ class RunningAgent:
     def check_ins(self) -> int:
         told = self.report().ota
         return told.check_ins if told is not None else 0
-
-    @property
-    def fires(self) -> int:
-        return self.agent.runtime.report().counters.fires
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
         def alive() -> bool:
@@ -232,10 +240,9 @@ def agent_config(folder: Path, url: str, trust: Path, **more: Any) -> AgentConfi
 
 @asynccontextmanager
 async def running_agent(
-    config: AgentConfig, clock: HastyClock | None = None, *, stop: bool = True
+    config: AgentConfig, clock: HastyClock | None = None
 ) -> AsyncIterator[RunningAgent]:
-    """Run the agent beside the block; at its end it is told to stop, as a system does, or
-    without `stop` drives to its end. `done` has the last report then."""
+    """Run the agent beside the block; at its end it is told to stop, as a system does."""
     used = clock or HastyClock()
     source = config.source or ""
     # The first sample is made and kernels are loaded: work for a thread.
@@ -244,8 +251,6 @@ async def running_agent(
     try:
         await running.until(lambda: running.report().drive_s > 0, "the first sample")
         yield running
-        if not stop:
-            await running.done
     finally:
         if not running.done.done():
             signal.raise_signal(signal.SIGTERM)

@@ -62,8 +62,7 @@ class Writes:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _is_inside(self, path: object) -> bool:
-        is_path = isinstance(path, str | os.PathLike)
-        return is_path and os.fspath(path).startswith(self._folder)  # type: ignore[arg-type]
+        return isinstance(path, str | Path) and os.fspath(path).startswith(self._folder)
 
 
 def tell(line: dict[str, object]) -> None:
@@ -137,9 +136,9 @@ def in_a_process(job: dict[str, Any]) -> int:
             config = AgentConfig.model_validate(job["config"])
             drive(config, Wanted(job["slot"], job["digest"]), job["kill_at"])
             code = 0
-        except BaseException:
-            traceback.print_exc()
         finally:
+            if code:
+                traceback.print_exc()
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(process_id, 0)[1])
 
