@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -110,11 +109,11 @@ class CloudSide:
 
     async def _upload(self, stop: asyncio.Event) -> None:
         while not stop.is_set() and not await self._enrol():
-            await _wait(stop, ENROL_RETRY_S)
+            await _wait(ENROL_RETRY_S, stop)
         await self.uploader.run(stop)
 
     async def _update(self, stop: asyncio.Event) -> None:
-        await _wait(self._enrolled, ENROL_FIRST_S)
+        await _wait(ENROL_FIRST_S, self._enrolled, stop)
         await self.updater.run(stop)
 
     async def _enrol(self) -> bool:
@@ -154,6 +153,12 @@ class CloudSide:
         await self.updater.close()
 
 
-async def _wait(event: asyncio.Event, longest_s: float) -> None:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), longest_s)
+async def _wait(longest_s: float, *events: asyncio.Event) -> None:
+    """Until one of the events is set, or the time is over."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, timeout=longest_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for waiting in waits:
+            waiting.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.model_manifest import ModelManifest
+from kernels.bev_decoding import BevDecoder
 from kernels.detection import Fit
 from kernels.yolox import Decoded, decode_yolox, grid_of
 
@@ -38,5 +39,11 @@ def _yolox_shape(manifest: ModelManifest) -> tuple[int, ...]:
     return 1, cells.shape[0], 5 + len(manifest.classes)
 
 
+def _bev_center(manifest: ModelManifest) -> BevDecoder:
+    return BevDecoder(manifest.decoder, manifest.classes)
+
+
 DECODERS: dict[str, Callable[[ModelManifest], Decode]] = {"yolox": _yolox}
 OUTPUT_SHAPES: dict[str, Callable[[ModelManifest], tuple[int, ...]]] = {"yolox": _yolox_shape}
+BEV_DECODERS: dict[str, Callable[[ModelManifest], BevDecoder]] = {"bev_center": _bev_center}
+"""Of models whose outputs lie over the ground, not over one image."""

@@ -121,7 +121,7 @@ def student_s(
         size="s", cameras=cameras, image_width=256, image_height=128,
         lidar=lidar, radar=radar, lift=lift,
         image_channels=(24, 48, 64), image_blocks=(1, 2, 1), lift_channels=32,
-        trunk_channels=(32, 64, 96), trunk_blocks=(1, 2, 2), head_channels=48,
+        trunk_channels=(32, 64, 96), trunk_blocks=(0, 2, 2), head_channels=40,
     )  # fmt: skip
 
 
@@ -137,6 +137,6 @@ def student_m(
     return StudentConfig(
         size="m", cameras=cameras, image_width=512, image_height=256, raster_stride=2,
         lidar=lidar, radar=radar, lift=lift,
-        image_channels=(32, 64, 96), image_blocks=(1, 1, 1), lift_channels=48,
-        trunk_channels=(48, 80, 128), trunk_blocks=(1, 2, 3), head_channels=64,
+        image_channels=(32, 56, 80), image_blocks=(1, 1, 1), lift_channels=48,
+        trunk_channels=(40, 80, 128), trunk_blocks=(1, 2, 2), head_channels=48,
     )  # fmt: skip
