@@ -56,7 +56,7 @@ class CheckInCaller:
     figures: Figures
     sequence: Sequence
     time: TrustedTime
-    repositories: Repositories
+    repositories: Repositories | None
     time_problem: str = ""
 
     async def check_in(self, note: str, reasons: Mapping[str, str]) -> CheckInAnswer:
@@ -101,6 +101,8 @@ class CheckInCaller:
 
     def _take_time(self, answer: CheckInAnswer, nonce: str, asked_mono_ns: int) -> None:
         self.time_problem = ""
+        if self.repositories is None:
+            return  # no key to check the time by
         if answer.time is None:
             self.time_problem = "the service attests no time"
             return

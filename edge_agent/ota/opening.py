@@ -27,7 +27,7 @@ from edge_agent.ota.files import FileStore
 from edge_agent.ota.lineup import LineupKeeper
 from edge_agent.ota.manifest import Figures, Sequence, VehicleFacts
 from edge_agent.ota.ports import Runtime
-from edge_agent.ota.refresh import Refresher
+from edge_agent.ota.refresh import NoRefresher, Refresher
 from edge_agent.ota.repositories import Repositories, TrustAnchors
 from edge_agent.ota.staging import Stager
 from edge_agent.ota.status import NoUpdater
@@ -59,7 +59,9 @@ def open_updater(
     rng: random.Random,
     disk: Disk | None = None,
 ) -> Updater | NoUpdater:
-    """The updater, or one that does nothing and says why.
+    """The updater, or one that does nothing and says why there is none.
+
+    Without trust anchors it checks in all the same, and takes nothing up.
 
     Args:
         state: the agent's state folder.
@@ -68,27 +70,23 @@ def open_updater(
         clock: the machine's, not a recording's.
         floor_free_bytes: disk that files are never fetched into.
     """
-    reason = _reason_against(config, transport)
-    if reason or transport is None or config.trust is None:
-        log.info("ota_off", reason=reason)
-        return NoUpdater(reason, transport)
+    if transport is None:
+        return NoUpdater("no updates: there is no cloud")
+    used = disk or RealDisk()
+    folder = state / "ota"
     try:
-        anchors = TrustAnchors.load(
-            config.trust.expanduser(), allow_demo_keys=config.allow_demo_keys
-        )
-        folder = state / "ota"
         folder.mkdir(parents=True, exist_ok=True)
-        used = disk or RealDisk()
-        repositories = Repositories(
-            folder, anchors, signer.vehicle_id, allow_demo_keys=config.allow_demo_keys
-        )
-        files = FileStore(folder, used)
+        repositories, reason = _trusted(config, folder, signer.vehicle_id)
+        # Without trust nothing is taken up; what was taken up before does not run, and stays.
+        kept = folder if repositories is not None else folder / "without-trust"
+        kept.mkdir(exist_ok=True)
+        files = FileStore(kept, used)
     except (LongtailError, OSError) as error:
         # A vehicle drives on without updates rather than not at all.
         log.error("ota_off", reason=str(error))
         return NoUpdater(str(error), transport)
     rules = SoakRules(config.soak_driving_spec, config.soak_driving_model)
-    book = OtaBook(folder / "state.json", used, clock, rules)
+    book = OtaBook(kept / "state.json", used, clock, rules)
     time = TrustedTime(folder / "time_floor.json", used, clock)
     receiver = Receiver(transport, signer, clock, rng)
     charger = Charger(ledger, links, transport.meter, facts.cellular)
@@ -107,13 +105,25 @@ def open_updater(
         time=time,
         repositories=repositories,
     )
-    refresher = Refresher(signer.vehicle_id, http, repositories, book, lineup, time)
+    refresher: Refresher | NoRefresher = NoRefresher()
+    if repositories is not None:
+        refresher = Refresher(signer.vehicle_id, http, repositories, book, lineup, time)
     return Updater(
-        config, clock, links, rng, transport, runtime, book, time, lineup, stager, refresher, caller
-    )
+        config, clock, links, rng, transport, runtime, book, time, lineup, stager, refresher,
+        caller, reason,
+    )  # fmt: skip
 
 
-def _reason_against(config: OtaConfig, transport: Transport | None) -> str:
+def _trusted(config: OtaConfig, folder: Path, vehicle_id: str) -> tuple[Repositories | None, str]:
+    """Both repositories, or None and why there are no updates; the vehicle drives on."""
     if config.trust is None:
-        return "no updates: ota.trust names no folder with the trust anchors"
-    return "no updates: there is no cloud" if transport is None else ""
+        return None, "no updates: ota.trust names no folder with the trust anchors"
+    try:
+        anchors = TrustAnchors.load(
+            config.trust.expanduser(), allow_demo_keys=config.allow_demo_keys
+        )
+        found = Repositories(folder, anchors, vehicle_id, allow_demo_keys=config.allow_demo_keys)
+    except (LongtailError, OSError) as error:
+        log.error("ota_off", reason=str(error))
+        return None, f"no updates: {error}"
+    return found, ""

@@ -86,3 +86,10 @@ class Refresher:
         finally:
             # A refresh that was given up must not go on asking.
             fetcher.cancel()
+
+
+class NoRefresher:
+    """Asks nobody: there is nothing to trust an answer by."""
+
+    async def refresh(self) -> None:
+        return None

@@ -38,7 +38,7 @@ from edge_agent.ota.events import Observed, Started, Stopped
 from edge_agent.ota.lineup import LineupKeeper
 from edge_agent.ota.manifest import held_releases, rejected_releases
 from edge_agent.ota.ports import Runtime, RuntimeReport
-from edge_agent.ota.refresh import Refresher
+from edge_agent.ota.refresh import NoRefresher, Refresher
 from edge_agent.ota.staging import Stager
 from edge_agent.ota.status import OtaStatus, running_digests
 from edge_agent.ota.step import pending
@@ -91,8 +91,9 @@ class Updater:
         time: TrustedTime,
         lineup: LineupKeeper,
         stager: Stager,
-        refresher: Refresher,
+        refresher: Refresher | NoRefresher,
         caller: CheckInCaller,
+        without_updates: str = "",
     ) -> None:
         self._config = config
         self._clock = clock
@@ -106,6 +107,7 @@ class Updater:
         self._stager = stager
         self._refresher = refresher
         self._caller = caller
+        self._without_updates = without_updates
         self._progress = _Progress()
         self._contact = asyncio.Lock()
         self._poll_wake = asyncio.Event()
@@ -180,7 +182,7 @@ class Updater:
         state = self._book.state
         waiting_for = self._runtime.report().waiting_for
         return OtaStatus(
-            enabled=True,
+            enabled=not self._without_updates,
             note=self.note(),
             assignment_counter=state.taken_up_counter,
             time_attested=self._time.is_attested,
@@ -200,7 +202,8 @@ class Updater:
             "time": self._caller.time_problem,
             **self._stager.reasons,
         }
-        return "; ".join(f"{name}: {reason}" for name, reason in found.items() if reason)
+        told = (f"{name}: {reason}" for name, reason in found.items() if reason)
+        return "; ".join(filter(None, (self._without_updates, *told)))
 
     # One round of each task: they return how long to rest, in nanoseconds -----------------------
 

@@ -22,7 +22,6 @@ from edge_agent.ledger import Ledger
 from edge_agent.ota.manifest import VehicleFacts
 from edge_agent.ota.opening import open_updater
 from edge_agent.ota.ports import Lineup, RuntimeReport, SlotFault
-from edge_agent.ota.status import NoUpdater
 from edge_agent.ota.updater import Updater
 from edge_agent.ports import Link
 from edge_agent.upload import CellularLimits, FixedLink, Transport, TransportLimits, WireMeter
@@ -180,11 +179,6 @@ class OtaRig:
     @property
     def updater(self) -> Updater:
         assert isinstance(self.made, Updater), self.made.status()
-        return self.made
-
-    @property
-    def no_updater(self) -> NoUpdater:
-        assert isinstance(self.made, NoUpdater)
         return self.made
 
     async def start(self) -> None:

@@ -557,13 +557,14 @@ def test_demo_keys_need_leave(tmp_path: Path) -> None:
     async def go(folder: Path, *, allowed: bool) -> None:
         async with ota_rig(folder, demo=True, allow_demo_keys=allowed, start=False) as rig:
             await rig.start()
+            rig.give(trigger("brake"))
+            await rig.round()
             if allowed:
-                rig.give(trigger("brake"))
-                await rig.round()
                 assert rig.running
             else:
-                assert "demo keys" in rig.no_updater.status().note
-                assert not rig.no_updater.status().enabled
+                assert not rig.running
+                assert "demo keys" in rig.updater.status().note
+                assert not rig.updater.status().enabled
             await rig.close()
 
     asyncio.run(go(tmp_path / "a", allowed=True))

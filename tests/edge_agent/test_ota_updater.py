@@ -12,6 +12,7 @@ import pytest
 from contracts.clock import NS_PER_S, VirtualClock
 from contracts.ota import Slot
 from edge_agent.ota.ports import SlotFault
+from edge_agent.ota.status import NoUpdater
 from edge_agent.ota.step import MOST_STARTS
 from edge_agent.ota.updater import LONGEST_POLL_NS, SHORTEST_POLL_NS
 from edge_agent.ports import Link
@@ -545,20 +546,44 @@ def test_soak_progress_is_written_rarely(tmp_path: Path) -> None:
     asyncio.run(go())
 
 
-def test_without_trust_or_cloud_there_is_no_updater_and_it_says_so(tmp_path: Path) -> None:
+def test_without_trust_it_checks_in_and_takes_nothing_up(tmp_path: Path) -> None:
     async def go() -> None:
         async with ota_rig(tmp_path, start=False) as rig:
-            rig.config = rig.config.model_copy(update={"trust": None})
-            rig.open()
-            assert "ota.trust" in rig.no_updater.status().note
-            assert not await rig.no_updater.check_in_now()
-            stop = asyncio.Event()
-            stop.set()
-            await rig.no_updater.run(stop)
+            trusted = rig.config.trust
+            await rig.start()
+            rig.give(trigger("brake"))
+            await rig.round()
+            assert "trigger:brake" in rig.running
             await rig.close()
-            rig.config = rig.config.model_copy(update={"trust": tmp_path / "nowhere"})
-            rig.open()
-            assert "no trust anchor" in rig.no_updater.status().note
+            for trust, why in ((None, "ota.trust"), (tmp_path / "nowhere", "no trust anchor")):
+                rig.config = rig.config.model_copy(update={"trust": trust})
+                await rig.start()
+                told = len(rig.cloud.check_ins)
+                await rig.round()
+                assert len(rig.cloud.check_ins) > told
+                assert why in rig.cloud.check_ins[-1].ota_note
+                assert not rig.updater.status().enabled
+                assert rig.cloud.check_ins[-1].held == ()
+                assert rig.running == {}
+                await rig.close()
+            # What was taken up before waits for its trust.
+            rig.config = rig.config.model_copy(update={"trust": trusted})
+            await rig.start()
+            assert "trigger:brake" in rig.running
             await rig.close()
+
+    asyncio.run(go())
+
+
+def test_without_a_cloud_there_is_no_updater_and_it_says_so(tmp_path: Path) -> None:
+    async def go() -> None:
+        made = NoUpdater("no updates: there is no cloud")
+        stop = asyncio.Event()
+        stop.set()
+        await made.run(stop)
+        assert made.is_in_contact
+        assert not await made.check_in_now()
+        assert "no cloud" in made.status().note
+        await made.close()
 
     asyncio.run(go())
