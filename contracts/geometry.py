@@ -288,7 +288,7 @@ def checked_SE3(matrix: Float64s) -> Float64s:  # noqa: N802
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
         raise InputError(f"a transform is a finite [4, 4], not {list(matrix.shape)}")
     turn = matrix[:3, :3]
-    rigid = np.allclose(turn @ turn.T, np.eye(3), atol=1e-5) and np.linalg.det(turn) > 0
+    rigid = np.abs(turn @ turn.T - np.eye(3)).max() < 1e-5 and np.linalg.det(turn) > 0
     if not rigid or not np.array_equal(matrix[3], (0, 0, 0, 1)):
         raise InputError("the matrix is no rigid motion: its rotation is not orthonormal")
     return matrix

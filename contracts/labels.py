@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -163,13 +164,9 @@ def labels_from(content: bytes, place: str) -> FrameLabels:
     Raises `CorruptError` when it is no such archive, `InputError` when it breaks a rule.
     """
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+        arrays = _arrays(content, place)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise CorruptError(f"this is no label file: {error}", place) from error
-    unknown = set(arrays) - {"labels", "ground"}
-    if "labels" not in arrays or unknown:
-        raise InputError(f"holds {sorted(arrays)}, expected labels and perhaps ground", place)
     try:
         record = FrameRecord.model_validate_json(arrays["labels"].tobytes())
     except ValidationError as error:
@@ -177,3 +174,21 @@ def labels_from(content: bytes, place: str) -> FrameLabels:
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(first["msg"], f"{place}: {where}" if where else place) from error
     return FrameLabels(record, arrays.get("ground"))
+
+
+def _arrays(content: bytes, place: str) -> dict[str, U8s]:
+    """The file's arrays by name, no larger than a label file may be."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
+        if "labels" not in entries or set(entries) - {"labels", "ground"}:
+            raise InputError(f"holds {sorted(entries)}, expected labels and perhaps ground", place)
+        if sum(entry.file_size for entry in entries.values()) > _MAX_FILE_BYTES:
+            raise InputError(f"unpacks to more than {_MAX_FILE_BYTES} bytes", place)
+        arrays = {}
+        for name, entry in entries.items():
+            unpacked = io.BytesIO(archive.read(entry))
+            array = np.lib.format.read_array(unpacked, allow_pickle=False)
+            if array.dtype != np.uint8:
+                raise InputError(f"must be uint8, is {array.dtype}", f"{place}: {name}")
+            arrays[name] = array
+    return arrays

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from contracts.errors import InputError
 from contracts.model_manifest import ModelManifest
-from kernels.bev.raster import RADAR_CHANNELS, lidar_channels
+from kernels.bev.radar import RADAR_CHANNELS
+from kernels.bev.raster import lidar_channels
 
 _STEP = 7919
 Tensors = dict[str, NDArray[np.float32] | NDArray[np.int64]]

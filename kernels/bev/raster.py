@@ -1,6 +1,6 @@
-"""Bird's-eye rasters of lidar sweeps and radar tracks, in the ego frame of now.
+"""The bird's-eye raster of lidar sweeps, in the ego frame of now.
 
-Lidar: each point is moved to where it lies now (motion of the ego during the sweep and since),
+Each point is moved to where it lies now (motion of the ego during the sweep and since),
 then counted in its cell. Channels, all in 0..1 and 0 in an empty cell:
 
 | channel | holds |
@@ -12,10 +12,6 @@ then counted in its cell. Channels, all in 0..1 and 0 in an empty cell:
 | recent_0 .. recent_{slots - 1} | density of the points of each slot of age, newest first |
 
 Slots are what makes motion readable: a moving object leaves a trail over them.
-
-Radar: each track is moved to now by the ego's motion and its own radial speed over ground.
-Channels: density, radial velocity over ground along x and along y (1 for 30 m/s, mean),
-freshness (1 now, 0 at the window's end).
 
 Guarantees: the same points in the same order give the same raster; points off the grid or
 outside the range of heights change nothing; a point that is not finite is refused, by its
@@ -32,17 +28,17 @@ from numba import njit
 from numpy.typing import NDArray
 
 from contracts.errors import InputError
-from contracts.geometry import apply_SE3, checked_SE3
-from contracts.model_manifest import LidarRasterInput, RadarRasterInput
+from contracts.geometry import checked_SE3
+from contracts.model_manifest import LidarRasterInput
 from contracts.samples import Float32s, Float64s
 
 LIDAR_STATISTICS = (
     "height_max", "height_mean", "height_min", "density", "intensity", "age",
 )  # fmt: skip
-RADAR_CHANNELS = ("density", "velocity_x", "velocity_y", "freshness")
-RADAR_FULL_MPS = 30.0
-_FULL_COUNT = 255
-_LOGS: Float32s = (np.log1p(np.arange(_FULL_COUNT + 1)) / np.log1p(_FULL_COUNT)).astype(np.float32)
+FULL_COUNT = 255
+COUNT_LOGS: Float32s = (np.log1p(np.arange(FULL_COUNT + 1)) / np.log1p(FULL_COUNT)).astype(
+    np.float32
+)
 _SUMS = 5
 """Columns before the slots' counts: highest, lowest from the top, heights, intensity, age."""
 _BLOCK = 1024
@@ -66,19 +62,6 @@ class Sweep:
     now_SE3_start: Float64s | None = None
     time_offset_ns: NDArray[np.int32] | None = None
     span_s: float = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class RadarTracks:
-    """Tracks as `RadarSample` has them, float64 [n, 4] in the ego frame `age_s` ago.
-
-    `now_SE3_then` maps that frame to the one of now; `speed_mps` is the ego's, then.
-    """
-
-    tracks: Float64s
-    age_s: float
-    now_SE3_then: Float64s
-    speed_mps: float
 
 
 def lidar_channels(spec: LidarRasterInput) -> tuple[str, ...]:
@@ -117,7 +100,7 @@ class LidarRaster:
             spec = self.spec
             # It also clears the sums for the next frame.
             _finish(
-                self._sums, self._touched[:cells], flat, _LOGS,
+                self._sums, self._touched[:cells], flat, COUNT_LOGS,
                 np.float32(spec.z_max_m) - np.float32(spec.z_min_m),
                 np.float32(1 / (spec.slots * spec.slot_s)),
             )  # fmt: skip
@@ -317,55 +300,3 @@ def _finish(
         out[4, cell] = row[3] * share * np.float32(1 / 255)
         out[5, cell] = min(row[4] * share * per_window, one)
         row[:] = 0
-
-
-def fill_radar(spec: RadarRasterInput, frames: Sequence[RadarTracks], out: Float32s) -> int:
-    """Write the radar raster into `out` float32 [4, rows, columns]; returns the tracks in it.
-
-    Frames older than the window are left out. Raises `InputError` for wrong shapes or a track
-    that is not finite.
-    """
-    grid = spec.grid
-    shape = (len(RADAR_CHANNELS), grid.rows, grid.columns)
-    if out.dtype != np.float32 or out.shape != shape:
-        raise InputError(f"the raster must be float32 {list(shape)}, is {list(out.shape)}")
-    out[:] = 0
-    parts = [
-        _radar_now(frame, f"radar frame {number}", spec.window_s)
-        for number, frame in enumerate(frames)
-        if frame.age_s <= spec.window_s
-    ]
-    if not parts:
-        return 0
-    found = np.concatenate(parts)
-    found = found[grid.inside(found[:, :2])]
-    place = grid.places(found[:, :2]).astype(np.int64)
-    cell, size = place[:, 0] * grid.columns + place[:, 1], grid.rows * grid.columns
-    count = np.bincount(cell, minlength=size)
-    filled = np.flatnonzero(count)
-    flat = out.reshape(len(RADAR_CHANNELS), -1)
-    flat[0, filled] = _LOGS[np.minimum(count[filled], _FULL_COUNT)]
-    for channel, column in ((1, 2), (2, 3), (3, 4)):
-        total = np.bincount(cell, weights=found[:, column], minlength=size)
-        flat[channel, filled] = total[filled] / count[filled]
-    return int(found.shape[0])
-
-
-def _radar_now(frame: RadarTracks, place: str, window_s: float) -> Float64s:
-    """Columns now: x, y, radial velocity over ground by axis (1 for 30 m/s), freshness."""
-    tracks = frame.tracks
-    if tracks.ndim != 2 or tracks.shape[1] != 4 or frame.age_s < 0:
-        raise InputError(f"tracks must be [n, 4], not {list(tracks.shape)}", place)
-    bad = np.flatnonzero(~np.isfinite(tracks[:, 1:]).all(axis=1))
-    if bad.size:
-        raise InputError("is not finite", f"{place}: track {int(bad[0])}")
-    now_SE3_then = checked_SE3(frame.now_SE3_then)
-    away = np.maximum(np.hypot(tracks[:, 1], tracks[:, 2]), 1e-6)
-    toward = tracks[:, 1:3] / away[:, None]
-    # A turn of the ego moves nothing along the line of sight: its speed is all that matters.
-    radial = -tracks[:, 3] + frame.speed_mps * toward[:, 0]
-    velocity = (radial[:, None] * toward) @ now_SE3_then[:2, :2].T
-    there = np.column_stack([tracks[:, 1:3], np.zeros(away.size)])
-    xy = apply_SE3(now_SE3_then, there)[:, :2] + velocity * frame.age_s
-    fresh = np.full(away.size, 1 - frame.age_s / window_s)
-    return np.column_stack([xy, velocity / RADAR_FULL_MPS, fresh])

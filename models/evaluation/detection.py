@@ -4,8 +4,11 @@ AP: precision at 101 levels of recall, by linear interpolation, the part under r
 left out and 0.1 taken off the rest, scaled to 0..1. mAP: the mean over classes and the
 distances 0.5, 1, 2 and 4 m. Errors: for matches at 2 m, the running mean of each error at each
 level of recall, averaged from recall 0.1 to the highest reached; 1 where recall 0.1 is not
-reached. Score: (5 mAP + sum of 1 - min(1, error) over the four errors) / 9; nuScenes has a fifth
-error, of attributes, which this taxonomy does not have, and divides by 10.
+reached; matches whose truth is unknown have no part in it.
+
+Score: (5 mAP + sum of 1 - min(1, error) over the four errors) / 9. nuScenes has a fifth error,
+of attributes, which this taxonomy does not have, and divides by 10; an error that nobody knows
+counts as 1 here.
 
 A class without any true box has no AP (NaN) and is left out of the means.
 """
@@ -60,7 +63,7 @@ def average_precision(matched: Matched) -> float:
     if not matched.truths:
         return float("nan")
     precision = precision_at_levels(matched)[_FIRST_LEVEL:] - MIN_PRECISION
-    return float(np.clip(precision, 0, None).mean() / (1 - MIN_PRECISION))
+    return min(1.0, float(np.clip(precision, 0, None).mean() / (1 - MIN_PRECISION)))
 
 
 def precision_at_levels(matched: Matched) -> Float64s:
@@ -119,8 +122,8 @@ def _errors(results: Sequence[FrameResult], matched: Matched) -> dict[str, float
         if not known.any():
             result[name] = float("nan")
             continue
-        running = np.cumsum(np.where(known, table[:, column], 0)) / np.maximum(np.cumsum(known), 1)
-        at_levels = np.interp(_LEVELS, reached, running)
+        running = np.cumsum(table[known, column]) / np.arange(1, known.sum() + 1)
+        at_levels = np.interp(_LEVELS, reached[known], running)
         result[name] = float(at_levels[min(_FIRST_LEVEL, last) : last + 1].mean())
     return result
 

@@ -12,10 +12,17 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from contracts.geometry import BevGrid, Frozen, Taxonomy, taxonomy_of
-from contracts.model_manifest import LidarRasterInput, LiftInput, RadarRasterInput
+from contracts.model_manifest import (
+    BevInputs,
+    ImageInput,
+    LidarRasterInput,
+    LiftInput,
+    RadarRasterInput,
+)
 
 IMAGES, LIDAR, RADAR, PRESENT = "images", "lidar", "radar", "present"
 LIFT_PIXEL, LIFT_DEPTH = "lift_pixel", "lift_depth"
+IMAGE_SCALE = 1 / 255
 IMAGE_STRIDE = 8
 LIFT_OVER_OUTPUT = 2
 TRUNK_STRIDE = 4
@@ -63,6 +70,20 @@ class StudentConfig(Frozen):
         """How many camera features there are: the empty row of the gather table."""
         cells = (self.image_height // IMAGE_STRIDE) * (self.image_width // IMAGE_STRIDE)
         return len(self.cameras) * cells
+
+    def image_input(self) -> ImageInput:
+        """What becomes of a picture, as the manifest tells it."""
+        return ImageInput(
+            tensor=IMAGES, width=self.image_width, height=self.image_height, colour="rgb",
+            resize="stretch", pad_value=0, scale=IMAGE_SCALE,
+        )  # fmt: skip
+
+    def bev_inputs(self) -> BevInputs:
+        """The other inputs, as the manifest tells them."""
+        return BevInputs(
+            cameras=self.cameras, lift=self.lift, lidar=self.lidar, radar=self.radar,
+            present_tensor=PRESENT,
+        )  # fmt: skip
 
     @model_validator(mode="after")
     def _parts_fit(self) -> StudentConfig:

@@ -20,10 +20,8 @@ from numpy.typing import NDArray
 from contracts.ids import sha256_hex
 from contracts.model_manifest import (
     BevCenter,
-    BevInputs,
     Calibration,
     Decoder,
-    ImageInput,
     ModelManifest,
     Probe,
     SelfTest,
@@ -38,7 +36,7 @@ from models.student.config import (
     RADAR,
     StudentConfig,
 )
-from models.student.inputs import IMAGE_SCALE, batch_of, empty_frame
+from models.student.inputs import batch_of, empty_frame
 from models.student.network import Deployed, Student
 
 HEAT, BOXES, GROUND, LIGHT, EMBEDDING = "heat", "boxes", "ground", "light", "embedding"
@@ -120,14 +118,7 @@ def student_manifest(
     draft = ModelManifest(
         name=name, version=version, sha256=sha256_hex(content), size_bytes=len(content),
         licence="Apache-2.0",
-        input=ImageInput(
-            tensor=IMAGES, width=config.image_width, height=config.image_height, colour="rgb",
-            resize="stretch", pad_value=0, scale=IMAGE_SCALE,
-        ),
-        bev=BevInputs(
-            cameras=config.cameras, lift=config.lift, lidar=config.lidar, radar=config.radar,
-            present_tensor=PRESENT,
-        ),
+        input=config.image_input(), bev=config.bev_inputs(),
         decoder=Decoder(
             name="bev_center", tensor=HEAT, score_threshold=score_threshold,
             bev=BevCenter(

@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 from contracts.errors import InputError
 from contracts.samples import Float32s
 from kernels.bev.lift import LiftTable, empty_table
-from kernels.bev.raster import RADAR_CHANNELS, lidar_channels
+from kernels.bev.radar import RADAR_CHANNELS
+from kernels.bev.raster import lidar_channels
+from kernels.bev.window import BevTensors
 from models.student.config import (
+    IMAGE_SCALE,
     IMAGES,
     LIDAR,
     LIFT_DEPTH,
@@ -27,8 +30,6 @@ from models.student.config import (
     StudentConfig,
 )
 from models.student.network import StudentInputs
-
-IMAGE_SCALE = 1 / 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,15 @@ def checked_frame(config: StudentConfig, frame: StudentFrame) -> StudentFrame:
     if frame.table.pixel.shape != model.table.pixel.shape:
         raise InputError("the gather table is for another grid", "table")
     return frame
+
+
+def frame_of(tensors: BevTensors) -> StudentFrame:
+    """A frame of its own from the vehicle's inputs; pictures go back to bytes."""
+    images = np.clip(np.rint(tensors.images / np.float32(IMAGE_SCALE)), 0, 255).astype(np.uint8)
+    return StudentFrame(
+        images, tensors.table, tensors.lidar.copy(), tensors.radar.copy(),
+        tensors.cameras_present, tensors.lidar_present, tensors.radar_present,
+    )  # fmt: skip
 
 
 def batch_of(frames: Sequence[StudentFrame]) -> StudentInputs:

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from contracts.labels import GROUND_LAYERS, LIGHT_STATES
-from kernels.bev.raster import RADAR_CHANNELS, lidar_channels
+from kernels.bev.radar import RADAR_CHANNELS
+from kernels.bev.raster import lidar_channels
 from kernels.bev_decoding import BOX_CHANNELS
 from models.student.config import StudentConfig
 from models.student.layers import ImageBackbone, conv, residuals, twice

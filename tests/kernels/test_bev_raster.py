@@ -13,13 +13,8 @@ from contracts.errors import InputError
 from contracts.geometry import BevGrid, apply_SE3, flat_SE3
 from contracts.model_manifest import LidarRasterInput, RadarRasterInput
 from contracts.samples import Float32s
-from kernels.bev.raster import (
-    LidarRaster,
-    RadarTracks,
-    Sweep,
-    fill_radar,
-    lidar_channels,
-)
+from kernels.bev.radar import RadarTracks, fill_radar
+from kernels.bev.raster import LidarRaster, Sweep, lidar_channels
 
 GRID = BevGrid(x_min_m=-8.0, y_min_m=-8.0, cell_m=0.5, rows=32, columns=32)
 SPEC = LidarRasterInput(tensor="lidar", grid=GRID, slots=3, slot_s=0.1, z_min_m=-0.5, z_max_m=3.5)
@@ -96,12 +91,9 @@ def test_a_quarter_turn_turns_the_raster(seed: int) -> None:
     xyz = np.column_stack([middle, rng.uniform(0, 2, 300)]).astype(np.float32)
     sweep = Sweep(xyz, rng.integers(0, 256, 300).astype(np.uint8), 0.0, HERE)
     turned = replace(sweep, now_SE3_end=flat_SE3(0.0, 0.0, np.pi / 2))
-    # x goes to y and y to -x: rows become columns, told backwards.
-    expected = np.rot90(raster_of([sweep]), 1, axes=(2, 1)).copy()
-    found = raster_of([turned])
-    assert np.allclose(found, expected, atol=1e-5) or np.allclose(
-        found, np.rot90(raster_of([sweep]), 1, axes=(1, 2)), atol=1e-5
-    )
+    # x goes to y, y to -x: cell (i, j) becomes (31 - j, i).
+    expected = np.rot90(raster_of([sweep]), 1, axes=(1, 2))
+    np.testing.assert_allclose(raster_of([turned]), expected, atol=1e-5)
     spot = replace(sweep, xyz_m=np.array([[4.25, 0.25, 1.0]], np.float32),
                    intensity=np.array([9], np.uint8))  # fmt: skip
     ahead = raster_of([replace(spot, now_SE3_end=flat_SE3(0, 0, np.pi / 2))])[3]
@@ -112,7 +104,7 @@ def test_ego_motion_is_compensated_within_and_between_sweeps() -> None:
     """A pole seen while driving 20 m/s and turning: one cell, whoever's time it is."""
     speed, rate = 20.0, 0.3
 
-    def now_SE3(age_s: float) -> np.ndarray:  # noqa: N802
+    def now_SE3(age_s: float) -> np.ndarray:
         turn = -rate * age_s
         return flat_SE3(-speed * age_s * np.cos(turn / 2), -speed * age_s * np.sin(turn / 2), turn)
 
