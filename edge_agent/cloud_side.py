@@ -21,6 +21,7 @@ from edge_agent.identity import Signer
 from edge_agent.ota.manifest import VehicleFacts
 from edge_agent.ota.opening import open_updater
 from edge_agent.ports import LinkMonitor
+from edge_agent.setup import vehicle_labels
 from edge_agent.supervisor import Task
 from edge_agent.upload import (
     CellularLimits,
@@ -80,7 +81,7 @@ class CloudSide:
         self.uploader.send_logs_of(state / "signals", drive.signal_log.writing)
         facts = VehicleFacts(
             drive.description.boot_id, drive.description.clock, drive.limits, caps,
-            config.spool.quota, config.labels,
+            config.spool.quota, vehicle_labels(config),
         )  # fmt: skip
         self.updater = open_updater(
             config.ota, state, signer=signer, transport=self._transport(WireMeter()),

@@ -33,6 +33,7 @@ from edge_agent.ring import Ring
 from edge_agent.runtime import DriveEvents, DriveRuntime, DriveTally, RunningSet
 from edge_agent.runtime.built_in import built_in
 from edge_agent.runtime.pace import Pace
+from edge_agent.setup import vehicle_labels
 from edge_agent.signal_log import log_header, open_signal_log
 from edge_agent.spool import Spool
 from edge_agent.warmup import warm_up
@@ -104,7 +105,7 @@ class DriveSide:
             self._state / "signals", config.signal_log.quota, config.spool.floor_free, RealDisk()
         )
         self.runtime = DriveRuntime(
-            self._vehicle_id, facts_of, built, config.labels, self._ring,
+            self._vehicle_id, facts_of, built, vehicle_labels(config), self._ring,
             DriveEvents(
                 self._on_fire, self._on_job, self._on_shadow_fire, self.signal_log.tick,
                 self._on_swap,

@@ -8,10 +8,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from contracts import SOFTWARE_VERSION
 from contracts.errors import ConflictError, InputError
 from contracts.ids import sha256_hex
 from contracts.trigger_spec import API_VERSION, LoadedSpec, load_spec, load_specs, parse_spec
@@ -47,6 +49,12 @@ def specs_of_rules(rules: tuple[str, ...]) -> list[LoadedSpec]:
         )
         for number, rule in enumerate(rules, start=1)
     ]
+
+
+def vehicle_labels(config: AgentConfig) -> dict[str, str]:
+    """What specs and rollouts select by: the configured labels over those that the agent knows."""
+    known = {"architecture": platform.machine(), "software_version": SOFTWARE_VERSION}
+    return {**known, **config.labels}
 
 
 @contextmanager
