@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 from threading import Event
 from typing import TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
 from tuf.api.exceptions import (
     DownloadError,
     DownloadHTTPError,
@@ -28,17 +27,16 @@ from tuf.api.exceptions import (
 )
 from tuf.ngclient.fetcher import FetcherInterface
 
-from contracts.clock import NS_PER_S, Clock
+from contracts.clock import Clock
 from contracts.errors import CorruptError, LongtailError, RefusedError, TransientError
 from edge_agent.ports import LinkMonitor
+from edge_agent.upload.again import again
 from edge_agent.upload.charge import Charger
 from edge_agent.upload.payload import StoppedError
 from edge_agent.upload.protocol import Authenticated, AuthRefused, Failed, Replied
 from edge_agent.upload.receiver import Receiver
 from edge_agent.upload.transport import Reply, Streamed, Transport
 
-ATTEMPTS = 3
-FIRST_PAUSE_S = 0.5
 SMALL_BYTES = 4096
 LARGEST_METADATA_BYTES = 5_000_000
 MOST_DEBITED_BYTES = 512 * 1024
@@ -123,24 +121,7 @@ class OtaHttp:
 
     async def repeat(self, call: Callable[[], Awaitable[Result]]) -> Result:
         """Call again on `TransientError`, with growing, jittered pauses."""
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(TransientError),
-            stop=stop_after_attempt(ATTEMPTS),
-            wait=self._pause_s,
-            sleep=self._sleep,
-            reraise=True,
-        )
-
-        async def attempt() -> Result:
-            return await call()
-
-        return await retrying(attempt)
-
-    def _pause_s(self, state: RetryCallState) -> float:
-        return FIRST_PAUSE_S * 2.0 ** (state.attempt_number - 1) * (1.0 + self.rng.random())
-
-    async def _sleep(self, seconds: float) -> None:
-        await self.clock.sleep_ns(int(seconds * NS_PER_S))
+        return await again(call, self.clock, self.rng)
 
     async def _authenticate(self) -> None:
         if self.links.link().kind == "none":

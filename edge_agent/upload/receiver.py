@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
 
-from contracts.clock import NS_PER_S, Clock
+from contracts.clock import Clock
 from contracts.errors import ConflictError, LongtailError, RefusedError, TransientError
 from contracts.signal_log import SignalLogRow
 from contracts.upload import (
@@ -35,6 +34,7 @@ from contracts.upload import (
     UploadStatus,
 )
 from edge_agent.identity import Signer, Token, answer_challenge, enrol_request, token_of
+from edge_agent.upload.again import again
 from edge_agent.upload.payload import FileRange, Gate, StoppedError
 from edge_agent.upload.protocol import (
     Authenticated,
@@ -47,8 +47,6 @@ from edge_agent.upload.protocol import (
 from edge_agent.upload.transport import Reply, Transport
 
 TUS = {"Tus-Resumable": "1.0.0"}
-ATTEMPTS = 3
-FIRST_PAUSE_S = 0.5
 
 Message = TypeVar("Message", bound=BaseModel)
 Result = TypeVar("Result")
@@ -203,25 +201,7 @@ class Receiver:
         return {} if self._token is None else {"Authorization": f"Bearer {self._token.text}"}
 
     async def _repeat(self, call: Callable[[], Awaitable[Result]]) -> Result:
-        """Call again on `TransientError`, with growing, jittered pauses."""
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(TransientError),
-            stop=stop_after_attempt(ATTEMPTS),
-            wait=self._pause_s,
-            sleep=self._sleep,
-            reraise=True,
-        )
-
-        async def attempt() -> Result:
-            return await call()
-
-        return await retrying(attempt)
-
-    def _pause_s(self, state: RetryCallState) -> float:
-        return FIRST_PAUSE_S * 2.0 ** (state.attempt_number - 1) * (1.0 + self._rng.random())
-
-    async def _sleep(self, seconds: float) -> None:
-        await self._clock.sleep_ns(int(seconds * NS_PER_S))
+        return await again(call, self._clock, self._rng)
 
 
 def _digest_range(path: Path, offset_bytes: int, length_bytes: int) -> str:
