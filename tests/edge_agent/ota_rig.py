@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import AsyncIterator
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -259,3 +261,46 @@ async def ota_rig(
             yield rig
         finally:
             await rig.close()
+
+
+def play(folder: Path, scene: Callable[[OtaRig], Awaitable[None]], **options: object) -> None:
+    async def go() -> None:
+        async with ota_rig(folder, **options) as rig:  # type: ignore[arg-type]
+            await scene(rig)
+
+    asyncio.run(go())
+
+
+async def settled(rig: OtaRig) -> None:
+    """A vehicle with a spec that is kept, and an older state of the cloud behind it."""
+    rig.give(trigger("jerk"))
+    await rig.round()
+    rig.give(trigger("jerk"), trigger("brake"))
+    await rig.round()
+    await rig.drive(0)
+    await rig.drive(11)
+    assert {held.state for held in rig.updater.status().held} == {"committed"}
+
+
+async def refused(rig: OtaRig, *words: str) -> None:
+    """One more round changes nothing; the next manifest tells why."""
+    before = rig.running
+    offers = len(rig.runtime.offers)
+    assert before
+    rig.cloud.announced = 10**6
+    await rig.round()
+    await rig.round()
+    told = rig.cloud.check_ins[-1]
+    reasons = " | ".join(
+        [told.ota_note, *(f"{one.slot} {one.stage}: {one.reason}" for one in told.rejected),
+         *(one.reason for one in told.held)]
+    )  # fmt: skip
+    for word in words:
+        assert word in reasons, reasons
+    assert rig.running == before
+    assert len(rig.runtime.offers) == offers
+
+
+def forget_caches(rig: OtaRig) -> None:
+    for name in ("image", "director"):
+        shutil.rmtree(rig.state_folder / name)
