@@ -15,7 +15,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,23 +24,18 @@ import httpx
 import sqlalchemy as sa
 import uvicorn
 import yaml
-from securesystemslib.signer import CryptoSigner
-from tuf.api.exceptions import DownloadHTTPError
-from tuf.api.metadata import (
-    Delegations,
-    Key,
-    Metadata,
-    MetaFile,
-    Root,
-    Snapshot,
-    SuccinctRoles,
-    TargetFile,
-    Targets,
-    Timestamp,
-)
-from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from bench.figures import Figure, figure
+from bench.ota_peers import (
+    BIN_BITS,
+    SPECS,
+    Check,
+    Client,
+    Peer,
+    common_targets,
+    hash_bins,
+    vehicle_name,
+)
 from client.releases import ReleaseClient
 from client.signing import load_key
 from cloud_ingest.app import create_app
@@ -53,64 +48,10 @@ from cloud_ingest.service import Service
 from cloud_ingest.settings import Settings
 from contracts.clock import SystemClock
 from contracts.errors import TransientError
-from contracts.ota import TargetNote
 
 VEHICLES = 10_000
 SAMPLE = 60
-SPECS = 6
-"""Trigger specs that each vehicle is ordered to hold."""
-_BIN_BITS = 8
-_LIFE = dt.timedelta(days=7)
 _START_S = 60
-
-
-class Fetched(FetcherInterface):
-    """Counts what a stock client fetches through `get`."""
-
-    def __init__(self, get: Callable[[str], bytes | None]) -> None:
-        self._get = get
-        self.requests = 0
-        self.size_bytes = 0
-
-    def _fetch(self, url: str) -> Iterator[bytes]:
-        self.requests += 1
-        content = self._get(url)
-        if content is None:
-            raise DownloadHTTPError("absent", 404)
-        self.size_bytes += len(content)
-        return iter([content])
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One update check."""
-
-    seconds: float
-    requests: int
-    size_bytes: int
-
-
-class Client:
-    """A stock client of one repository; its metadata stays between checks."""
-
-    def __init__(
-        self, folder: Path, url: str, root: bytes, get: Callable[[str], bytes | None]
-    ) -> None:
-        folder.mkdir(parents=True)
-        self._folder, self._url, self._root, self._get = folder, url, root, get
-
-    def check(self, path: str | None = None) -> Check:
-        """Refresh, and look for a target where it matters in which role it stands."""
-        fetched = Fetched(self._get)
-        begin_s = time.perf_counter()
-        updater = Updater(
-            str(self._folder), self._url, fetcher=fetched, bootstrap=self._root,
-            config=UpdaterConfig(targets_max_length=2**30, snapshot_max_length=2**30),
-        )  # fmt: skip
-        updater.refresh()
-        if path is not None and updater.get_targetinfo(path) is None:
-            raise TransientError("the peer does not hold its own file", path)
-        return Check(time.perf_counter() - begin_s, fetched.requests, fetched.size_bytes)
 
 
 @contextmanager
@@ -150,7 +91,9 @@ def run(count: int = VEHICLES, sample: int = SAMPLE) -> list[Figure]:
                 ours, signing = _ours(folder, url, postgres.url, service, count, sample)
         finally:
             postgres.stop()
-        return _figures(ours, signing, _common(folder, count), _bins(folder, count), count)
+        return _figures(
+            ours, signing, common_targets(folder, count), hash_bins(folder, count), count
+        )
 
 
 def _publish(folder: Path, url: str) -> None:
@@ -174,7 +117,7 @@ def _enrol(database_url: str, count: int) -> None:
         }
         for index in range(SPECS)
     }  # fmt: skip
-    names = [_name(index) for index in range(count)]
+    names = [vehicle_name(index) for index in range(count)]
     now = dt.datetime.fromtimestamp(0, dt.UTC)
     engine = sa.create_engine(database_url)
     with engine.begin() as connection:
@@ -185,10 +128,6 @@ def _enrol(database_url: str, count: int) -> None:
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(sa.text("ANALYZE"))
     engine.dispose()
-
-
-def _name(index: int) -> str:
-    return f"car-{index:05d}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +154,7 @@ def _ours(
 ) -> tuple[Ours, Signing]:
     trust = folder / "cloud" / "ota" / "trust"
     root = (trust / "director.root.json").read_bytes()
-    names = [_name(index * count // sample) for index in range(sample)]
+    names = [vehicle_name(index * count // sample) for index in range(sample)]
     with httpx.Client(timeout=60) as http:
 
         def get(address: str) -> bytes | None:
@@ -264,111 +203,9 @@ async def _signing(database_url: str, service: Service, names: list[str]) -> Sig
     return Signing(statistics.median(spent["changed"]), statistics.median(spent["idle"]))
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """One repository for all: a check after any vehicle's change, and what signing it took."""
-
-    idle: Check
-    changed: Check
-    signing_s: float
-
-
-class _Repository:
-    """A repository in memory, signed with one key."""
-
-    def __init__(self) -> None:
-        self._key = CryptoSigner.generate_ed25519()
-        self._ends = dt.datetime.fromtimestamp(SystemClock().utc_ns() // 10**9, dt.UTC) + _LIFE
-        self.files: dict[str, bytes] = {}
-        root = Root(expires=self._ends)
-        for role in ("root", "targets", "snapshot", "timestamp"):
-            root.add_key(self._key.public_key, role)
-        self.root = self._sign(Metadata(root))
-
-    def get(self, url: str) -> bytes | None:
-        return self.files.get(url.rpartition("/")[2])
-
-    def _sign(self, metadata: Metadata[Root]) -> bytes:
-        metadata.sign(self._key)
-        return metadata.to_bytes()
-
-    def put(self, name: str, signed: Targets | Snapshot | Timestamp) -> None:
-        signed.expires = self._ends
-        metadata: Metadata[Targets] = Metadata(signed)  # type: ignore[arg-type]
-        metadata.sign(self._key)
-        self.files[name] = metadata.to_bytes()
-
-    def publish(self, version: int, roles: dict[str, Targets]) -> float:
-        """Sign the changed roles, the snapshot and the timestamp; seconds that it took."""
-        begin_s = time.perf_counter()
-        for role, signed in roles.items():
-            self.put(f"{signed.version}.{role}.json", signed)
-        meta = {f"{role}.json": MetaFile(self._versions(role)) for role in self._roles()}
-        self.put(f"{version}.snapshot.json", Snapshot(version, meta=meta))
-        self.put("timestamp.json", Timestamp(version, snapshot_meta=MetaFile(version)))
-        return time.perf_counter() - begin_s
-
-    def _roles(self) -> set[str]:
-        names = (name.split(".") for name in self.files)
-        return {parts[1] for parts in names if len(parts) == 3} - {"snapshot"}
-
-    def _versions(self, role: str) -> int:
-        return max(int(name.split(".")[0]) for name in self.files if f".{role}." in name)
-
-    @property
-    def key(self) -> CryptoSigner:
-        return self._key
-
-
-def _orders(index: int) -> dict[str, TargetFile]:
-    """One vehicle's files in a repository of all."""
-    found = {}
-    for spec in range(SPECS):
-        path = f"{_name(index)}/triggers/brake-{spec}/1/spec.yaml"
-        note = TargetNote(slot=f"trigger:brake-{spec}").model_dump()
-        found[path] = TargetFile(120, {"sha256": f"{spec:064x}"}, path, {"custom": note})
-    return found
-
-
-def _common(folder: Path, count: int) -> Peer:
-    """One targets file that names all vehicles' files."""
-    repository = _Repository()
-    targets = {path: file for index in range(count) for path, file in _orders(index).items()}
-    repository.publish(1, {"targets": Targets(1, targets=targets)})
-    path = next(iter(targets))
-    client = Client(folder / "common", "memory:/", repository.root, repository.get)
-    client.check(path)
-    idle = client.check(path)
-    signing_s = repository.publish(2, {"targets": Targets(2, targets=targets)})
-    return Peer(idle, client.check(path), signing_s)
-
-
-def _bins(folder: Path, count: int) -> Peer:
-    """Files spread over hash bins by path. Of the vehicle's bins one is counted."""
-    repository = _Repository()
-    bins = SuccinctRoles([repository.key.public_key.keyid], 1, _BIN_BITS, "bin")
-    keys: dict[str, Key] = {repository.key.public_key.keyid: repository.key.public_key}
-    roles = {name: Targets(1) for name in bins.get_roles()}
-    paths = []
-    for index in range(count):
-        for path, file in _orders(index).items():
-            roles[bins.get_role_for_target(path)].targets[path] = file
-            paths.append(path)
-    top = Targets(1, delegations=Delegations(keys, succinct_roles=bins))
-    repository.publish(1, {"targets": top, **roles})
-    client = Client(folder / "bins", "memory:/", repository.root, repository.get)
-    mine = paths[0]
-    client.check(mine)
-    idle = client.check(mine)
-    changed_bin = bins.get_role_for_target(mine)
-    roles[changed_bin].version = 2
-    signing_s = repository.publish(2, {changed_bin: roles[changed_bin]})
-    return Peer(idle, client.check(mine), signing_s)
-
-
 def _figures(ours: Ours, signing: Signing, common: Peer, bins: Peer, count: int) -> list[Figure]:
     fleet = f"{count} vehicles"
-    one, hashed = "one targets file for all", f"hash bins, {2**_BIN_BITS}, one of them changed"
+    one, hashed = "one targets file for all", f"hash bins, {2**BIN_BITS}, one of them changed"
 
     def size(checks: list[Check]) -> float:
         return statistics.median(check.size_bytes for check in checks) / 1e3
