@@ -5,10 +5,10 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench interop soak clean
+.PHONY: help install demo test lint format bench interop soak student clean
 
 help:
-	@echo "make demo | test | lint | bench | interop | soak | install | clean"
+	@echo "make demo | test | lint | bench | interop | soak | student | install | clean"
 
 # Two stamps: the demo needs neither torch nor the linters.
 $(VENV)/.demo: pyproject.toml constraints.txt
@@ -56,6 +56,23 @@ interop: $(VENV)/.all
 
 soak: $(VENV)/.all
 	$(BIN)/python -m pytest -m soak
+
+# The shipped student from nothing: data, teacher, student, report. About two hours on two cores.
+ZOO    := models/zoo
+MODELS := build/student
+MODEL  := $(BIN)/longtail model
+student: $(VENV)/.all
+	for name in day-train day-test day-calibrate shift-test; do \
+		$(BIN)/longtail sim dataset $(ZOO)/data/$$name.yaml --out $(MODELS)/$$name || exit 1; done
+	$(MODEL) train --recipe $(ZOO)/student-s.recipe.yaml --data $(MODELS)/day-train --out $(MODELS)/labels
+	$(MODEL) teach --recipe $(ZOO)/student-s.recipe.yaml --data $(MODELS)/day-train --out $(MODELS)/teacher
+	$(MODEL) distill --recipe $(ZOO)/student-s.recipe.yaml --data $(MODELS)/day-train \
+		--start $(MODELS)/labels --teacher $(MODELS)/teacher --out $(MODELS)/distilled
+	$(MODEL) export $(MODELS)/distilled --data $(MODELS)/day-train \
+		--calibrate $(MODELS)/day-calibrate --out $(MODELS)/out
+	$(MODEL) eval $(MODELS)/out/student-s.onnx $(MODELS)/distilled $(MODELS)/teacher \
+		--data $(MODELS)/day-test --other-domain $(MODELS)/shift-test \
+		--without camera --without lidar --without radar --out $(MODELS)/out/student-s.report
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

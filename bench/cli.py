@@ -11,7 +11,7 @@ import importlib
 import inspect
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -33,20 +33,24 @@ app = typer.Typer(help="Measure this machine against physical limits and peers."
 class Bench:
     """One benchmark: a module with `run`, imported when it is asked for.
 
-    `uses_recorded`: `run` takes the folder of recorded drives, or None.
+    `uses_recorded`: `run` takes the folder of recorded drives, or None; `uses_data`: it takes
+    folders of labelled drives, or none.
     """
 
     module: str
     summary: str
     uses_recorded: bool = False
+    uses_data: bool = False
 
     def about(self) -> str:
         """What it measures against what: its module's docstring as one paragraph each."""
         text = inspect.getdoc(importlib.import_module(self.module)) or ""
         return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
-    def run(self, recorded: Path | None) -> list[Figure]:
+    def run(self, recorded: Path | None, data: Sequence[Path] = ()) -> list[Figure]:
         run: Callable[..., list[Figure]] = importlib.import_module(self.module).run
+        if self.uses_data:
+            return run(data)
         return run(recorded) if self.uses_recorded else run()
 
 
@@ -58,6 +62,9 @@ BENCHES = {
     "phash": Bench("bench.phash", "Perceptual hash and scan.", True),
     "upload": Bench("bench.upload", "The upload client."),
     "ota": Bench("bench.ota", "Update checks of 10,000 vehicles."),
+    "student": Bench(
+        "bench.student", "The student's time on one core, and its accuracy.", uses_data=True
+    ),
     "sim": Bench("bench.sim", "The simulator's ray caster, cameras and vehicles."),
 }
 
@@ -68,6 +75,13 @@ RecordedOption = Annotated[
         help=f"Folder of recorded drives; {RECORDED} where that exists.",
     ),
 ]  # fmt: skip
+DataOption = Annotated[
+    list[Path],
+    typer.Option(
+        exists=True, file_okay=False,
+        help="Folder of labelled drives to measure accuracy on, not the shipped report's.",
+    ),
+]  # fmt: skip
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 WriteOption = Annotated[
     Path | None, typer.Option("--write", dir_okay=False, help="Write a Markdown page here.")
@@ -75,6 +89,15 @@ WriteOption = Annotated[
 
 
 def _register(name: str, bench: Bench) -> None:
+    if bench.uses_data:
+
+        @app.command(name, help=bench.summary)
+        def measured(data: DataOption = [], as_json: JsonOption = False) -> None:  # noqa: B006
+            if _figures(name, None, as_json, data) is None:
+                raise typer.Exit(1)
+
+        return
+
     @app.command(name, help=bench.summary)
     def one(recorded: RecordedOption = None, as_json: JsonOption = False) -> None:
         folder = _recorded_folder(recorded) if bench.uses_recorded else None
@@ -103,10 +126,12 @@ def run_all(
         typer.echo(f"written: {write}", err=True)
 
 
-def _figures(name: str, recorded: Path | None, as_json: bool) -> list[Figure] | None:
+def _figures(
+    name: str, recorded: Path | None, as_json: bool, data: Sequence[Path] = ()
+) -> list[Figure] | None:
     """Run and show one benchmark; None, with the reason on stderr, when it could not run."""
     try:
-        figures = BENCHES[name].run(recorded)
+        figures = BENCHES[name].run(recorded, data)
     except ModuleNotFoundError as error:
         hint = "the peers come with longtail[dev]"
         typer.echo(f"{name} could not run: {error.name} is not installed; {hint}", err=True)

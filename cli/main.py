@@ -25,7 +25,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "fleet": ("cli.fleet", "Let vehicles into the fleet, look at them, put them out."),
     "rollout": ("cli.rollout", "Bring releases to vehicles in stages."),
     "spec": ("cli.spec", "Check, test, backtest and compare trigger specs."),
-    "model": ("cli.publish", "Publish models for vehicles."),
+    "model": ("cli.model", "Train, measure and export models, publish them for vehicles."),
     "clips": ("cli.clips", "Search, show and fetch clips."),
     "bench": ("bench.cli", "Measure against physical limits and peers."),
     "sim": ("sim_fleet.cli", "Look at the simulated world and its scenarios."),
@@ -33,7 +33,9 @@ GROUPS: dict[str, tuple[str, str]] = {
 }
 
 # What a group's package needs that the vehicle's base install does not have.
-EXTRAS = {"cloud": "cloud", "sim": "sim", "demo": "cloud,sim", "bench": "dev"}
+EXTRAS = {
+    "cloud": "cloud", "sim": "sim", "demo": "cloud,sim", "bench": "dev", "model": "offline",
+}  # fmt: skip
 OWN_PACKAGES = frozenset(module.split(".")[0] for module, _ in GROUPS.values())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,12 @@ def print_json(value: object) -> None:
 
 def megabytes(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:.1f}"
+
+
+def progress_line(text: str) -> None:
+    """How far a long command is, on standard error: one line that is written over at a terminal."""
+    at_terminal = sys.stderr.isatty()
+    typer.echo(f"\r\033[K{text}" if at_terminal else text, err=True, nl=not at_terminal)
 
 
 def absolute(path: Path) -> str:

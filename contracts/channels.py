@@ -13,6 +13,8 @@
 | `/planner/trajectory`      | `longtail.PlannedTrajectory` | ego frame                     |
 | `/perception/<camera>`     | `longtail.Perception`       | detections, embedding          |
 | `/perception/<camera>/annotations` | `foxglove.ImageAnnotations` | the same, to look at   |
+| `/perception/bev`          | `longtail.Perception`       | the same of a bird's-eye model |
+| `/perception/bev/scene`    | `foxglove.SceneUpdate`      | its boxes, to look at          |
 | `/clip/cause`              | `foxglove.Log`              | why the clip was kept          |
 
 A message's log time is `mono_ns + utc_minus_mono_ns` of the manifest, so both clocks can be
@@ -28,6 +30,8 @@ FIX = "/gnss/fix"
 PLAN = "/planner/trajectory"
 CAUSE = "/clip/cause"
 PERCEPTION_PREFIX = "/perception/"
+BEV = "bev"
+"""Stands for the camera's channel in frames of a bird's-eye model, which has no single one."""
 
 
 def signal_channel(name: str) -> str:
@@ -36,12 +40,16 @@ def signal_channel(name: str) -> str:
 
 
 def perception_channel(camera_channel: str) -> str:
-    """`/camera/front` to `/perception/front`."""
+    """`/camera/front` to `/perception/front`, `bev` to `/perception/bev`."""
     return PERCEPTION_PREFIX + camera_channel.removeprefix("/camera/")
 
 
 def annotation_channel(camera_channel: str) -> str:
     return perception_channel(camera_channel) + "/annotations"
+
+
+def scene_channel(view: str) -> str:
+    return perception_channel(view) + "/scene"
 
 
 def calibration_channel(camera_channel: str) -> str:

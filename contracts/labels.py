@@ -11,6 +11,7 @@ nothing from these and is not measured on them.
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -30,10 +31,12 @@ from contracts.geometry import (
     Boxes,
     Finite,
     Frozen,
+    SE3_of_quaternion,
     boxes_of,
     taxonomy_of,
 )
 from contracts.ids import Sha256Hex
+from contracts.samples import Float64s
 
 LightState = Literal["none", "green", "amber", "red"]
 LIGHT_STATES: tuple[LightState, ...] = get_args(LightState)
@@ -72,9 +75,28 @@ class LabelledBox(Frozen):
     provenance: Provenance | None = None
 
 
+class EgoPose(Frozen):
+    """Where the ego frame is in the drive's world frame, as a `PoseSample` has it."""
+
+    position_m: tuple[Finite, Finite, Finite]
+    orientation_xyzw: tuple[Finite, Finite, Finite, Finite]
+
+    @model_validator(mode="after")
+    def _is_a_rotation(self) -> EgoPose:
+        length = math.hypot(*self.orientation_xyzw)
+        if not abs(length - 1.0) < 1e-3:
+            raise ValueError(f"orientation_xyzw: a rotation has length 1, not {length:.4g}")
+        return self
+
+    def world_SE3_ego(self) -> Float64s:  # noqa: N802
+        """The pose as a transform, float64 [4, 4]."""
+        return SE3_of_quaternion(np.array(self.position_m), np.array(self.orientation_xyzw))
+
+
 class FrameRecord(Frozen):
     """The labels of one frame, save the ground's raster; boxes are in the ego frame.
 
+    `ego_pose` ties the frames of a drive together: tracks can be followed only where it is told.
     `tags` tell slices: weather, tod, region, scenario.
     """
 
@@ -85,6 +107,7 @@ class FrameRecord(Frozen):
     boxes: tuple[LabelledBox, ...] = ()
     light: LightState | None = None
     ground_grid: BevGrid | None = None
+    ego_pose: EgoPose | None = None
     provenance: Provenance
     tags: dict[str, str] = Field(default_factory=dict)
 

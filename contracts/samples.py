@@ -140,23 +140,42 @@ Sample = (
 
 
 @dataclass(frozen=True, slots=True)
-class Detection:
-    """One object in an image. `box_px` = x0, y0, x1, y1 in pixels of the full image.
-
-    `probability` is calibrated; `distribution` float32 [classes] sums to at most 1.
+class Cuboid:
+    """A box in the ego frame: geometric middle, length, width and height, yaw to the left, and
+    velocity over ground along the ego's axes.
     """
 
-    box_px: tuple[float, float, float, float]
+    centre_m: tuple[float, float, float]
+    size_m: tuple[float, float, float]
+    yaw_rad: float
+    velocity_mps: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One object, in an image or in the ego frame or in both.
+
+    `box_px` = x0, y0, x1, y1 in pixels of the full image, None where no image was looked at
+    alone; `cuboid` is None where a model knows no third dimension. `probability` is calibrated;
+    `distribution` float32 [classes] sums to at most 1.
+    """
+
+    box_px: tuple[float, float, float, float] | None
     class_name: str
     probability: float
     distribution: Float32s
+    cuboid: Cuboid | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PerceptionFrame:
-    """What the model saw in one camera frame.
+    """What the model saw in one camera frame, or in one instant of all sensors.
 
-    `uncertainty` and `margin` are defined in the signal catalogue; `embedding` float32 [d].
+    `channel` is the camera's, or `contracts.channels.BEV` for a bird's-eye model. `uncertainty`
+    and `margin` are defined in the signal catalogue; `embedding` float32 [d]. Of a bird's-eye
+    model only: `light` float32 [states] the calibrated probability of each of
+    `contracts.labels.LIGHT_STATES`; `present` float32 [3] the share of cameras, and 1 or 0 for
+    lidar and radar, that the frame was made of.
     """
 
     channel: str
@@ -166,3 +185,5 @@ class PerceptionFrame:
     uncertainty: float
     margin: float
     embedding: Float32s | None = None
+    light: Float32s | None = None
+    present: Float32s | None = None

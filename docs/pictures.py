@@ -31,6 +31,8 @@ def draw_camera(axes: Axes, image: ImageSample, frame: PerceptionFrame | None) -
     """The camera image with the model's boxes."""
     axes.imshow(plt.imread(io.BytesIO(bytes(image.content)), format=image.encoding))
     for found in frame.detections if frame is not None else ():
+        if found.box_px is None:
+            continue
         x0, y0, x1, y1 = found.box_px
         axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec="#2ecc71", lw=1.6))
         if x1 - x0 > 25:  # smaller ones have no room for words

@@ -19,7 +19,7 @@ from contracts.errors import InputError
 from edge_agent.cloud_side import CloudSide
 from edge_agent.config import AgentConfig
 from edge_agent.drive_side import DriveSide
-from edge_agent.ports import SensorSource
+from edge_agent.ports import SensorSource, SessionOpener
 from edge_agent.runtime import DriveRuntime
 from edge_agent.setup import link_monitor, state_lock, vehicle_identity
 from edge_agent.sources.registry import open_source
@@ -46,6 +46,8 @@ class Agent:
 
     Args:
         clock: the machine's; a recording brings its own.
+        opener: opens the built-in model's network, in place of the usual one: where others in
+            this process run the same model (`edge_agent.perception.sessions.SharedSessions`).
     """
 
     def __init__(
@@ -54,6 +56,8 @@ class Agent:
         source: SensorSource,
         source_name: str,
         clock: Clock | None = None,
+        *,
+        opener: SessionOpener | None = None,
     ) -> None:
         self._config = config
         self._state = config.state.expanduser()
@@ -66,7 +70,7 @@ class Agent:
         self._cloud: CloudSide | None = None
         self._drive = DriveSide(
             config, self._state, self._identity.vehicle_id, source, self._clock,
-            self._is_connected, self._meter.total_bytes,
+            self._is_connected, self._meter.total_bytes, opener,
         )  # fmt: skip
 
     @property
@@ -161,6 +165,7 @@ class Agent:
             drive_s=round(side.driven_s, 3),
             samples=dict(sorted(side.drive.counts.items())),
             rejected={f"{channel}: {reason}": n for (channel, reason), n in rejections},
+            blind_frames=dict(sorted(side.drive.blind.items())),
             timing=Timing(**asdict(timing)) if timing is not None else None,
             triggers=trigger_counts(side.fires),
             inactive=tuple(

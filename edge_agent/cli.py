@@ -145,6 +145,8 @@ def _print_report(report: AgentReport) -> None:
         _print_updates(console, report.ota)
     for inactive in report.inactive:
         console.print(f"inactive: {inactive.trigger_id}: {inactive.reason}", highlight=False)
+    for reason, blind in report.blind_frames.items():
+        console.print(f"frames not judged: {blind}, {reason}", highlight=False)
     for name, rejected in report.rejected.items():
         console.print(f"rejected: {rejected} x {name}", highlight=False)
     clips = Table("clip", "triggers", "MB", "state", box=None)

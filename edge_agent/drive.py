@@ -1,8 +1,9 @@
 """One drive: samples in, clip jobs out. The agent's hot path, on one thread.
 
-For each sample: the door, the ring, the signal table; for each image also the model. Triggers
-run on a fixed grid of drive time, always on what was known before the sample that crosses a
-tick, so that a replay of the same drive fires at the same ticks.
+For each sample: the door, the ring, the signal table; for each image, or each instant of all
+sensors (`edge_agent.perception.frames`), also the model. Triggers run on a fixed grid of drive
+time, always on what was known before the sample that crosses a tick, so that a replay of the
+same drive fires at the same ticks.
 
 Specs and model may be swapped between two samples (`Drive.swap`): the ring, open windows and
 the state of specs that stay are not touched, so a spec that fires just after it came has its
@@ -17,7 +18,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
 from time import perf_counter_ns
 
 import numpy as np
@@ -25,8 +25,9 @@ import simplejpeg
 import structlog
 from numpy.typing import NDArray
 
+from contracts.channels import BEV
 from contracts.clock import NS_PER_S
-from contracts.errors import CorruptError, InputError, LongtailError
+from contracts.errors import InputError, LongtailError
 from contracts.samples import (
     CalibrationSample,
     FixSample,
@@ -38,18 +39,22 @@ from contracts.samples import (
     Sample,
     SignalSample,
 )
-from contracts.trigger_spec import LoadedSpec, TriggerSpec
+from contracts.trigger_spec import LoadedSpec
 from edge_agent.capture import CaptureBook, ClipJob
-from edge_agent.derive import SignalTable, available_signals
+from edge_agent.derive import SignalTable
 from edge_agent.door import Door, Rejection
+from edge_agent.perception.frames import BevFrames, FrameClock
 from edge_agent.perception.pixels import decode_pixels
+from edge_agent.perception.views import BevView, ImageView, View, look
 from edge_agent.plan_match import PlanMatcher
-from edge_agent.ports import PerceptionModel, SourceDescription
+from edge_agent.ports import BevModel, ImageModel, PerceptionModel, SourceDescription
 from edge_agent.ring import Ring
+from edge_agent.suitable import split_specs
 from edge_agent.timing import FrameTimer
-from kernels.clip.encoding import encode_mount, encode_perception, encode_sample
+from kernels.bev.motion import UnknownMotionError
+from kernels.clip.encoding import encode_mount, encode_sample
+from kernels.clip.perception import encode_perception
 from kernels.triggers.engine import Fire, TickInputs, TriggerEngine
-from kernels.triggers.table import required_signals, unknown_classes
 
 TICK_NS = 20_000_000
 """Triggers are evaluated at 50 Hz of drive time."""
@@ -63,88 +68,21 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class InactiveSpec:
-    """A spec that cannot work on this vehicle, and why; it is reported, never silent."""
-
-    loaded: LoadedSpec
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class FrameSeen:
-    """A camera frame after the model: what it saw, or the error it raised instead.
+    """A frame after the model: what it saw, or the error it raised instead.
 
-    `pixels` uint8 [h, w, 3] RGB; `total_ns` is the hot path's time for the frame, its ticks
-    included, 0 for one that failed.
+    `view` is what the model was given, None without a model; `total_ns` is the hot path's time
+    for the frame, its ticks included, 0 for one that failed.
     """
 
-    image: ImageSample
-    pixels: NDArray[np.uint8] | None
+    view: View | None
     frame: PerceptionFrame | None
     error: LongtailError | None
     total_ns: int
 
 
-def signals_of(description: SourceDescription, class_names: tuple[str, ...]) -> frozenset[str]:
-    """Signals that will exist on this source with a model of these classes (none: no model)."""
-    return available_signals(
-        description.signals,
-        camera=bool(description.camera_channels) and bool(class_names),
-        plan=description.has_plan and description.has_pose,
-        radar=description.has_radar,
-    )
-
-
-def inactive_reason(
-    spec: TriggerSpec, signals: frozenset[str], class_names: tuple[str, ...]
-) -> str:
-    """Why a spec cannot work with these signals and classes; empty when it can."""
-    missing = [name for name in required_signals(spec) if name not in signals]
-    unknown = unknown_classes(spec, class_names)
-    if missing:
-        return f"the vehicle has no {', '.join(missing)}"
-    if unknown and len(unknown) == len(getattr(spec.when, "classes", ())):
-        return f"the model knows none of {', '.join(unknown)}"
-    return "the spec is retired" if spec.status == "retired" else ""
-
-
-def split_specs(
-    specs: Sequence[LoadedSpec], description: SourceDescription, class_names: tuple[str, ...]
-) -> tuple[list[LoadedSpec], list[InactiveSpec]]:
-    """Specs that can run on this source with this model, and those that cannot."""
-    signals = signals_of(description, class_names)
-    active: list[LoadedSpec] = []
-    inactive: list[InactiveSpec] = []
-    for loaded in specs:
-        reason = inactive_reason(loaded.spec, signals, class_names)
-        if reason:
-            inactive.append(InactiveSpec(loaded, reason))
-        else:
-            active.append(loaded)
-    return active, inactive
-
-
-def _checked(frame: PerceptionFrame) -> PerceptionFrame:
-    """The frame, when all that triggers read of it is finite. Raises `CorruptError`."""
-    finite = isfinite(frame.uncertainty) and isfinite(frame.margin)
-    for found in frame.detections:
-        finite = finite and isfinite(found.probability) and all(map(isfinite, found.box_px))
-    if not finite:
-        raise CorruptError("the model's output is not finite", frame.channel)
-    return frame
-
-
-def detect(
-    model: PerceptionModel, image: ImageSample, pixels: NDArray[np.uint8]
-) -> PerceptionFrame:
-    """Run a model on one frame. Raises `LongtailError` for whatever goes wrong in it."""
-    try:
-        return _checked(model.detect(image, pixels))
-    except LongtailError:
-        raise
-    except Exception as error:
-        kind = type(error).__name__
-        raise CorruptError(f"the model failed: {kind}: {error}", image.channel) from error
+def _clock_of(model: PerceptionModel | None) -> FrameClock | None:
+    return FrameClock(model.spec.bev.cameras) if isinstance(model, BevModel) else None
 
 
 class Drive:
@@ -154,8 +92,11 @@ class Drive:
         on_fire: asked for every fire; True keeps it, which opens or widens a capture window.
         on_job: takes each clip whose window has closed, with its messages.
         on_tick: sees the inputs of each evaluation before it, as the signal log does.
-        on_frame: sees each camera frame after it was judged, outside of its time.
+        on_frame: sees each frame after it was judged, outside of its time.
         on_engine_error: asked when an evaluation fails; False ends the drive with the error.
+
+    Attributes:
+        blind: frames that no model could be asked about, by reason.
     """
 
     def __init__(
@@ -172,7 +113,7 @@ class Drive:
         on_engine_error: Callable[[Exception], bool] = lambda _: False,
     ) -> None:
         class_names = model.class_names if model is not None else ()
-        active, self.inactive = split_specs(specs, description, class_names)
+        active, self.inactive = split_specs(specs, description, model)
         self._description = description
         self._model = model
         self._ring = ring
@@ -188,11 +129,14 @@ class Drive:
         self._table = SignalTable(description.signals, class_names)
         self._plans = PlanMatcher()
         self._capture = CaptureBook(vehicle_id, description.boot_id)
+        self._frames = BevFrames(self._bad_picture)
+        self._frame_clock = _clock_of(model)
         self._next_tick_ns: int | None = None
-        self._ticks_took_ns = 0
+        self._between_ns = 0
         self.door = Door()
         self.timer = FrameTimer()
         self.counts: Counter[str] = Counter()
+        self.blind: Counter[str] = Counter()
         self.now_ns = 0
 
     @property
@@ -214,9 +158,11 @@ class Drive:
             raise InputError("the specs were compiled for another model's classes")
         before = self._engine.class_names
         engine.take_over(self._engine)
-        self._engine, self._model = engine, model
+        self._engine = engine
         if engine.class_names != before:
             self._table.set_classes(class_names)
+        if model is not self._model:
+            self._model, self._frame_clock = model, _clock_of(model)
 
     def feed(self, sample: Sample) -> None:
         """Take the next sample. Bad samples are counted, logged and left out."""
@@ -224,19 +170,22 @@ class Drive:
         if rejection is not None:
             self._reject(rejection)
             return
+        self._judge_instant(sample.mono_ns)
         self._run_ticks(sample.mono_ns)
         self.now_ns = max(self.now_ns, sample.mono_ns)
         try:
             self._take(sample)
+            self._frames.add(sample)
+            if self._frame_clock is not None:
+                self._frame_clock.see(sample)
         except LongtailError as error:
             channel = getattr(sample, "channel", type(sample).__name__)
-            self.door.rejections[(channel, "cannot be used")] += 1
-            count = self.door.rejections[(channel, "cannot be used")]
-            self._reject(Rejection(channel, sample.mono_ns, str(error), count))
+            self._unusable(channel, sample.mono_ns, error)
         self.counts[type(sample).__name__] += 1
 
     def finish(self) -> None:
         """The drive is over: judge its last frame, then close all open windows."""
+        self._judge_instant(None)
         self._run_ticks(self.now_ns + TICK_NS)
         for job in self._capture.flush():
             self._on_job(job)
@@ -248,6 +197,14 @@ class Drive:
                 "sample rejected", channel=rejection.channel, mono_ns=rejection.mono_ns,
                 reason=rejection.reason, count=rejection.count,
             )  # fmt: skip
+
+    def _unusable(self, channel: str, mono_ns: int, error: LongtailError) -> None:
+        self.door.rejections[(channel, "cannot be used")] += 1
+        count = self.door.rejections[(channel, "cannot be used")]
+        self._reject(Rejection(channel, mono_ns, str(error), count))
+
+    def _bad_picture(self, image: ImageSample, error: LongtailError) -> None:
+        self._unusable(image.channel, image.mono_ns, error)
 
     def _take(self, sample: Sample) -> None:
         match sample:
@@ -295,8 +252,9 @@ class Drive:
 
     def _image(self, sample: ImageSample) -> None:
         start_ns = perf_counter_ns()
+        model = self._model if isinstance(self._model, ImageModel) else None
         pixels: NDArray[np.uint8] | None = None
-        if self._model is not None or sample.encoding == "rgb8":
+        if model is not None or sample.encoding == "rgb8":
             pixels = decode_pixels(sample)
         if sample.encoding == "rgb8" and pixels is not None:
             jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality=JPEG_QUALITY)
@@ -304,23 +262,59 @@ class Drive:
         else:
             stored = sample
         self._ring.push(encode_sample(stored, self._offset_ns))
-        model_ns = 0
-        frame: PerceptionFrame | None = None
-        if self._model is not None and pixels is not None:
-            before_ns = perf_counter_ns()
-            try:
-                frame = detect(self._model, sample, pixels)
-            except LongtailError as error:
-                self._on_frame(FrameSeen(sample, pixels, None, error, 0))
-                raise
-            model_ns = perf_counter_ns() - before_ns
-            self._record(self._table.put_perception(frame))
-            for message in encode_perception(frame, self._offset_ns):
-                self._ring.push(message)
-        total_ns = perf_counter_ns() - start_ns + self._ticks_took_ns
+        if isinstance(self._model, BevModel):
+            self._between_ns += perf_counter_ns() - start_ns  # part of the instant's frame
+        elif model is None or pixels is None:
+            self._seen(None, None, start_ns, 0)
+        else:
+            view = ImageView(sample, pixels)
+            self._look(model, view, start_ns)
+
+    def _judge_instant(self, before_ns: int | None) -> None:
+        """Run a bird's-eye model on the instant that is complete before this time, if any."""
+        at_ns = self._frame_clock.due(before_ns) if self._frame_clock is not None else None
+        model = self._model
+        if at_ns is None or not isinstance(model, BevModel):
+            return
+        start_ns = perf_counter_ns()
+        try:
+            self._frames.tensors(model.spec, at_ns)
+        except UnknownMotionError as error:
+            self._is_blind("ego motion is unknown", at_ns, error)
+            return
+        except LongtailError as error:
+            self._is_blind("samples cannot be used", at_ns, error)
+            return
+        try:
+            self._look(model, BevView(at_ns, self._frames), start_ns)
+        except LongtailError as error:
+            self._unusable(BEV, at_ns, error)
+
+    def _is_blind(self, reason: str, at_ns: int, error: LongtailError) -> None:
+        self.blind[reason] += 1
+        self._reject(Rejection(BEV, at_ns, f"{reason}: {error}", self.blind[reason]))
+
+    def _look(self, model: PerceptionModel, view: View, start_ns: int) -> None:
+        """Judge a frame. Raises the `LongtailError` of a model that fails, after telling it."""
+        before_ns = perf_counter_ns()
+        try:
+            frame = look(model, view)
+        except LongtailError as error:
+            self._on_frame(FrameSeen(view, None, error, 0))
+            raise
+        model_ns = perf_counter_ns() - before_ns
+        self._record(self._table.put_perception(frame))
+        for message in encode_perception(frame, self._offset_ns):
+            self._ring.push(message)
+        self._seen(view, frame, start_ns, model_ns)
+
+    def _seen(
+        self, view: View | None, frame: PerceptionFrame | None, start_ns: int, model_ns: int
+    ) -> None:
+        total_ns = perf_counter_ns() - start_ns + self._between_ns
         self.timer.add(total_ns, model_ns)
-        self._ticks_took_ns = 0
-        self._on_frame(FrameSeen(sample, pixels, frame, None, total_ns))
+        self._between_ns = 0
+        self._on_frame(FrameSeen(view, frame, None, total_ns))
 
     def _run_ticks(self, until_ns: int) -> None:
         """Evaluate at every grid time before `until_ns`."""
@@ -330,7 +324,7 @@ class Drive:
         while self._next_tick_ns < until_ns:
             self._tick(self._next_tick_ns)
             self._next_tick_ns += TICK_NS
-        self._ticks_took_ns += perf_counter_ns() - start_ns
+        self._between_ns += perf_counter_ns() - start_ns
 
     def _tick(self, now_ns: int) -> None:
         inputs = TickInputs(

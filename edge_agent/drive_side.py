@@ -28,7 +28,7 @@ from edge_agent.event_records import EventTeller
 from edge_agent.ledger import Ledger
 from edge_agent.pack import DriveFacts, collect
 from edge_agent.packer import PackedClip, Packer
-from edge_agent.ports import SensorSource
+from edge_agent.ports import SensorSource, SessionOpener
 from edge_agent.ring import Ring
 from edge_agent.runtime import DriveEvents, DriveRuntime, DriveTally, RunningSet
 from edge_agent.runtime.built_in import built_in
@@ -51,6 +51,7 @@ class DriveSide:
         vehicle_id, source, clock: whose drive, over what, on which machine's time.
         is_connected: whether the cloud can be reached now; counted as connected driving.
         sent_bytes: wire bytes of uploads so far.
+        opener: opens the built-in model's network, in place of the usual one.
 
     Attributes:
         wake: called when there is something new to upload; set it before `run`.
@@ -65,6 +66,7 @@ class DriveSide:
         clock: Clock,
         is_connected: Callable[[], bool],
         sent_bytes: Callable[[], int],
+        opener: SessionOpener | None = None,
     ) -> None:
         self._config = config
         self._state = state
@@ -81,11 +83,16 @@ class DriveSide:
         self.fires: Counter[tuple[str, str]] = Counter()
         self.clips: dict[str, PackedClip] = {}
         self.wake: Callable[[], object] = lambda: None
-        self._open_parts(is_connected, sent_bytes)
+        self._open_parts(is_connected, sent_bytes, opener)
 
-    def _open_parts(self, is_connected: Callable[[], bool], sent_bytes: Callable[[], int]) -> None:
+    def _open_parts(
+        self,
+        is_connected: Callable[[], bool],
+        sent_bytes: Callable[[], int],
+        opener: SessionOpener | None,
+    ) -> None:
         config, facts_of = self._config, self.description
-        built = built_in(config)
+        built = built_in(config, opener)
         model = built.model.model if built.model is not None else None
         warm_up(model, camera=bool(facts_of.camera_channels), lidar=bool(facts_of.lidar_channels))
         self.ledger = Ledger(self._state / "ledger.sqlite", self._drive_clock, facts_of.boot_id)

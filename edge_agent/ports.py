@@ -6,15 +6,17 @@ adapters.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contracts.clock import ClockQuality
+from contracts.model_manifest import BevInputs, ImageInput
 from contracts.samples import ImageSample, PerceptionFrame, Sample
+from kernels.bev.window import BevTensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class SensorSource(Protocol):
 
 
 class PerceptionModel(Protocol):
-    """Runs one image through the perception network."""
+    """A perception network that is ready to run: an `ImageModel` or a `BevModel`."""
 
     @property
     def digest(self) -> str: ...
@@ -61,9 +63,50 @@ class PerceptionModel(Protocol):
     @property
     def class_names(self) -> tuple[str, ...]: ...
 
+
+@runtime_checkable
+class ImageModel(PerceptionModel, Protocol):
+    """Runs one image through the network."""
+
     def detect(self, image: ImageSample, pixels: NDArray[np.uint8]) -> PerceptionFrame:
         """`pixels` is the decoded image, uint8 [h, w, 3] RGB."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class BevSpec:
+    """What a bird's-eye model is fed: equal ones may share their inputs."""
+
+    image: ImageInput
+    bev: BevInputs
+
+
+@runtime_checkable
+class BevModel(PerceptionModel, Protocol):
+    """Runs one instant of all sensors through the network."""
+
+    @property
+    def spec(self) -> BevSpec: ...
+
+    def perceive(self, tensors: BevTensors, mono_ns: int) -> PerceptionFrame:
+        """`tensors` are those of `spec` at `mono_ns`."""
+        ...
+
+
+class Session(Protocol):
+    """An opened network: the part of onnxruntime's `InferenceSession` that is used."""
+
+    def get_inputs(self) -> Sequence[Any]: ...
+
+    def get_outputs(self) -> Sequence[Any]: ...
+
+    def run(
+        self, output_names: list[str], feed: Mapping[str, NDArray[Any]]
+    ) -> list[NDArray[np.float32]]: ...
+
+
+SessionOpener = Callable[[bytes, str], Session]
+"""Opens a model's bytes; the place is for errors. Raises `InputError` when they are no model."""
 
 
 @dataclass(frozen=True, slots=True)

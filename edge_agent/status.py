@@ -40,7 +40,7 @@ class Clip(Wire):
 
 
 class Timing(Wire):
-    """Camera frames: milliseconds from sample to triggers, and the model's share."""
+    """Frames judged: milliseconds from sample to triggers, and the model's share."""
 
     frames: int
     p50_ms: float
@@ -73,7 +73,10 @@ def running_lineup(report: RuntimeReport) -> RunningLineup:
 
 
 class AgentReport(Wire):
-    """What one run did; also the content of `status.json` while it runs."""
+    """What one run did; also the content of `status.json` while it runs.
+
+    `blind_frames` counts, by reason, instants on which no model could be asked.
+    """
 
     software_version: str = SOFTWARE_VERSION
     vehicle_id: str
@@ -84,6 +87,7 @@ class AgentReport(Wire):
     drive_s: float = 0.0
     samples: dict[str, int] = Field(default_factory=dict)
     rejected: dict[str, int] = Field(default_factory=dict)
+    blind_frames: dict[str, int] = Field(default_factory=dict)
     timing: Timing | None = None
     triggers: dict[str, TriggerCount] = Field(default_factory=dict)
     inactive: tuple[InactiveTrigger, ...] = ()

@@ -11,7 +11,7 @@ _KEPT = 65_536
 
 @dataclass(frozen=True, slots=True)
 class FrameTiming:
-    """Milliseconds per camera frame, from sample to triggers; the model's share of them."""
+    """Milliseconds per frame judged, from sample to triggers; the model's share of them."""
 
     frames: int
     p50_ms: float

@@ -14,6 +14,7 @@ import numpy as np
 from contracts.samples import ImageSample, LidarSample, SignalSample
 from edge_agent.derive import SignalTable
 from edge_agent.perception.pixels import decode_pixels
+from edge_agent.perception.views import look, trial_view
 from edge_agent.ports import PerceptionModel
 from kernels.clip.encoding import encode_sample
 from kernels.phash import phash64
@@ -44,12 +45,12 @@ def warm_up(model: PerceptionModel | None, *, camera: bool, lidar: bool) -> None
     table = SignalTable(frozenset({"ego.speed_mps"}))
     for i in range(4):
         table.put(SignalSample("ego.speed_mps", i * 200_000_000, 1.0))
+    if model is not None:
+        look(model, trial_view(model))
     if camera:
         png = ImageSample("/camera/warm-up", 0, "png", _small_png(), _SIDE, _SIDE, "")
         pixels = decode_pixels(png)
         phash64(pixels)
-        if model is not None:
-            model.detect(png, pixels)
     if lidar:
         angles = np.linspace(0.0, 6.0, 4000, dtype=np.float32)
         xyz = np.stack([10 * np.cos(angles), 10 * np.sin(angles), 0 * angles], axis=1)

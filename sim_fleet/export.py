@@ -12,9 +12,16 @@ from pathlib import Path
 from contracts import SOFTWARE_VERSION
 from contracts.clip import ChannelSummary, ClipManifest, ClipSummary, Window
 from contracts.ids import EventKey
-from contracts.samples import CalibrationSample, ImageSample, LidarSample, Sample
+from contracts.samples import (
+    CalibrationSample,
+    ImageSample,
+    LidarSample,
+    PerceptionFrame,
+    Sample,
+)
 from edge_agent.ports import SourceDescription
 from kernels.clip.encoding import EncodedMessage, encode_mount, encode_sample
+from kernels.clip.perception import encode_perception
 from kernels.clip.writer import WrittenClip, write_clip
 
 
@@ -39,16 +46,24 @@ class _Seen:
         self.last_ns = max(self.last_ns, message.mono_ns)
 
 
-def encoded(samples: Iterator[Sample], utc_minus_mono_ns: int) -> Iterator[EncodedMessage]:
-    """Samples as messages; a camera's mount goes before its calibration."""
+def encoded(
+    samples: Iterator[Sample | PerceptionFrame], utc_minus_mono_ns: int
+) -> Iterator[EncodedMessage]:
+    """Samples, and what a model saw, as messages; a camera's mount goes before its calibration."""
     for sample in samples:
+        if isinstance(sample, PerceptionFrame):
+            yield from encode_perception(sample, utc_minus_mono_ns)
+            continue
         if isinstance(sample, CalibrationSample):
             yield encode_mount(sample, utc_minus_mono_ns)
         yield encode_sample(sample, utc_minus_mono_ns)
 
 
 def write_drive(
-    path: Path, description: SourceDescription, samples: Iterator[Sample], vehicle_id: str
+    path: Path,
+    description: SourceDescription,
+    samples: Iterator[Sample | PerceptionFrame],
+    vehicle_id: str,
 ) -> WrittenClip:
     """Write a whole drive to `path`. Raises `OSError` when it cannot be written."""
     seen, kept = _Seen(), []

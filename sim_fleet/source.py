@@ -5,12 +5,15 @@ and handed to `edge_agent.app.Agent`; nothing in the agent knows of it. The same
 the same bytes of every sample. Each sensor draws from its own stream, so leaving one out
 changes nothing of the others.
 
+A perceiver that wants samples gets all that its sensors gave since it was last asked (poses,
+sweeps, pictures, radar, and first of all calibrations and mounts) before it plans.
+
 Signals and pose at 50 Hz; lidar, cameras, radar and plan at 10 Hz; GNSS at 1 Hz.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +22,7 @@ import simplejpeg
 from contracts.clock import NS_PER_DAY, NS_PER_S, ClockQuality
 from contracts.samples import ImageSample, PlanSample, RadarSample, Sample
 from edge_agent.ports import SourceDescription
-from sim_fleet.drive import SimDrive, Tick
+from sim_fleet.drive import PLAN_EVERY, SimDrive, Tick
 from sim_fleet.drivers.human import Human
 from sim_fleet.drivers.perceivers import TruthPerceiver
 from sim_fleet.drivers.policy import RulePlanner
@@ -47,7 +50,10 @@ _HOUR_OF = {"day": 0, "glare": 6, "dusk": 8, "night": 11}
 @dataclass(frozen=True, slots=True)
 class DriveOptions:
     """What to drive. `drift` is by channel; `vehicle_type` says how high the sensors sit;
-    `planner_of` and `perceiver` stand in for the rules and the truth.
+    `planner_of` and `perceiver` stand in for the rules and the truth; `perceiver_of` makes one
+    for each run, as one that remembers needs it. Cameras take a picture at
+    every `pictures_every`-th of the ten instants a second: a data set that labels one instant a
+    second needs no more.
     """
 
     scenario: ScenarioSpec
@@ -58,6 +64,8 @@ class DriveOptions:
     drift: dict[str, Drift] = field(default_factory=dict)
     planner_of: Callable[[Staged], Planner] | None = None
     perceiver: Perceiver | None = None
+    perceiver_of: Callable[[], Perceiver] | None = None
+    pictures_every: int = 1
 
 
 class SimFleetSource:
@@ -105,17 +113,18 @@ class SimFleetSource:
         """A new run of the same drive."""
         options, staged = self._options, self._staged
         make = options.planner_of or (lambda given: RulePlanner(wanted_mps=given.wanted_mps))
+        perceiver = options.perceiver_of() if options.perceiver_of else options.perceiver
         reaction = float(generator(options.seed, "human").uniform(0.2, 0.45))
         return SimDrive(
-            staged.world, staged.ego, make(staged), options.perceiver or TruthPerceiver(),
+            staged.world, staged.ego, make(staged), perceiver or TruthPerceiver(),
             human=Human(reaction), autonomy=staged.autonomy, wanted_mps=staged.wanted_mps,
         )  # fmt: skip
 
     def samples(self) -> Iterator[Sample]:
         run = _Recording(self._options, self._rig, self.describe().utc_minus_mono_ns,
                          self._staged.world.roads.region)  # fmt: skip
-        yield from run.latched()
         drive = self.drive()
+        yield from run.latched(drive)
         for _ in range(round(self._options.duration_s * RATE_HZ)):
             yield from run.instant(drive, self._on_tick)
 
@@ -127,17 +136,24 @@ class _Recording:
                  ) -> None:  # fmt: skip
         self._rig = rig
         self._offset_ns = utc_minus_mono_ns
+        self._pictures_ticks = PLAN_EVERY * options.pictures_every
         self._inertial = Inertial(options.seed, region)
         channels = [*(c.channel for c in rig.cameras), *(each.channel for each in rig.lidars)]
         self._rngs = {name: generator(options.seed, name) for name in channels}
         self._radar_rng = generator(options.seed, rig.radar.channel)
+        self._untold: list[Sample] = []
 
-    def latched(self) -> Iterator[Sample]:
+    def latched(self, drive: SimDrive) -> list[Sample]:
         """Calibrations and mounts, as the vehicle believes them to be."""
-        for camera in self._rig.cameras:
-            yield camera.calibration(START_NS)
-        for lidar in self._rig.lidars:
-            yield lidar.mount_sample(START_NS)
+        found: list[Sample] = [camera.calibration(START_NS) for camera in self._rig.cameras]
+        found += [lidar.mount_sample(START_NS) for lidar in self._rig.lidars]
+        self._tell(drive, found)
+        return found
+
+    def _tell(self, drive: SimDrive, samples: Sequence[Sample]) -> None:
+        """Keep samples for the perceiver's next moment, if it wants any."""
+        if drive.wants_samples:
+            self._untold += samples
 
     def instant(self, drive: SimDrive, on_tick: Callable[[Tick], None]) -> Iterator[Sample]:
         """All samples of the drive's next tick, then the tick itself."""
@@ -145,21 +161,28 @@ class _Recording:
         mono_ns = START_NS + round(before.index * STEP_S * NS_PER_S)
         truth: OracleFrame | None = None
         sensed: list[Sample] = []
+        beams: list[Sample] = []
         plan = None
+        pose = self._inertial.pose(before, mono_ns)
+        self._tell(drive, [pose])
         if drive.plans_now:
             truth = drive.observe()
             sensed = list(self._sense(drive, before, mono_ns))
-            plan = drive.think(Moment(truth, sensed))
+            tracks = tracks_of(self._rig.radar, truth, self._radar_rng)
+            beams = [*lead_signals(tracks, mono_ns),
+                     RadarSample(self._rig.radar.channel, mono_ns, tracks)]  # fmt: skip
+            self._tell(drive, [*sensed, *beams])
+            told, self._untold = self._untold, []
+            plan = drive.think(Moment(truth, told))
+        # What the signals say of the wheel is known only now that human and planner have thought.
         tick = drive.tick(truth, plan)
         yield from self._inertial.signals(tick, mono_ns)
-        yield self._inertial.pose(tick, mono_ns)
+        yield pose
         if before.index % RATE_HZ == 0:
             yield from self._inertial.fix(tick, mono_ns, mono_ns + self._offset_ns)
         yield from sensed
-        if truth is not None and plan is not None:
-            tracks = tracks_of(self._rig.radar, truth, self._radar_rng)
-            yield from lead_signals(tracks, mono_ns)
-            yield RadarSample(self._rig.radar.channel, mono_ns, tracks)
+        yield from beams
+        if plan is not None:
             yield PlanSample(mono_ns, plan.t_s, plan.xy_m)
         on_tick(tick)
         drive.advance()
@@ -174,8 +197,9 @@ class _Recording:
                 lidar, around.scene, around.ground, tick.motion, tick.world.conditions,
                 self._rngs[lidar.channel], mono_ns, self._rig.drift_of(lidar.channel),
             ).sample  # fmt: skip
-        for camera in self._rig.cameras:
-            yield self._image(camera, around, mono_ns)
+        if tick.index % self._pictures_ticks == 0:
+            for camera in self._rig.cameras:
+                yield self._image(camera, around, mono_ns)
 
     def _image(self, camera: CameraSpec, around: Surroundings, mono_ns: int) -> ImageSample:
         picture = render(

@@ -103,12 +103,12 @@ def _open_model(
     slot: Slot, release: Release, manifest: ModelManifest, contents: Mapping[str, bytes]
 ) -> ModelRelease:
     # Heavy: only a vehicle that is given a model loads the runtime.
-    from edge_agent.perception.runtime import OnnxModel
+    from edge_agent.perception.runtime import open_model
 
     path = release.release_id.model_path
     if sha256_hex(contents[path]) != manifest.sha256:
         raise CorruptError("the model is not the one that was signed", path)
-    model = OnnxModel(manifest, contents[path], path)
+    model = open_model(manifest, contents[path], path)
     return ModelRelease(slot, release.digest, manifest, model)
 
 

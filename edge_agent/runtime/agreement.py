@@ -3,6 +3,8 @@
 Detections are matched one to one, greedily by falling overlap (intersection over union of at
 least 0.5; ties by the order of the active model's, then of the candidate's), whatever their
 class: what both see in one place is one object, and a class that differs is a disagreement.
+Boxes in the ego frame are matched by the distance of their middles over the ground instead, of
+at most 2 m (as nuScenes matches them).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from contracts.samples import Detection
 
 LEAST_IOU = 0.5
+MOST_APART_M = 2.0
 
 Boxes = NDArray[np.float64]
 
@@ -37,7 +40,7 @@ class Agreement:
 
     def add(self, active: Sequence[Detection], candidate: Sequence[Detection]) -> None:
         """Take one frame."""
-        pairs = matched(boxes_of(active), boxes_of(candidate))
+        pairs = _pairs(active, candidate)
         for i, j in pairs:
             if active[i].class_name == candidate[j].class_name:
                 self.agreed += 1
@@ -48,9 +51,25 @@ class Agreement:
         self.only_candidate += len(candidate) - len(pairs)
 
 
+def _pairs(a: Sequence[Detection], b: Sequence[Detection]) -> list[tuple[int, int]]:
+    """As `matched`, by whichever kind of box both have."""
+    if any(d.box_px is None for d in (*a, *b)):
+        ground_a, ground_b = _on_ground(a), _on_ground(b)
+        apart_m = np.linalg.norm(ground_a[:, None] - ground_b[None], axis=2)
+        return _greedy(-apart_m, -MOST_APART_M)
+    return matched(boxes_of(a), boxes_of(b))
+
+
 def boxes_of(detections: Sequence[Detection]) -> Boxes:
-    """Boxes float64 [n, 4] x0, y0, x1, y1 in pixels."""
+    """Boxes float64 [n, 4] x0, y0, x1, y1 in pixels, of detections that have one."""
     return np.array([d.box_px for d in detections], np.float64).reshape(-1, 4)
+
+
+def _on_ground(detections: Sequence[Detection]) -> NDArray[np.float64]:
+    """Middles float64 [n, 2] in the ego frame; far from all others where there is none."""
+    nowhere = (np.inf, np.inf)
+    middles = [nowhere if d.cuboid is None else d.cuboid.centre_m[:2] for d in detections]
+    return np.array(middles, np.float64).reshape(-1, 2)
 
 
 def overlaps(a: Boxes, b: Boxes) -> NDArray[np.float64]:
@@ -66,9 +85,13 @@ def overlaps(a: Boxes, b: Boxes) -> NDArray[np.float64]:
 
 def matched(a: Boxes, b: Boxes, least_iou: float = LEAST_IOU) -> list[tuple[int, int]]:
     """Pairs of rows of `a` and `b`, each row at most once, best overlap first."""
-    shared = overlaps(a, b)
-    rows, columns = np.nonzero(shared >= least_iou)
-    order = np.argsort(-shared[rows, columns], kind="stable")
+    return _greedy(overlaps(a, b), least_iou)
+
+
+def _greedy(likeness: NDArray[np.float64], least: float) -> list[tuple[int, int]]:
+    """Pairs of a table [n, m], best first, each row and column at most once."""
+    rows, columns = np.nonzero(likeness >= least)
+    order = np.argsort(-likeness[rows, columns], kind="stable")
     taken_a: set[int] = set()
     taken_b: set[int] = set()
     pairs = []

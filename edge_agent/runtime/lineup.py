@@ -18,8 +18,8 @@ from contracts.check_in import Origin, RunningModel, RunningTrigger
 from contracts.ota import Slot
 from contracts.signal_log import LoggedSpec
 from contracts.trigger_spec import LoadedSpec
-from edge_agent.drive import inactive_reason
 from edge_agent.ota.ports import Lineup, ModelRelease
+from edge_agent.suitable import inactive_reason
 
 MAX_REASON = 500
 SPEC_IN_SHADOW = "in shadow, as its target.shadow asks"

@@ -22,7 +22,7 @@ from contracts.check_in import Latency
 from contracts.ota import Slot
 from contracts.samples import Sample
 from edge_agent.capture import CaptureBook, ClipJob
-from edge_agent.drive import Drive, FrameSeen, signals_of
+from edge_agent.drive import Drive, FrameSeen
 from edge_agent.ledger import Totals
 from edge_agent.ota.ports import Lineup, ModelRelease, RuntimeReport
 from edge_agent.ports import SourceDescription
@@ -32,8 +32,9 @@ from edge_agent.runtime.lineup import BuiltIn, RunningSet
 from edge_agent.runtime.safe_state import ParkedAndDisengaged, SafeState
 from edge_agent.runtime.shadow_model import EVERY_NTH_FRAME, ShadowModelRunner
 from edge_agent.runtime.shadow_triggers import ShadowTriggers
-from edge_agent.runtime.staging import Staged, Stager
+from edge_agent.runtime.staging import Staged, Stager, same_kind
 from edge_agent.runtime.tally import DriveTally, counters_of
+from edge_agent.suitable import signals_of
 from edge_agent.timing import FrameTiming
 from kernels.triggers.engine import Fire, TickInputs
 
@@ -194,7 +195,7 @@ class DriveRuntime:
     def _runner(self, running: RunningSet) -> ShadowModelRunner | None:
         """The candidate's runner; it goes on counting while neither model changes."""
         candidate, active, old = running.shadow_model, running.model, self._shadow_model
-        if candidate is None or active is None:
+        if candidate is None or active is None or not same_kind(candidate, active):
             return None
         same = old is not None and old.active_digest == active.digest
         if old is not None and same and old.candidate.digest == candidate.digest:

@@ -12,8 +12,9 @@ from time import perf_counter_ns
 
 from contracts.check_in import ShadowModel
 from contracts.errors import LongtailError
-from edge_agent.drive import FrameSeen, detect
+from edge_agent.drive import FrameSeen
 from edge_agent.ota.ports import ModelRelease
+from edge_agent.perception.views import look
 from edge_agent.runtime.agreement import Agreement
 from edge_agent.runtime.faults import FAILURES_IN_A_ROW
 from edge_agent.timing import FrameTimer
@@ -38,15 +39,16 @@ class ShadowModelRunner:
 
     def see(self, seen: FrameSeen) -> None:
         """Take a frame that the active model has judged; n counts for each camera by itself."""
-        if self.fault or seen.frame is None or seen.pixels is None:
+        view = seen.view
+        if self.fault or seen.frame is None or view is None:
             return
-        turn = self._seen[seen.image.channel]
-        self._seen[seen.image.channel] += 1
+        turn = self._seen[view.channel]
+        self._seen[view.channel] += 1
         if turn % self._every:
             return
         start_ns = perf_counter_ns()
         try:
-            found = detect(self.candidate.model, seen.image, seen.pixels)
+            found = look(self.candidate.model, view)
         except LongtailError as error:
             self._failed += 1
             self._in_a_row += 1

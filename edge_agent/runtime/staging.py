@@ -10,19 +10,22 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from weakref import WeakSet
 
-import numpy as np
-
 from contracts.errors import LongtailError
-from contracts.samples import ImageSample
-from edge_agent.drive import detect, signals_of
 from edge_agent.ota.ports import Lineup, ModelRelease, SlotFault, SpecRelease
-from edge_agent.ports import PerceptionModel, SourceDescription
+from edge_agent.perception.views import look, trial_view
+from edge_agent.ports import BevModel, PerceptionModel, SourceDescription
 from edge_agent.runtime.agreement import Agreement
 from edge_agent.runtime.faults import Key
 from edge_agent.runtime.lineup import BuiltIn, RunningSet, VehicleView, arrange
+from edge_agent.suitable import signals_of
 from kernels.triggers.engine import TriggerEngine
 
-_TRIAL_SIDE = 64
+_OTHER_KIND = "one of the two judges images, the other all sensors: they cannot be compared"
+
+
+def same_kind(one: ModelRelease, other: ModelRelease) -> bool:
+    """Whether both judge images, or both instants of all sensors."""
+    return isinstance(one.model, BevModel) == isinstance(other.model, BevModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,8 @@ class Stager:
     def stage(self, lineup: Lineup, model: ModelRelease | None) -> Staged:
         """Compile a lineup for a model. Raises `InputError` for a rule that does not compile."""
         class_names = model.model.class_names if model is not None else ()
-        signals = signals_of(self._description, class_names)
+        bev = model is not None and isinstance(model.model, BevModel)
+        signals = signals_of(self._description, class_names, bev=bev)
         vehicle = VehicleView(self._labels, signals, class_names)
         built_in = self._built_in.model
         is_built_in = built_in is not None and model is not None and model is built_in
@@ -107,6 +111,7 @@ class Stager:
             fault = None
             if wanted is not None:
                 fault = known.get((wanted.slot, wanted.digest)) or self._model_fault(wanted)
+                fault = fault or self._odd_shadow(wanted, lineup)
             if fault is not None and fault.stage == "activate":
                 faults.append(fault)
                 models.append(instead)
@@ -121,16 +126,19 @@ class Stager:
             return SlotFault(release.slot, release.loaded.digest, "activate", str(error))
         return None
 
+    def _odd_shadow(self, candidate: ModelRelease, lineup: Lineup) -> SlotFault | None:
+        """Of a candidate that sees other frames than the model it shall run beside."""
+        active = self.wanted_model(lineup)
+        if not candidate.slot.shadow or active is None or same_kind(candidate, active):
+            return None
+        return SlotFault(candidate.slot, candidate.digest, "activate", _OTHER_KIND)
+
     def _model_fault(self, release: ModelRelease) -> SlotFault | None:
         """Run a model that has not run here; one that did may be at work in the drive."""
         if release.model in self._tried:
             return None
-        blank = np.zeros((_TRIAL_SIDE, _TRIAL_SIDE, 3), np.uint8)
-        image = ImageSample(
-            "/camera/trial", 0, "rgb8", blank.tobytes(), _TRIAL_SIDE, _TRIAL_SIDE, ""
-        )
         try:
-            found = detect(release.model, image, blank)
+            found = look(release.model, trial_view(release.model))
         except LongtailError as error:
             return SlotFault(release.slot, release.digest, "activate", str(error))
         Agreement().add(found.detections, found.detections)

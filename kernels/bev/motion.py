@@ -19,6 +19,10 @@ MAX_REACH_NS = 150_000_000
 _NEARLY_EQUAL = 0.9995
 
 
+class UnknownMotionError(InputError):
+    """No pose is near enough: what the sensors saw cannot be brought to now."""
+
+
 class PoseTrack:
     """The ego's poses over a while, in the order of time.
 
@@ -27,7 +31,7 @@ class PoseTrack:
 
     def __init__(self, poses: Sequence[PoseSample]) -> None:
         if not poses:
-            raise InputError("no pose at all: ego motion is unknown")
+            raise UnknownMotionError("no pose at all: ego motion is unknown")
         self._mono_ns = np.array([pose.mono_ns for pose in poses], dtype=np.int64)
         self._position_m = np.array([pose.position_m for pose in poses], dtype=np.float64)
         self._turn = np.array([pose.orientation_xyzw for pose in poses], dtype=np.float64)
@@ -48,7 +52,7 @@ class PoseTrack:
         times = self._mono_ns
         beyond = max(int(times[0]) - mono_ns, mono_ns - int(times[-1]))
         if beyond > MAX_REACH_NS:
-            raise InputError(f"the nearest pose is {beyond / 1e9:.3f} s away", "pose")
+            raise UnknownMotionError(f"the nearest pose is {beyond / 1e9:.3f} s away", "pose")
         if times.size == 1:
             return SE3_of_quaternion(self._position_m[0], self._turn[0])
         high = min(max(int(np.searchsorted(times, mono_ns)), 1), times.size - 1)

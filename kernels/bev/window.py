@@ -10,6 +10,9 @@ no entry of the gather table. What lies after the instant asked for is not used.
 radar frame is moved by the ego's poses; without poses near enough there is no answer but an
 error, since uncompensated sweeps would look like moving walls.
 
+A model that runs long after the fact may look ahead: with `ahead_s` the lidar's slots begin that
+much after the instant asked for, and ages count from there. Pictures and radar stay as they are.
+
 Buffers are reused: the arrays of one answer hold until the next, and an object serves one
 thread. Decoding a picture is the caller's.
 """
@@ -79,10 +82,15 @@ class BevTensors:
 
 
 class BevWindow:
-    """Keeps the last sweeps, tracks, poses and pictures of one vehicle."""
+    """Keeps the last sweeps, tracks, poses and pictures of one vehicle.
 
-    def __init__(self, image: ImageInput, bev: BevInputs) -> None:
+    Args:
+        ahead_s: how far the lidar looks ahead; a whole number of its slots.
+    """
+
+    def __init__(self, image: ImageInput, bev: BevInputs, ahead_s: float = 0.0) -> None:
         self._image, self._bev = image, bev
+        self._ahead_ns = round(ahead_s * 1e9)
         self._raster = LidarRaster(bev.lidar)
         kept = bev.lidar.slots + _FRAMES_OVER_SLOTS
         self._sweeps: deque[LidarSample] = deque(maxlen=kept)
@@ -90,7 +98,8 @@ class BevWindow:
         self._poses: deque[PoseSample] = deque(maxlen=_POSES)
         self._mounts: dict[str, Float64s] = {}
         self._views: dict[str, CameraView] = {}
-        self._pictures: dict[str, tuple[int, U8s]] = {}
+        self._pictures: dict[str, deque[tuple[int, U8s]]] = {}
+        self._pictures_kept = 1 + round(ahead_s / bev.lidar.slot_s)
         self._tables: dict[tuple[bool, ...], LiftTable] = {}
         shape = (len(bev.cameras), 3, image.height, image.width)
         self._images: Float32s = np.zeros(shape, dtype=np.float32)
@@ -118,12 +127,13 @@ class BevWindow:
     def add_pixels(self, channel: str, mono_ns: int, pixels: U8s) -> None:
         """Take a decoded picture uint8 [h, w, 3] RGB; other cameras' are not kept."""
         if channel in self._bev.cameras:
-            self._pictures[channel] = (mono_ns, pixels)
+            kept = self._pictures.setdefault(channel, deque(maxlen=self._pictures_kept))
+            kept.append((mono_ns, pixels))
 
     def tensors(self, now_ns: int) -> BevTensors:
         """The inputs of the instant. Raises `InputError` when ego motion is unknown."""
         present = self._fill_images(now_ns)
-        sweeps = [one for one in self._sweeps if one.mono_ns <= now_ns]
+        sweeps = [one for one in self._sweeps if one.mono_ns <= now_ns + self._ahead_ns]
         tracks = [one for one in self._tracks if one.mono_ns <= now_ns]
         motion = PoseTrack(list(self._poses)) if sweeps or tracks else None
         lidar_present = self._fill_lidar(now_ns, sweeps, motion)
@@ -136,11 +146,8 @@ class BevWindow:
         how = self._image
         present = np.zeros(len(self._bev.cameras), dtype=np.bool_)
         for number, channel in enumerate(self._bev.cameras):
-            taken_ns, pixels = self._pictures.get(channel, (-1, None))
-            age_ns = now_ns - taken_ns
-            if pixels is None or channel not in self._views or not (
-                0 <= age_ns <= CAMERA_MAX_AGE_NS
-            ):  # fmt: skip
+            pixels = self._picture(channel, now_ns)
+            if pixels is None or channel not in self._views:
                 self._images[number] = 0
                 continue
             fit = fit_image(pixels.shape[1], pixels.shape[0], how.width, how.height, "stretch")
@@ -150,6 +157,13 @@ class BevWindow:
             )  # fmt: skip
             present[number] = True
         return present
+
+    def _picture(self, channel: str, now_ns: int) -> U8s | None:
+        """The newest picture that is neither of the future nor too old."""
+        for taken_ns, pixels in reversed(self._pictures.get(channel, ())):
+            if 0 <= now_ns - taken_ns <= CAMERA_MAX_AGE_NS:
+                return pixels
+        return None
 
     def _table(self, present: NDArray[np.bool_]) -> LiftTable:
         key = tuple(present.tolist())
@@ -168,9 +182,9 @@ class BevWindow:
 
     def _fill_lidar(self, now_ns: int, sweeps: list[LidarSample], motion: PoseTrack | None) -> bool:
         spec = self._bev.lidar
-        oldest_ns = now_ns - round((spec.slots - 0.5) * spec.slot_s * 1e9)
+        oldest_ns = now_ns + self._ahead_ns - round((spec.slots - 0.5) * spec.slot_s * 1e9)
         used = [s for s in sweeps if s.frame_id in self._mounts and s.mono_ns > oldest_ns]
-        fresh = any((now_ns - s.mono_ns) * 1e-9 < 0.5 * spec.slot_s for s in used)
+        fresh = any(0 <= (now_ns - s.mono_ns) * 1e-9 < 0.5 * spec.slot_s for s in used)
         if motion is None or not fresh:
             self._lidar[:] = 0
             return False
@@ -180,7 +194,7 @@ class BevWindow:
     def _sweep(self, sample: LidarSample, now_ns: int, motion: PoseTrack) -> Sweep:
         mount = self._mounts[sample.frame_id]
         end = motion.now_SE3_then(now_ns, sample.mono_ns) @ mount
-        age_s = (now_ns - sample.mono_ns) * 1e-9
+        age_s = (now_ns + self._ahead_ns - sample.mono_ns) * 1e-9
         offsets = sample.time_offset_ns
         if offsets is None or not offsets.size:
             return Sweep(sample.xyz_m, sample.intensity, age_s, end)

@@ -21,8 +21,10 @@ from contracts.channels import POSE, SIGNAL_PREFIX, calibration_channel
 from contracts.errors import CorruptError, LongtailError
 from contracts.samples import (
     CalibrationSample,
+    Cuboid,
     Detection,
     FixSample,
+    Float32s,
     ImageSample,
     LidarSample,
     MountSample,
@@ -38,6 +40,7 @@ from kernels.clip.encoding import EncodedMessage
 from kernels.lidar_codec import decode_sweep
 
 _CALIBRATION_SUFFIX = calibration_channel("")
+_FOR_VIEWERS = (schemas.LOG, schemas.IMAGE_ANNOTATIONS, schemas.SCENE_UPDATE)
 
 
 class PayloadDecoder:
@@ -74,7 +77,7 @@ class PayloadDecoder:
         if schema.name == schemas.SIGNAL:
             (value,) = struct.unpack_from("<d", payload, 1)
             return SignalSample(channel.removeprefix(SIGNAL_PREFIX), mono_ns, value)
-        if schema.name in (schemas.LOG, schemas.IMAGE_ANNOTATIONS):
+        if schema.name in _FOR_VIEWERS:
             return None
         message = self._message(schema, payload)
         if schema.name == schemas.TRANSFORM and channel != POSE:
@@ -145,18 +148,33 @@ def _matrix(message: Any) -> NDArray[np.float64]:
 
 
 def _perception(mono_ns: int, message: Any) -> PerceptionFrame:
-    detections = tuple(
-        Detection(
-            (d.x0_px, d.y0_px, d.x1_px, d.y1_px), d.class_name, d.probability,
-            np.array(d.distribution, np.float32),
-        )
-        for d in message.detections
-    )  # fmt: skip
-    embedding = np.array(message.embedding, np.float32) if len(message.embedding) else None
     return PerceptionFrame(
-        message.camera, mono_ns, message.model_digest, detections, message.uncertainty,
-        message.margin, embedding,
+        message.camera, mono_ns, message.model_digest,
+        tuple(_detection(found) for found in message.detections),
+        message.uncertainty, message.margin, _vector(message, "embedding"),
+        _vector(message, "light"), _vector(message, "present"),
     )  # fmt: skip
+
+
+def _detection(message: Any) -> Detection:
+    d = message
+    # A message brings the schema that it was written with: older ones lack the newer fields.
+    box_px = None if getattr(d, "without_box_px", False) else (d.x0_px, d.y0_px, d.x1_px, d.y1_px)
+    cuboid = None
+    if "cuboid" in d.DESCRIPTOR.fields_by_name and d.HasField("cuboid"):
+        c = d.cuboid
+        cuboid = Cuboid(
+            (c.x_m, c.y_m, c.z_m), (c.length_m, c.width_m, c.height_m), c.yaw_rad,
+            (c.velocity_x_mps, c.velocity_y_mps),
+        )  # fmt: skip
+    distribution = np.array(d.distribution, np.float32)
+    return Detection(box_px, d.class_name, d.probability, distribution, cuboid)
+
+
+def _vector(message: Any, name: str) -> Float32s | None:
+    """A repeated float field, None where it is empty or older than the field itself."""
+    values = getattr(message, name, ())
+    return np.array(values, np.float32) if len(values) else None
 
 
 @cache

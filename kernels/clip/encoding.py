@@ -18,9 +18,7 @@ from contracts.channels import (
     PLAN,
     POSE,
     TRANSFORMS,
-    annotation_channel,
     calibration_channel,
-    perception_channel,
     signal_channel,
 )
 from contracts.clock import NS_PER_S
@@ -31,7 +29,6 @@ from contracts.samples import (
     ImageSample,
     LidarSample,
     MountSample,
-    PerceptionFrame,
     PlanSample,
     PoseSample,
     RadarSample,
@@ -56,7 +53,8 @@ class EncodedMessage:
     payload: bytes
 
 
-def _stamp(utc_ns: int) -> fox.Timestamp:
+def stamp(utc_ns: int) -> fox.Timestamp:
+    """Wall time as Foxglove's schemas have it."""
     return fox.Timestamp(sec=utc_ns // NS_PER_S, nsec=utc_ns % NS_PER_S)
 
 
@@ -72,7 +70,7 @@ def _image(sample: ImageSample, utc_ns: int) -> bytes:
     if sample.encoding == "rgb8":
         raise InputError("a raw image must be compressed before it is stored", sample.channel)
     return fox.CompressedImage(
-        timestamp=_stamp(utc_ns),
+        timestamp=stamp(utc_ns),
         frame_id=sample.frame_id,
         data=bytes(sample.content),
         format=sample.encoding,
@@ -100,7 +98,7 @@ def _pose(sample: PoseSample, utc_ns: int) -> bytes:
     x, y, z = sample.position_m.tolist()
     qx, qy, qz, qw = sample.orientation_xyzw.tolist()
     return fox.FrameTransform(
-        timestamp=_stamp(utc_ns),
+        timestamp=stamp(utc_ns),
         parent_frame_id=WORLD_FRAME,
         child_frame_id=EGO_FRAME,
         translation=fox.Vector3(x=x, y=y, z=z),
@@ -110,7 +108,7 @@ def _pose(sample: PoseSample, utc_ns: int) -> bytes:
 
 def _fix(sample: FixSample, utc_ns: int) -> bytes:
     return fox.LocationFix(
-        timestamp=_stamp(utc_ns),
+        timestamp=stamp(utc_ns),
         frame_id=EGO_FRAME,
         latitude=sample.lat_deg,
         longitude=sample.lon_deg,
@@ -132,7 +130,7 @@ def _calibration(sample: CalibrationSample, utc_ns: int) -> bytes:
     k = sample.intrinsics
     projection = np.hstack([k, np.zeros((3, 1))])
     return fox.CameraCalibration(
-        timestamp=_stamp(utc_ns),
+        timestamp=stamp(utc_ns),
         frame_id=sample.frame_id,
         width=sample.width,
         height=sample.height,
@@ -146,7 +144,7 @@ def _mount(sample: MountSample, utc_ns: int) -> bytes:
     x, y, z, w = quaternion_of(sample.ego_SE3_sensor[:3, :3])
     tx, ty, tz = sample.ego_SE3_sensor[:3, 3].tolist()
     return fox.FrameTransform(
-        timestamp=_stamp(utc_ns),
+        timestamp=stamp(utc_ns),
         parent_frame_id=EGO_FRAME,
         child_frame_id=sample.frame_id,
         translation=fox.Vector3(x=tx, y=ty, z=tz),
@@ -204,65 +202,10 @@ def quaternion_of(rotation: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -
     return [float(v) for v in q]
 
 
-def encode_perception(
-    frame: PerceptionFrame, utc_minus_mono_ns: int
-) -> tuple[EncodedMessage, EncodedMessage]:
-    """The model's view twice: in full for machines, and as boxes on the image for people."""
-    utc_ns = frame.mono_ns + utc_minus_mono_ns
-    message = schemas.longtail_message(schemas.PERCEPTION)(
-        camera=frame.channel,
-        model_digest=frame.model_digest,
-        uncertainty=frame.uncertainty,
-        margin=frame.margin,
-        embedding=[] if frame.embedding is None else frame.embedding.tolist(),
-    )
-    message.timestamp.FromNanoseconds(utc_ns)
-    boxes, texts = [], []
-    white = fox.Color(r=1.0, g=1.0, b=1.0, a=1.0)
-    green = fox.Color(r=0.2, g=0.9, b=0.4, a=1.0)
-    for found in frame.detections:
-        x0, y0, x1, y1 = found.box_px
-        message.detections.add(
-            class_name=found.class_name, probability=found.probability,
-            x0_px=x0, y0_px=y0, x1_px=x1, y1_px=y1, distribution=found.distribution.tolist(),
-        )  # fmt: skip
-        corners = [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
-        boxes.append(
-            fox.PointsAnnotation(
-                timestamp=_stamp(utc_ns),
-                type=fox.PointsAnnotationType.LineLoop,
-                points=[fox.Point2(x=x, y=y) for x, y in corners],
-                outline_color=green,
-                thickness=2.0,
-            )
-        )
-        texts.append(
-            fox.TextAnnotation(
-                timestamp=_stamp(utc_ns),
-                position=fox.Point2(x=x0, y=y0),
-                text=f"{found.class_name} {found.probability:.2f}",
-                font_size=12.0,
-                text_color=white,
-                background_color=fox.Color(r=0.0, g=0.0, b=0.0, a=0.6),
-            )
-        )
-    annotations = fox.ImageAnnotations(timestamp=_stamp(utc_ns), points=boxes, texts=texts)
-    return (
-        EncodedMessage(
-            perception_channel(frame.channel), schemas.PERCEPTION, frame.mono_ns,
-            bytes(message.SerializeToString(deterministic=True)),
-        ),
-        EncodedMessage(
-            annotation_channel(frame.channel), schemas.IMAGE_ANNOTATIONS, frame.mono_ns,
-            annotations.encode(),
-        ),
-    )  # fmt: skip
-
-
 def encode_log(mono_ns: int, utc_minus_mono_ns: int, name: str, message: str) -> EncodedMessage:
     """A line on `/clip/cause`."""
     payload = fox.Log(
-        timestamp=_stamp(mono_ns + utc_minus_mono_ns),
+        timestamp=stamp(mono_ns + utc_minus_mono_ns),
         level=fox.LogLevel.Warning,
         message=message,
         name=name,

@@ -44,6 +44,17 @@ _FIELDS: dict[str, list[tuple[str, int, int, bool, str | None]]] = {
         ("x_m", 3, _F.TYPE_DOUBLE, True, None),
         ("y_m", 4, _F.TYPE_DOUBLE, True, None),
     ],
+    "Cuboid": [
+        ("x_m", 1, _F.TYPE_DOUBLE, False, None),
+        ("y_m", 2, _F.TYPE_DOUBLE, False, None),
+        ("z_m", 3, _F.TYPE_DOUBLE, False, None),
+        ("length_m", 4, _F.TYPE_DOUBLE, False, None),
+        ("width_m", 5, _F.TYPE_DOUBLE, False, None),
+        ("height_m", 6, _F.TYPE_DOUBLE, False, None),
+        ("yaw_rad", 7, _F.TYPE_DOUBLE, False, None),
+        ("velocity_x_mps", 8, _F.TYPE_DOUBLE, False, None),
+        ("velocity_y_mps", 9, _F.TYPE_DOUBLE, False, None),
+    ],
     "Detection": [
         ("class_name", 1, _F.TYPE_STRING, False, None),
         ("probability", 2, _F.TYPE_DOUBLE, False, None),
@@ -52,6 +63,8 @@ _FIELDS: dict[str, list[tuple[str, int, int, bool, str | None]]] = {
         ("x1_px", 5, _F.TYPE_DOUBLE, False, None),
         ("y1_px", 6, _F.TYPE_DOUBLE, False, None),
         ("distribution", 7, _F.TYPE_FLOAT, True, None),
+        ("cuboid", 8, _F.TYPE_MESSAGE, False, ".longtail.Cuboid"),
+        ("without_box_px", 9, _F.TYPE_BOOL, False, None),
     ],
     "Perception": [
         ("timestamp", 1, _F.TYPE_MESSAGE, False, _TIMESTAMP),
@@ -61,6 +74,8 @@ _FIELDS: dict[str, list[tuple[str, int, int, bool, str | None]]] = {
         ("uncertainty", 5, _F.TYPE_DOUBLE, False, None),
         ("margin", 6, _F.TYPE_DOUBLE, False, None),
         ("embedding", 7, _F.TYPE_FLOAT, True, None),
+        ("light", 8, _F.TYPE_FLOAT, True, None),
+        ("present", 9, _F.TYPE_FLOAT, True, None),
     ],
 }
 
@@ -74,6 +89,7 @@ TRANSFORM = "foxglove.FrameTransform"
 LOCATION_FIX = "foxglove.LocationFix"
 CAMERA_CALIBRATION = "foxglove.CameraCalibration"
 IMAGE_ANNOTATIONS = "foxglove.ImageAnnotations"
+SCENE_UPDATE = "foxglove.SceneUpdate"
 LOG = "foxglove.Log"
 
 _FOXGLOVE: Mapping[str, Any] = {
@@ -82,6 +98,7 @@ _FOXGLOVE: Mapping[str, Any] = {
     LOCATION_FIX: fox.LocationFix,
     CAMERA_CALIBRATION: fox.CameraCalibration,
     IMAGE_ANNOTATIONS: fox.ImageAnnotations,
+    SCENE_UPDATE: fox.SceneUpdate,
     LOG: fox.Log,
 }
 

@@ -1,5 +1,5 @@
-"""How good a model is: detection, ground, light, calibration, and slices of each.
+"""How good a model is: detection, ground, light, motion, calibration, and slices of each.
 
-Knows no network: everything is computed from boxes, scores and labels, so that student,
-teacher and auto-labels are measured alike.
+Everything is computed from boxes, scores and labels through one small port (`predictor`), so
+that student, teacher and auto-labels are measured alike; only `adapters` knows networks.
 """

@@ -22,7 +22,7 @@ import numpy as np
 
 from contracts.geometry import TAXONOMY, Taxonomy, wrapped
 from contracts.samples import Float64s
-from models.evaluation.matching import DISTANCES_M, FrameResult, Matched, match_class
+from models.evaluation.matching import DISTANCES_M, Matched, Matcher, Results, matcher_of
 
 ERROR_DISTANCE_M = 2.0
 MIN_RECALL, MIN_PRECISION = 0.1, 0.1
@@ -60,38 +60,56 @@ class DetectionScore:
 
 def average_precision(matched: Matched) -> float:
     """AP in 0..1, NaN without any true box."""
-    if not matched.truths:
-        return float("nan")
-    precision = precision_at_levels(matched)[_FIRST_LEVEL:] - MIN_PRECISION
+    return _mean_precision(precision_at_levels(matched)) if matched.truths else float("nan")
+
+
+def _mean_precision(at_levels: Float64s) -> float:
+    precision = at_levels[_FIRST_LEVEL:] - MIN_PRECISION
     return min(1.0, float(np.clip(precision, 0, None).mean() / (1 - MIN_PRECISION)))
 
 
-def precision_at_levels(matched: Matched) -> Float64s:
-    """Precision at recall 0, 0.01 .. 1; 0 beyond the highest recall reached."""
-    if not matched.right.any():
+def weighted_ap(matcher: Matcher, classes: tuple[int, ...], distance_m: float, weights: Float64s
+                ) -> float:  # fmt: skip
+    """AP with frame i counted `weights[i]` times, float64 [frames]; NaN without any truth."""
+    truths = float(matcher.truths_by_frame(classes) @ weights)
+    if not truths:
+        return float("nan")
+    matched = matcher.match(classes, distance_m)
+    return _mean_precision(precision_at_levels(matched, weights[matched.frame], truths))
+
+
+def precision_at_levels(
+    matched: Matched, weights: Float64s | None = None, truths: float | None = None
+) -> Float64s:
+    """Precision at recall 0, 0.01 .. 1; 0 beyond the highest recall reached.
+
+    `weights` [m] tell how often each detection counts, `truths` how many true boxes then do.
+    """
+    right = matched.right
+    counts = np.ones(right.size) if weights is None else weights
+    right, counts = right[counts > 0], counts[counts > 0]
+    if not right.any():
         return np.zeros(_LEVELS.size)
-    hits = np.cumsum(matched.right)
-    recall = hits / matched.truths
-    precision = hits / np.arange(1, hits.size + 1)
-    return np.asarray(np.interp(_LEVELS, recall, precision, right=0))
+    hits = np.cumsum(right * counts)
+    recall = hits / (matched.truths if truths is None else truths)
+    return np.asarray(np.interp(_LEVELS, recall, hits / np.cumsum(counts), right=0))
 
 
 def class_score(
-    results: Sequence[FrameResult], class_index: int, name: str,
-    distances_m: Sequence[float] = DISTANCES_M,
+    results: Results, class_index: int, name: str, distances_m: Sequence[float] = DISTANCES_M,
 ) -> ClassScore:  # fmt: skip
     """AP and errors of one class."""
-    ap = {d: average_precision(match_class(results, class_index, d)) for d in distances_m}
-    matched = match_class(results, class_index, ERROR_DISTANCE_M)
+    matcher, one = matcher_of(results), (class_index,)
+    ap = {d: average_precision(matcher.match(one, d)) for d in distances_m}
+    matched = matcher.match(one, ERROR_DISTANCE_M)
     recall = float(matched.right.sum() / matched.truths) if matched.truths else float("nan")
-    return ClassScore(name, ap, _errors(results, matched), recall, matched.truths)
+    return ClassScore(name, ap, _errors(matcher, matched), recall, matched.truths)
 
 
-def detection_score(
-    results: Sequence[FrameResult], taxonomy: Taxonomy = TAXONOMY
-) -> DetectionScore:
+def detection_score(results: Results, taxonomy: Taxonomy = TAXONOMY) -> DetectionScore:
     """All classes of the taxonomy."""
-    classes = tuple(class_score(results, i, name) for i, name in enumerate(taxonomy.names))
+    matcher = matcher_of(results)
+    classes = tuple(class_score(matcher, i, name) for i, name in enumerate(taxonomy.names))
     counted = [one for one in classes if one.truths]
     nan = float("nan")
     if not counted:
@@ -107,13 +125,13 @@ def _mean_known(values: Sequence[float]) -> float:
     return float(np.mean(known)) if known else float("nan")
 
 
-def _errors(results: Sequence[FrameResult], matched: Matched) -> dict[str, float]:
+def _errors(matcher: Matcher, matched: Matched) -> dict[str, float]:
     if not matched.truths:
         return dict.fromkeys(ERRORS, float("nan"))
     recall = np.cumsum(matched.right) / matched.truths
     if not recall.size or recall[-1] < MIN_RECALL:
         return dict.fromkeys(ERRORS, 1.0)
-    table = match_errors(results, matched)
+    table = match_errors(matcher, matched)
     reached = recall[matched.right]
     last = int(np.floor(reached[-1] * 100 + 1e-9))
     result = {}
@@ -128,23 +146,16 @@ def _errors(results: Sequence[FrameResult], matched: Matched) -> dict[str, float
     return result
 
 
-def match_errors(results: Sequence[FrameResult], matched: Matched) -> Float64s:
+def match_errors(results: Results, matched: Matched) -> Float64s:
     """Errors of every match, float64 [m, 4] in the order of `ERRORS`; NaN where the truth's
     velocity is unknown. Scale is 1 - IoU of the boxes once centres and headings agree.
     """
-    rows = [np.zeros((0, len(ERRORS)))]
-    for i in np.flatnonzero(matched.right):
-        result = results[int(matched.frame[i])]
-        a = result.found.take(matched.row[i : i + 1])
-        b = result.truth.take(matched.truth_row[i : i + 1])
-        both = np.minimum(a.size_m, b.size_m).prod()
-        union = a.size_m.prod() + b.size_m.prod() - both
-        rows.append(
-            np.array([[
-                np.hypot(*(a.centre_m - b.centre_m)[0, :2]),
-                1 - both / union,
-                abs(wrapped(a.yaw_rad - b.yaw_rad)[0]),
-                np.hypot(*(a.velocity_mps - b.velocity_mps)[0]),
-            ]])
-        )  # fmt: skip
-    return np.concatenate(rows)
+    found, truth = matcher_of(results).right_pairs(matched)
+    both = np.minimum(found.size_m, truth.size_m).prod(axis=1)
+    union = found.size_m.prod(axis=1) + truth.size_m.prod(axis=1) - both
+    return np.column_stack([
+        np.hypot(*(found.centre_m - truth.centre_m)[:, :2].T),
+        1 - both / union,
+        np.abs(wrapped(found.yaw_rad - truth.yaw_rad)),
+        np.hypot(*(found.velocity_mps - truth.velocity_mps).T),
+    ])  # fmt: skip

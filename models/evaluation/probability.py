@@ -17,6 +17,10 @@ from contracts.labels import UNKNOWN
 from contracts.samples import Float64s
 
 BINS = 15
+TOLD_FROM = 0.1
+"""Detections told with less have no part in the calibration of boxes: an AP is measured with as
+many of them as one likes, and all of them together would look well calibrated.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +36,40 @@ class Reliability:
     worst: float
 
 
-def reliability(probabilities: Float64s, right: Bools, bins: int = BINS) -> Reliability:
-    """Raises `InputError` without any, or for a probability outside 0..1."""
+def reliability(
+    probabilities: Float64s, right: Bools, bins: int = BINS, weights: Float64s | None = None
+) -> Reliability:
+    """`weights` tell how often each counts, once without.
+
+    Raises `InputError` without any, or for a probability outside 0..1.
+    """
     if not probabilities.size or probabilities.shape != right.shape:
         raise InputError(f"{probabilities.size} probabilities of {right.size} outcomes")
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
         raise InputError("a probability lies in 0..1")
     which = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
-    count = np.bincount(which, minlength=bins)
+    often = np.ones(probabilities.size) if weights is None else weights
+    count = np.bincount(which, weights=often, minlength=bins)
     known = np.where(count > 0, count, np.nan)
-    told = np.bincount(which, weights=probabilities, minlength=bins) / known
-    share = np.bincount(which, weights=right.astype(np.float64), minlength=bins) / known
+    told = np.bincount(which, weights=probabilities * often, minlength=bins) / known
+    share = np.bincount(which, weights=right * often, minlength=bins) / known
     gap = np.nan_to_num(np.abs(told - share))
-    heavy = count >= max(1.0, 0.01 * probabilities.size)
+    heavy = count >= max(1.0, 0.01 * count.sum())
     return Reliability(
         told, share, count.astype(np.int64), float((gap * count).sum() / count.sum()),
         float(gap[heavy].max()),
     )  # fmt: skip
+
+
+def ground_counts(
+    probability: NDArray[np.floating], truth: NDArray[np.uint8], threshold: float = 0.5
+) -> tuple[Int64s, Int64s]:
+    """Cells of intersection and of union, int64 [layers] each; `UNKNOWN` cells do not count."""
+    if probability.shape != truth.shape:
+        raise InputError(f"ground {list(truth.shape)}, told {list(probability.shape)}")
+    known, told, real = truth != UNKNOWN, probability > threshold, truth == 1
+    both, either = told & real & known, (told | real) & known
+    return both.sum(axis=(1, 2)), either.sum(axis=(1, 2))
 
 
 class GroundScore:
@@ -62,11 +83,11 @@ class GroundScore:
         self, probability: NDArray[np.floating], truth: NDArray[np.uint8], threshold: float = 0.5
     ) -> None:
         """One frame: [layers, r, c] each; cells that are `UNKNOWN` do not count."""
-        if probability.shape != truth.shape or truth.shape[0] != self._both.size:
-            raise InputError(f"ground {list(truth.shape)}, told {list(probability.shape)}")
-        known, told, real = truth != UNKNOWN, probability > threshold, truth == 1
-        self._both += (told & real & known).sum(axis=(1, 2))
-        self._either += ((told | real) & known).sum(axis=(1, 2))
+        both, either = ground_counts(probability, truth, threshold)
+        if both.size != self._both.size:
+            raise InputError(f"ground of {both.size} layers, expected {self._both.size}")
+        self._both += both
+        self._either += either
 
     def iou(self) -> Float64s:
         """By layer; NaN where nothing was there and nothing was told."""

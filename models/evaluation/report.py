@@ -1,4 +1,4 @@
-"""One evaluation as a document: overall, by class, by range, by slice, and its calibration.
+"""Detection figures as a document: overall, by class, by range, by slice, and calibration.
 
 The document is JSON by pydantic; a figure that does not exist (a class without any true box)
 is null, never 0. Figures are rounded to four digits, so that equal runs compare equal.
@@ -11,40 +11,47 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from contracts.geometry import TAXONOMY, Frozen, Taxonomy
-from models.evaluation.detection import ERROR_DISTANCE_M, DetectionScore, detection_score
-from models.evaluation.matching import FrameResult, match_class
-from models.evaluation.probability import reliability
-from models.evaluation.slices import RANGES_M, Tags, by_tags, in_range, tag_values
+from contracts.geometry import TAXONOMY, Bools, Frozen, Int64s, Taxonomy
+from contracts.samples import Float64s
+from models.evaluation.detection import ERROR_DISTANCE_M, detection_score
+from models.evaluation.matching import FrameResult, Matched, Matcher, Results, matcher_of
+from models.evaluation.probability import TOLD_FROM, reliability
+from models.evaluation.slices import RANGES_M, Part, Tags, parts_of, whole
 
 Figure = float | None
+OPERATING_PROBABILITY = 0.3
+"""From which on a detection counts for recall."""
 
 
 class ClassFigures(Frozen):
-    """One class in one slice. `ap` by distance in metres as text; `calibration_error` is the
-    ECE of its counted detections at 2 m.
+    """One class in one slice. `ap` by distance in metres as text. At 2 m: `recall` of what is
+    told with at least `OPERATING_PROBABILITY`, `calibration_error` as the ECE of what is told
+    with at least `TOLD_FROM`.
     """
 
     truths: int
     mean_ap: Figure
     ap: dict[str, Figure]
     errors: dict[str, Figure]
+    recall: Figure
     calibration_error: Figure
 
 
 class SliceFigures(Frozen):
-    """One slice: how many frames, the joint figures and those of each class."""
+    """One slice: how many frames and true boxes, the joint figures and those of each class."""
 
     frames: int
+    truths: int
     mean_ap: Figure
     score: Figure
     errors: dict[str, Figure]
+    recall: Figure
     calibration_error: Figure
     classes: dict[str, ClassFigures]
 
 
 class DetectionReport(Frozen):
-    """`slices` by name: `tag=value`, or `range=low-high`."""
+    """`slices` by name: `tag=value`, `range=low-high`, `occluded`, `rare`."""
 
     taxonomy_version: int
     overall: SliceFigures
@@ -56,61 +63,76 @@ def detection_report(
     tags: Sequence[Tags] = (),
     tag_names: Sequence[str] = (),
     ranges_m: Sequence[tuple[float, float]] = RANGES_M,
+    visibility: Sequence[Float64s] = (),
     taxonomy: Taxonomy = TAXONOMY,
 ) -> DetectionReport:
     """Everything at once; scores must be calibrated probabilities in 0..1.
 
     `tags` hold one mapping for each frame; each value of each of `tag_names` is a slice.
     """
-    slices: dict[str, Sequence[FrameResult]] = {
-        f"range={low:g}-{high:g}": in_range(results, low, high) for low, high in ranges_m
-    }
-    for name in tag_names:
-        for value in tag_values(tags, name):
-            slices[f"{name}={value}"] = _with_tag(results, tags, name, value)
+    parts = parts_of(results, tags, tag_names, ranges_m, visibility, taxonomy)
+    return report_of(whole(results), parts, taxonomy)
+
+
+def report_of(
+    overall: Part, parts: Mapping[str, Part], taxonomy: Taxonomy = TAXONOMY
+) -> DetectionReport:
+    """The report of slices that were made already."""
     return DetectionReport(
         taxonomy_version=taxonomy.version,
-        overall=slice_figures(results, taxonomy),
-        slices={name: slice_figures(part, taxonomy) for name, part in slices.items()},
+        overall=slice_figures(overall.matcher, taxonomy),
+        slices={name: slice_figures(part.matcher, taxonomy) for name, part in parts.items()},
     )
 
 
-def _with_tag(
-    results: Sequence[FrameResult], tags: Sequence[Tags], name: str, value: str
-) -> list[FrameResult]:
-    return by_tags(results, tags, lambda tag: tag.get(name) == value)
-
-
-def slice_figures(results: Sequence[FrameResult], taxonomy: Taxonomy = TAXONOMY) -> SliceFigures:
+def slice_figures(results: Results, taxonomy: Taxonomy = TAXONOMY) -> SliceFigures:
     """The figures of one slice."""
-    score = detection_score(results, taxonomy)
-    matches = [match_class(results, k, ERROR_DISTANCE_M) for k in range(len(taxonomy.classes))]
-    told = np.concatenate([match.scores for match in matches])
-    right = np.concatenate([match.right for match in matches])
+    matcher = matcher_of(results)
+    score = detection_score(matcher, taxonomy)
+    matches = [matcher.match((k,), ERROR_DISTANCE_M) for k in range(len(taxonomy.classes))]
+    told, right, _ = told_and_right(matcher, taxonomy)
     return SliceFigures(
-        frames=len(results), mean_ap=_figure(score.mean_ap), score=_figure(score.score),
-        errors=_figures(score.errors),
-        calibration_error=_figure(reliability(told, right).error) if told.size else None,
-        classes=_classes(score, [
-            reliability(m.scores, m.right).error if m.scores.size else None for m in matches
-        ]),
+        frames=matcher.frames, truths=sum(match.truths for match in matches),
+        mean_ap=as_figure(score.mean_ap), score=as_figure(score.score),
+        errors=as_figures(score.errors), recall=_recall(matches),
+        calibration_error=calibration_error(told, right),
+        classes={
+            one.name: ClassFigures(
+                truths=one.truths, mean_ap=as_figure(one.mean_ap),
+                ap={f"{distance:g}": as_figure(ap) for distance, ap in one.ap.items()},
+                errors=as_figures(one.errors), recall=_recall([match]),
+                calibration_error=calibration_error(match.scores, match.right),
+            )
+            for one, match in zip(score.classes, matches, strict=True)
+        },
     )  # fmt: skip
 
 
-def _classes(score: DetectionScore, calibration: Sequence[Figure]) -> dict[str, ClassFigures]:
-    return {
-        one.name: ClassFigures(
-            truths=one.truths, mean_ap=_figure(one.mean_ap),
-            ap={f"{distance:g}": _figure(ap) for distance, ap in one.ap.items()},
-            errors=_figures(one.errors), calibration_error=_figure(error),
-        )
-        for one, error in zip(score.classes, calibration, strict=True)
-    }  # fmt: skip
+def told_and_right(matcher: Matcher, taxonomy: Taxonomy) -> tuple[Float64s, Bools, Int64s]:
+    """Probability, outcome and frame of every counted detection at 2 m, class by class."""
+    matches = [matcher.match((k,), ERROR_DISTANCE_M) for k in range(len(taxonomy.classes))]
+    return (
+        np.concatenate([match.scores for match in matches]),
+        np.concatenate([match.right for match in matches]),
+        np.concatenate([match.frame for match in matches]),
+    )
 
 
-def _figure(value: Figure) -> Figure:
+def calibration_error(told: Float64s, right: Bools) -> Figure:
+    """The ECE of what is told with at least `TOLD_FROM`; None without any."""
+    kept = told >= TOLD_FROM
+    return as_figure(reliability(told[kept], right[kept]).error) if kept.any() else None
+
+
+def _recall(matches: Sequence[Matched]) -> Figure:
+    truths = sum(match.truths for match in matches)
+    found = sum(int((m.right & (m.scores >= OPERATING_PROBABILITY)).sum()) for m in matches)
+    return as_figure(found / truths) if truths else None
+
+
+def as_figure(value: Figure) -> Figure:
     return None if value is None or math.isnan(value) else round(value, 4)
 
 
-def _figures(values: Mapping[str, float]) -> dict[str, Figure]:
-    return {name: _figure(value) for name, value in values.items()}
+def as_figures(values: Mapping[str, float]) -> dict[str, Figure]:
+    return {name: as_figure(value) for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""Parts of an evaluation set: by the frame's tags, and by range or visibility of the boxes.
+"""Parts of an evaluation set: by the frame's tags, and by range, visibility or class of the boxes.
 
 Slicing by a box's property makes the other true boxes ignored and drops detections outside,
 so that a detection at the edge of a slice is neither right nor wrong by its neighbours.
@@ -7,16 +7,67 @@ so that a detection at the edge of a slice is neither right nor wrong by its nei
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from contracts.errors import InputError
-from contracts.geometry import Bools
-from models.evaluation.matching import FrameResult
+from contracts.geometry import Bools, Int64s, Taxonomy
+from contracts.samples import Float64s
+from models.evaluation.matching import FrameResult, Matcher
 
 RANGES_M = ((0.0, 20.0), (20.0, 40.0), (40.0, 80.0))
+OCCLUDED_UNDER = 0.4
+"""Share of an object in sight, under which it counts as occluded."""
+TAG_NAMES = ("tod", "weather", "region", "scenario")
 Tags = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One slice: its frames int64 [n], as places in the whole set, and their matches."""
+
+    frames: Int64s
+    matcher: Matcher
+
+
+def whole(results: Sequence[FrameResult]) -> Part:
+    """All frames as they are."""
+    return Part(np.arange(len(results)), Matcher(results))
+
+
+def parts_of(
+    results: Sequence[FrameResult],
+    tags: Sequence[Tags],
+    tag_names: Sequence[str],
+    ranges_m: Sequence[tuple[float, float]],
+    visibility: Sequence[Float64s],
+    taxonomy: Taxonomy,
+) -> dict[str, Part]:
+    """Slices by name: `range=low-high`, `tag=value`, and, where visibility [n] of each frame's
+    true boxes is given (NaN: unknown), `occluded`; `rare` are the taxonomy's rare classes.
+    """
+    every = np.arange(len(results))
+    found = {
+        f"range={low:g}-{high:g}": Part(every, Matcher(in_range(results, low, high)))
+        for low, high in ranges_m
+    }
+    for name in tag_names:
+        for value in tag_values(tags, name):
+            frames = np.flatnonzero([tag.get(name) == value for tag in tags])
+            chosen = by_tags(results, tags, _has(name, value))
+            found[f"{name}={value}"] = Part(frames, Matcher(chosen))
+    if visibility:
+        hidden = of_truth(results, [share < OCCLUDED_UNDER for share in visibility])
+        found["occluded"] = Part(every, Matcher(hidden))
+    rare = tuple(taxonomy.index(name) for name in taxonomy.rare_names)
+    if rare:
+        found["rare"] = Part(every, Matcher(of_classes(results, rare)))
+    return found
+
+
+def _has(name: str, value: str) -> Callable[[Tags], bool]:
+    return lambda tag: tag.get(name) == value
 
 
 def by_tags(
@@ -63,3 +114,18 @@ def of_truth(results: Sequence[FrameResult], kept: Sequence[Bools]) -> list[Fram
         replace(result, ignored=result.ignored | ~mask)
         for result, mask in zip(results, kept, strict=True)
     ]
+
+
+def of_classes(results: Sequence[FrameResult], classes: Sequence[int]) -> list[FrameResult]:
+    """Only true boxes and detections of some classes; ignored boxes stay, and still excuse."""
+    sliced = []
+    for result in results:
+        found = np.isin(result.found.class_index, classes)
+        truth = result.ignored | np.isin(result.truth.class_index, classes)
+        sliced.append(
+            FrameResult(
+                result.found.take(found), result.scores[found], result.truth.take(truth),
+                result.ignored[truth],
+            )
+        )  # fmt: skip
+    return sliced

@@ -34,7 +34,7 @@ class StudentConfig(Frozen):
     `image_channels` at strides 4, 8 and 16 and `image_blocks` there; `trunk_channels` at the
     output's cells and twice and four times as coarse, with `trunk_blocks`. `light_camera` is
     the camera that looks for traffic lights. `suppress_m` by class group, in the taxonomy's
-    order of groups.
+    order of groups. `ahead_slots` of the lidar's slots lie after the instant: never on a vehicle.
     """
 
     size: str
@@ -55,6 +55,7 @@ class StudentConfig(Frozen):
     head_channels: int = Field(ge=1)
     embedding_size: int = Field(256, ge=1)
     suppress_m: tuple[float, ...] = (2.0, 0.6, 0.8, 0.6)
+    ahead_slots: int = Field(0, ge=0)
 
     @property
     def taxonomy(self) -> Taxonomy:
@@ -64,6 +65,11 @@ class StudentConfig(Frozen):
     def grid(self) -> BevGrid:
         """The output's grid."""
         return self.lidar.grid.coarser(self.raster_stride)
+
+    @property
+    def ahead_s(self) -> float:
+        """How far the lidar looks ahead, for `kernels.bev.window.BevWindow`."""
+        return self.ahead_slots * self.lidar.slot_s
 
     @property
     def features(self) -> int:
@@ -100,6 +106,8 @@ class StudentConfig(Frozen):
             raise ValueError(f"light_camera {self.light_camera} of {len(self.cameras)} cameras")
         if len(self.suppress_m) != len(self.taxonomy.groups):
             raise ValueError("suppress_m holds one distance for each class group")
+        if self.ahead_slots >= self.lidar.slots:
+            raise ValueError(f"{self.ahead_slots} of {self.lidar.slots} lidar slots ahead")
         return self
 
 

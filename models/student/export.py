@@ -17,6 +17,7 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
+from contracts.errors import InputError
 from contracts.ids import sha256_hex
 from contracts.model_manifest import (
     BevCenter,
@@ -50,7 +51,12 @@ Outputs = dict[str, NDArray[np.float32]]
 
 
 def onnx_bytes(network: Student) -> bytes:
-    """The deployed float graph, checked, as one ONNX file."""
+    """The deployed float graph, checked, as one ONNX file.
+
+    Raises `InputError` for a network that looks ahead: no vehicle can.
+    """
+    if network.config.ahead_slots:
+        raise InputError("this network looks ahead of the instant: it cannot drive")
     example = batch_of([empty_frame(network.config)])
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         path = Path(folder) / "model.onnx"

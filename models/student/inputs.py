@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -69,7 +70,7 @@ def empty_frame(config: StudentConfig) -> StudentFrame:
 
 def checked_frame(config: StudentConfig, frame: StudentFrame) -> StudentFrame:
     """The frame itself. Raises `InputError` when an array does not fit the configuration."""
-    model = empty_frame(config)
+    model = _model_frame(config)
     for name in ("images", "lidar", "radar", "cameras_present"):
         want, found = getattr(model, name), getattr(frame, name)
         if want.shape != found.shape or want.dtype != found.dtype:
@@ -81,6 +82,11 @@ def checked_frame(config: StudentConfig, frame: StudentFrame) -> StudentFrame:
     if frame.table.pixel.shape != model.table.pixel.shape:
         raise InputError("the gather table is for another grid", "table")
     return frame
+
+
+@lru_cache(maxsize=8)
+def _model_frame(config: StudentConfig) -> StudentFrame:
+    return empty_frame(config)
 
 
 def frame_of(tensors: BevTensors) -> StudentFrame:

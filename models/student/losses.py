@@ -10,15 +10,24 @@ where the focal loss looks, its boxes where it is sure, its embedding by angle.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from contracts.labels import UNKNOWN
+from contracts.samples import Float32s
+from kernels.bev_decoding import BOX_CHANNELS
 from models.student.network import StudentOutputs
-from models.student.targets import NO_LIGHT_LABEL, TargetBatch
+from models.student.targets import NO_LIGHT_LABEL, BoxBatch, BoxRows, TargetBatch, batch_rows
+
+
+_LANE_WEIGHT = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +43,36 @@ class LossWeights:
 
 
 @dataclass(frozen=True, slots=True)
-class TeacherOutputs:
-    """A teacher's word on a batch: `heat` probabilities [b, classes, r, c], `boxes`
-    [b, 10 * groups, r, c], `sure` [b, groups, r, c] in 0..1, `embedding` [b, 256] or None.
+class TeacherFrame:
+    """A teacher's word on one frame: `heat` probabilities float16 [classes, r, c], `boxes` where
+    it is sure, weighted by how sure, `embedding` float32 [256] or None.
     """
 
+    heat: NDArray[np.float16]
+    boxes: BoxRows
+    embedding: Float32s | None = None
+
+    def mirrored(self, boxes: BoxRows) -> TeacherFrame:
+        """The word on the frame in a mirror, with the mirrored `boxes`."""
+        return replace(self, heat=self.heat[..., ::-1], boxes=boxes)
+
+
+class TeacherOutputs(NamedTuple):
+    """`TeacherFrame` of b frames as tensors, each with b in front."""
+
     heat: Tensor
-    boxes: Tensor
-    sure: Tensor
+    boxes: BoxBatch
     embedding: Tensor | None = None
+
+
+def batch_teacher(frames: Sequence[TeacherFrame]) -> TeacherOutputs:
+    """A teacher's word on several frames."""
+    told = [frame.embedding for frame in frames if frame.embedding is not None]
+    return TeacherOutputs(
+        torch.from_numpy(np.stack([frame.heat for frame in frames]).astype(np.float32)),
+        batch_rows([frame.boxes for frame in frames]),
+        torch.from_numpy(np.stack(told)) if len(told) == len(frames) else None,
+    )
 
 
 def focal_loss(logits: Tensor, target: Tensor, counted: Tensor) -> Tensor:
@@ -55,19 +85,30 @@ def focal_loss(logits: Tensor, target: Tensor, counted: Tensor) -> Tensor:
     return -(right.sum() + wrong.sum()) / here.sum().clamp(min=1)
 
 
-def box_loss(boxes: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Velocities count a tenth as much: they are told in m/s, the rest in about one unit."""
-    channels = boxes.shape[1]
-    scale = boxes.new_ones(10)
+def box_loss(boxes: Tensor, asked: BoxBatch) -> Tensor:
+    """Absolute error of `boxes` [b, 10 * groups, r, c] at the cells asked for.
+
+    Velocities count a tenth as much: they are told in m/s, the rest in about one unit.
+    """
+    frame, group, row, column = asked.cells.unbind(dim=1)
+    channels = len(BOX_CHANNELS)
+    by_group = boxes.reshape(boxes.shape[0], -1, channels, *boxes.shape[2:])
+    found = by_group[frame, group, :, row, column]
+    scale = boxes.new_ones(channels)
     scale[-2:] = 0.1
-    error = (boxes - target).abs() * weight * scale.repeat(channels // 10)[None, :, None, None]
-    return error.sum() * 10 / weight.sum().clamp(min=1)
+    error = (found - asked.values).abs() * asked.weight * scale
+    total: Tensor = error.sum() * channels / asked.weight.sum().clamp(min=1)
+    return total
 
 
 def ground_loss(logits: Tensor, ground: Tensor) -> Tensor:
+    """A lane is a line of single cells: one that is missed counts as `_LANE_WEIGHT` others."""
     known = (ground != UNKNOWN).float()
     truth = (ground == 1).float()
-    error = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    weight = logits.new_tensor([1.0, _LANE_WEIGHT])[:, None, None]
+    error = functional.binary_cross_entropy_with_logits(
+        logits, truth, reduction="none", pos_weight=weight
+    )
     return (error * known).sum() / known.sum().clamp(min=1)
 
 
@@ -79,7 +120,7 @@ def losses_of(outputs: StudentOutputs, targets: TargetBatch) -> dict[str, Tensor
     labelled = (targets.light != NO_LIGHT_LABEL).sum().clamp(min=1)
     return {
         "heat": focal_loss(outputs.heat, targets.heat, targets.counted),
-        "boxes": box_loss(outputs.boxes, targets.boxes, targets.weight),
+        "boxes": box_loss(outputs.boxes, targets.boxes),
         "ground": ground_loss(outputs.ground, targets.ground),
         "light": light / labelled,
         "presence": functional.binary_cross_entropy_with_logits(outputs.presence, targets.presence),
@@ -92,9 +133,8 @@ def distillation_loss(outputs: StudentOutputs, teacher: TeacherOutputs) -> Tenso
     sharp = functional.binary_cross_entropy(teacher.heat, teacher.heat, reduction="none")
     # Empty ground would drown the rest: cells count by what either of both believes.
     care = torch.maximum(torch.sigmoid(outputs.heat.detach()), teacher.heat)
-    sure = teacher.sure.repeat_interleave(10, dim=1)
     total = ((heat - sharp) * care).sum() / care.sum().clamp(min=1)
-    total = total + box_loss(outputs.boxes, teacher.boxes, sure)
+    total = total + box_loss(outputs.boxes, teacher.boxes)
     if teacher.embedding is not None:
         likeness = functional.cosine_similarity(outputs.embedding, teacher.embedding)
         total = total + (1 - likeness).mean()

@@ -34,28 +34,47 @@ _Cell = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
+class BoxRows:
+    """Box channels at the few cells where they are asked for, k of them.
+
+    `cells` int64 [k, 3]: group, row, column; `values` float32 [k, 10], 0 where nobody knows,
+    with `weight` of the same shape.
+    """
+
+    cells: NDArray[np.int64]
+    values: Float32s
+    weight: Float32s
+
+
+@dataclass(frozen=True, slots=True)
 class FrameTargets:
     """Over r x c cells: `heat` float32 [classes, r, c] and `counted` [r, c] where it is
-    learned; `boxes` float32 [10 * groups, r, c] with `weight` of the same shape; `ground`
-    uint8 [2, r, c]; `light` place in `LIGHT_STATES` or -1; `presence` float32 [classes].
+    learned; `boxes` that are asked for; `ground` uint8 [2, r, c]; `light` place in
+    `LIGHT_STATES` or -1; `presence` float32 [classes].
     """
 
     heat: Float32s
     counted: Float32s
-    boxes: Float32s
-    weight: Float32s
+    boxes: BoxRows
     ground: NDArray[np.uint8]
     light: int
     presence: Float32s
 
 
+class BoxBatch(NamedTuple):
+    """`BoxRows` of b frames: `cells` int64 [k, 4] with the frame in front."""
+
+    cells: Tensor
+    values: Tensor
+    weight: Tensor
+
+
 class TargetBatch(NamedTuple):
-    """`FrameTargets` of b frames as tensors, each with b in front."""
+    """`FrameTargets` of b frames as tensors, each with b in front; boxes as `BoxBatch`."""
 
     heat: Tensor
     counted: Tensor
-    boxes: Tensor
-    weight: Tensor
+    boxes: BoxBatch
     ground: Tensor
     light: Tensor
     presence: Tensor
@@ -81,7 +100,7 @@ def targets_of(config: StudentConfig, labels: FrameLabels) -> FrameTargets:
     boxes, ignored = labels.boxes(), labels.ignored()
     heat = np.zeros((classes, grid.rows, grid.columns), dtype=np.float32)
     presence = np.zeros(classes, dtype=np.float32)
-    regression = _Regression(grid, len(groups))
+    regression = _Regression(grid)
     counted = np.ones((grid.rows, grid.columns), dtype=np.float32)
     for row in np.flatnonzero(ignored):
         counted[_under(grid, boxes, int(row))] = 0
@@ -94,10 +113,9 @@ def targets_of(config: StudentConfig, labels: FrameLabels) -> FrameTargets:
         presence[kind] = 1
     # A truth beats an ignored box that lies over it.
     counted[heat.max(axis=0) == 1] = 1
-    found, weight = regression.arrays()
     light = labels.record.light
     return FrameTargets(
-        heat, counted, found, weight, _ground(grid, labels),
+        heat, counted, regression.rows(), _ground(grid, labels),
         NO_LIGHT_LABEL if light is None else LIGHT_STATES.index(light), presence,
     )  # fmt: skip
 
@@ -109,11 +127,22 @@ def batch_targets(frames: Sequence[FrameTargets]) -> TargetBatch:
         return torch.from_numpy(np.stack([getattr(frame, name) for frame in frames]))
 
     return TargetBatch(
-        heat=stacked("heat"), counted=stacked("counted"), boxes=stacked("boxes"),
-        weight=stacked("weight"), ground=stacked("ground"),
+        heat=stacked("heat"), counted=stacked("counted"),
+        boxes=batch_rows([frame.boxes for frame in frames]), ground=stacked("ground"),
         light=torch.tensor([frame.light for frame in frames], dtype=torch.int64),
         presence=stacked("presence"),
     )  # fmt: skip
+
+
+def batch_rows(frames: Sequence[BoxRows]) -> BoxBatch:
+    """Box rows of several frames as one table."""
+    numbers = np.repeat(np.arange(len(frames)), [rows.cells.shape[0] for rows in frames])
+    cells = np.concatenate([rows.cells for rows in frames])
+    return BoxBatch(
+        torch.from_numpy(np.column_stack([numbers, cells]).astype(np.int64)),
+        torch.from_numpy(np.concatenate([rows.values for rows in frames])),
+        torch.from_numpy(np.concatenate([rows.weight for rows in frames])),
+    )
 
 
 def _channels(boxes: Boxes, row: int) -> Float64s:
@@ -128,27 +157,26 @@ def _channels(boxes: Boxes, row: int) -> Float64s:
 class _Regression:
     """Box channels of all groups, the nearest centre first."""
 
-    def __init__(self, grid: BevGrid, groups: int) -> None:
+    def __init__(self, grid: BevGrid) -> None:
         self._shape = (grid.rows, grid.columns)
-        self._values = np.full((groups, len(BOX_CHANNELS), *self._shape), np.nan)
-        self._away = np.full((groups, *self._shape), np.inf)
+        self._asked: dict[tuple[int, int, int], tuple[float, Float64s]] = {}
 
     def ask(self, group: int, place: Float64s, channels: Float64s) -> None:
         for cell in _around(place, _REACH, self._shape):
             offset = place - cell
             away = float(np.hypot(*(offset - 0.5)))
-            if away < self._away[group][cell]:
-                self._away[group][cell] = away
-                self._values[(group, slice(None), *cell)] = channels
-                self._values[(group, slice(0, 2), *cell)] = offset
+            key = (group, *cell)
+            if away < self._asked.get(key, (np.inf,))[0]:
+                self._asked[key] = (away, np.concatenate([offset, channels[2:]]))
 
-    def arrays(self) -> tuple[Float32s, Float32s]:
-        """Values, 0 where none is asked for, and weights that halve away from the centre."""
-        near = np.where(self._away < np.inf, np.exp2(-np.minimum(self._away, 60.0)), 0.0)
-        weight = np.where(np.isnan(self._values), 0.0, near[:, None])
-        shape = (-1, *self._shape)
-        values = np.nan_to_num(self._values).reshape(shape)
-        return values.astype(np.float32), weight.reshape(shape).astype(np.float32)
+    def rows(self) -> BoxRows:
+        """What is asked for, with weights that halve away from the centre."""
+        cells = np.array(sorted(self._asked), dtype=np.int64).reshape(-1, 3)
+        asked = [self._asked[key] for key in sorted(self._asked)]
+        values = np.array([value for _, value in asked]).reshape(-1, len(BOX_CHANNELS))
+        near = np.exp2(-np.minimum([away for away, _ in asked], 60.0))
+        weight = np.where(np.isnan(values), 0.0, near.reshape(-1, 1))
+        return BoxRows(cells, np.nan_to_num(values).astype(np.float32), weight.astype(np.float32))
 
 
 def _around(place: Float64s, reach: int, shape: tuple[int, int]) -> list[_Cell]:
@@ -172,12 +200,18 @@ def _draw(heat: Float32s, place: Float64s, radius: int) -> None:
 
 def _under(grid: BevGrid, boxes: Boxes, row: int) -> NDArray[np.bool_]:
     """Cells whose middle lies in the box grown by a cell: bool [r, c]."""
+    under = np.zeros((grid.rows, grid.columns), dtype=np.bool_)
+    reach = float(np.hypot(*boxes.size_m[row, :2])) / 2 / grid.cell_m + 2
+    place = grid.places(boxes.centre_m[row : row + 1, :2])[0]
+    low = np.clip(np.floor(place - reach), 0, under.shape).astype(int)
+    high = np.clip(np.ceil(place + reach), 0, under.shape).astype(int)
     x, y = grid.centres()
-    mesh = np.meshgrid(x, y, indexing="ij")
+    mesh = np.meshgrid(x[low[0] : high[0]], y[low[1] : high[1]], indexing="ij")
     middle = np.full(mesh[0].size, boxes.centre_m[row, 2])
     points = np.stack([mesh[0].ravel(), mesh[1].ravel(), middle], axis=1)
     inside = boxes.take(np.array([row])).contain(points, grid.cell_m)
-    return np.asarray(inside[0].reshape(grid.rows, grid.columns))
+    under[low[0] : high[0], low[1] : high[1]] = inside[0].reshape(mesh[0].shape)
+    return under
 
 
 def _ground(grid: BevGrid, labels: FrameLabels) -> NDArray[np.uint8]:

@@ -59,15 +59,19 @@ def chosen(
     )  # fmt: skip
 
 
-def red_ahead(truth: OracleFrame) -> bool:
-    """Whether the nearest signal that faces the ego is red or amber."""
+def signal_ahead(truth: OracleFrame) -> int | None:
+    """State of the nearest signal that faces the ego, `GREEN`, `AMBER` or `RED`; None without."""
     signals = truth.signals
     if not signals.shape[0]:
-        return False
+        return None
     group = round(truth.ego.yaw_rad / (np.pi / 2)) % 2
     ahead = (signals[:, 0] > 1.0) & (signals[:, 0] < _SIGNAL_M) & (np.abs(signals[:, 1]) < 10.0)
     mine = np.flatnonzero(ahead & (signals[:, 3] == group) & (signals[:, 1] < 0.0))
     if not mine.size:
-        return False
-    nearest = mine[np.argmin(signals[mine, 0])]
-    return bool(signals[nearest, 2] != GREEN)
+        return None
+    return int(signals[mine[np.argmin(signals[mine, 0])], 2])
+
+
+def red_ahead(truth: OracleFrame) -> bool:
+    """Whether the nearest signal that faces the ego is red or amber."""
+    return signal_ahead(truth) not in (None, GREEN)

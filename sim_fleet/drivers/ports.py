@@ -36,8 +36,9 @@ class Perceived:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One instant of the drive as a perceiver gets it: the exact oracle, and the samples that
-    the sensors gave at it (empty when the perceiver does not want them).
+    """One instant of the drive as a perceiver gets it: the exact oracle, and all samples that
+    the sensors gave since the moment before, this instant's included (none when the perceiver
+    does not want them).
     """
 
     truth: OracleFrame

@@ -83,6 +83,7 @@ def stage(spec: ScenarioSpec, seed: int) -> Staged:
         drawn(spec.traffic.cyclists_per_km, traffic.cyclists_per_km, rng),
         drawn(spec.traffic.people_per_km, traffic.people_per_km, rng),
         drawn(spec.traffic.parked_ratio, traffic.parked_ratio, rng),
+        drawn(spec.traffic.motorcycle_ratio, traffic.motorcycle_ratio, rng),
     )
     crowd = everyday(roads, traffic, conditions, (x, y), generator(seed, "everyday", spec.id))
     crowd = stage_.make_room(crowd, drawn(spec.clear_m, 12.0, rng))

@@ -62,6 +62,7 @@ class TrafficSpec(Strict):
     cyclists_per_km: Range | None = None
     people_per_km: Range | None = None
     parked_ratio: Range | None = None
+    motorcycle_ratio: Range | None = None
 
 
 class EgoSpec(Strict):

@@ -419,6 +419,74 @@ def cast_each_alone(scene: Scene, columns: Columns, each: int, max_m: float) -> 
     return hits
 
 
+@kernel
+def _within(
+    values: Float64s,
+    codes: Int64s,
+    bounds: Float64s,
+    first: Int64s,
+    count: Int64s,
+    start: Int64s,
+    bodies: Int64s,
+    origin: Float64s,
+    toward: Float64s,
+    slopes: Float64s,
+    flat: Float32s,
+    primitive: Int32s,
+    face: Int8s,
+) -> None:
+    """Fill the hits that are nearer than `flat` has it already. One origin, all at rest."""
+    for j in range(slopes.shape[0]):
+        ox, oy, oz, ux, uy = origin[j, 0], origin[j, 1], origin[j, 2], toward[j, 0], toward[j, 1]
+        column, mine, kinds, sides = slopes[j], flat[j], primitive[j], face[j]
+        farthest = mine.max()
+        sector = int((np.arctan2(uy, ux) + np.pi) * (SECTORS / (2 * np.pi)))
+        sector = min(max(sector, 0), SECTORS - 1)
+        for n in range(start[sector], start[sector + 1]):
+            i = bodies[n]
+            gx, gy, radius = bounds[i, BX] - ox, bounds[i, BY] - oy, bounds[i, RADIUS]
+            along, across = ux * gx + uy * gy, ux * gy - uy * gx
+            if np.sqrt(gx * gx + gy * gy) - radius > farthest + _NEAR_M:
+                break  # they are listed from near to far
+            half = radius * radius - across * across
+            if half <= 0.0:
+                continue
+            half = np.sqrt(half)
+            far = along + half
+            if far <= _NEAR_M:
+                continue
+            near = max(along - half, _NEAR_M)
+            low, after = _window(column, bounds[i, BZ0], bounds[i, BZ1], oz, near, far)
+            for k in range(low, after):
+                if mine[k] > near:
+                    for row in range(first[i], first[i] + count[i]):
+                        _meet(
+                            values[row], codes[row, SOLID], row, ox, oy, oz, ux, uy, column,
+                            mine, kinds, sides,
+                        )  # fmt: skip
+                    break
+
+
+def cast_within(scene: Scene, columns: Columns, limit_m: Float32s) -> Hits:
+    """As `cast`, for rays from one point at one instant, up to each ray's own limit [c, r].
+
+    What is not nearer than its limit is `NOTHING`, and costs next to nothing; there is no ground.
+    """
+    shape = columns.slopes.shape
+    hits = Hits(
+        limit_m.copy(), np.full(shape, NOTHING, dtype=np.int32), np.full(shape, TOP, dtype=np.int8)
+    )
+    eye = columns.origin_m.mean(axis=0)
+    away = np.hypot(scene.bounds[:, BX] - eye[0], scene.bounds[:, BY] - eye[1])
+    order = np.argsort(away - scene.bounds[:, RADIUS], kind="stable")
+    start, bodies = list_sectors(scene.bounds, order, float(eye[0]), float(eye[1]), 0.0)
+    _within(
+        scene.values, scene.codes, scene.bounds, scene.first, scene.count, start, bodies,
+        columns.origin_m, columns.toward, columns.slopes, hits.flat_m, hits.primitive, hits.face,
+    )  # fmt: skip
+    return hits
+
+
 def cast(scene: Scene, columns: Columns, max_m: float, slack_m: float = 0.0) -> Hits:
     """The nearest hit of each ray.
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.samples import Float64s
-from sim_fleet.sensors.caster import Columns, cast, cast_each_alone
+from sim_fleet.sensors.caster import Columns, cast_each_alone, cast_within
 from sim_fleet.sensors.mounts import EgoMotion
 from sim_fleet.shapes.assemble import BX, BY, BZ1, Scene, subset
 from sim_fleet.shapes.primitives import CX, CY, OWNER, SPAN
@@ -120,8 +120,12 @@ def visibility(
         np.stack([np.cos(azimuth), np.sin(azimuth)], axis=1),
         slopes, np.zeros(azimuth.size),
     )  # fmt: skip
-    full = cast(scene, columns, 400.0)
     lone = cast_each_alone(alone, columns, across_, 400.0)
+    # What lies behind a body hides nothing of it; the ground does where it is nearer.
+    limit = np.where(lone.primitive >= 0, lone.flat_m * np.float32(1 + 1e-6), np.float32(0.0))
+    ground = np.full(slopes.shape, 400.0)
+    np.divide(-columns.origin_m[:, 2:], slopes, out=ground, where=slopes < 0.0)
+    full = cast_within(scene, columns, np.minimum(limit, ground).astype(np.float32))
     wanted = np.repeat(np.arange(bodies.size), across_)[:, None]
     own = lone.primitive >= 0
     seen = (full.primitive >= 0) & (scene.codes[full.primitive, OWNER] == bodies[wanted])

@@ -13,9 +13,9 @@ from sim_fleet.world.conditions import Conditions
 from sim_fleet.world.lanes import lane_pose
 from sim_fleet.world.roadmap import RoadMap
 
-_MIX = (
+_FOUR_WHEELS = (
     (Shape.CAR, 0.52), (Shape.SUV, 0.20), (Shape.VAN, 0.10), (Shape.TRUCK, 0.06),
-    (Shape.BUS, 0.05), (Shape.MOTORCYCLE, 0.07),
+    (Shape.BUS, 0.05),
 )  # fmt: skip
 _PARKED_MIX = ((Shape.CAR, 0.66), (Shape.SUV, 0.26), (Shape.VAN, 0.08))
 _FOOT_MIX = ((Shape.PEDESTRIAN, 0.92), (Shape.STROLLER_PUSHER, 0.05),
@@ -25,18 +25,26 @@ _FOOT_MIX = ((Shape.PEDESTRIAN, 0.92), (Shape.STROLLER_PUSHER, 0.05),
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """How busy it is: vehicles and cyclists for each kilometre of lane, people for each
-    kilometre of street, and the share of parking places that are taken.
+    kilometre of street, the share of parking places that are taken, and that of motorcycles
+    among the vehicles.
     """
 
     vehicles_per_km: float = 12.0
     cyclists_per_km: float = 2.0
     people_per_km: float = 30.0
     parked_ratio: float = 0.55
+    motorcycle_ratio: float = 0.07
 
 
 def _chosen(mix: tuple[tuple[Shape, float], ...], rng: np.random.Generator) -> Shape:
     shapes, weights = zip(*mix, strict=True)
     return Shape(int(rng.choice([int(shape) for shape in shapes], p=np.array(weights))))
+
+
+def _vehicle_mix(motorcycle_ratio: float) -> tuple[tuple[Shape, float], ...]:
+    whole = sum(share for _, share in _FOUR_WHEELS)
+    rest = tuple((s, share / whole * (1 - motorcycle_ratio)) for s, share in _FOUR_WHEELS)
+    return (*rest, (Shape.MOTORCYCLE, motorcycle_ratio))
 
 
 def everyday(
@@ -65,6 +73,7 @@ def _driving(
     world: RoadMap, traffic: Traffic, conditions: Conditions, rng: np.random.Generator
 ) -> list[ActorRow]:
     graph, rows = world.lanes, []
+    mix = _vehicle_mix(traffic.motorcycle_ratio)
     lamps = HEAD_ON if conditions.dark else 0
     for lane in np.flatnonzero(graph.connector == 0).tolist():
         length, limit = float(graph.length_m[lane]), float(graph.speed_mps[lane])
@@ -74,7 +83,7 @@ def _driving(
         s = float(rng.exponential(1000 / rate)) * 0.5 + 8.0
         while s < length - 12.0:
             cyclist = limit < 20 and rng.random() * rate < traffic.cyclists_per_km
-            shape = Shape.CYCLIST if cyclist else _chosen(_MIX, rng)
+            shape = Shape.CYCLIST if cyclist else _chosen(mix, rng)
             if cyclist and rng.random() < 0.2:
                 shape = Shape.SCOOTER_RIDER
             if world.region == "motorway" and graph.right[lane] == -1 and rng.random() < 0.5:

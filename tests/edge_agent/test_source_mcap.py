@@ -24,7 +24,8 @@ from edge_agent.ports import SourceDescription
 from edge_agent.sources.registry import open_source
 from edge_agent.sources.sim.options import SimOptions
 from edge_agent.sources.sim.source import SimSource
-from kernels.clip.encoding import EncodedMessage, encode_mount, encode_perception, encode_sample
+from kernels.clip.encoding import EncodedMessage, encode_mount, encode_sample
+from kernels.clip.perception import encode_perception
 from kernels.clip.writer import write_clip
 
 

@@ -38,9 +38,9 @@ from kernels.clip.encoding import (
     EncodedMessage,
     encode_log,
     encode_mount,
-    encode_perception,
     encode_sample,
 )
+from kernels.clip.perception import encode_perception
 from kernels.clip.reader import read_manifest, read_messages, read_samples, read_spec_texts
 from kernels.clip.writer import write_clip
 

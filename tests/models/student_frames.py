@@ -13,12 +13,13 @@ import numpy as np
 
 from contracts.geometry import TAXONOMY, BevGrid, Boxes, flat_SE3
 from contracts.labels import LIGHT_STATES, FrameLabels, FrameRecord, LabelledBox, Provenance
+from contracts.samples import Float32s
 from kernels.bev.lift import CameraView, lift_table
 from kernels.bev.radar import RadarTracks, fill_radar
 from kernels.bev.raster import LidarRaster, Sweep
 from models.student.config import StudentConfig, inputs_for
 from models.student.inputs import StudentFrame, empty_frame
-from models.student.targets import targets_of
+from models.student.targets import BoxRows, targets_of
 from models.student.train import Example
 
 OPTICAL = np.array([[0, 0, 1.0, 0], [-1.0, 0, 0, 0], [0, -1.0, 0, 0], [0, 0, 0, 1.0]])
@@ -150,3 +151,12 @@ def examples(config: StudentConfig, count: int, seed: int = 0) -> tuple[list[Exa
         found.append(Example(frame_of(rng, config, boxes), targets_of(config, labels)))
         scenes.append(boxes)
     return found, scenes
+
+
+def box_maps(config: StudentConfig, rows: BoxRows) -> Float32s:
+    """The box channels over all cells, float32 [10 * groups, r, c], 0 where none is asked for."""
+    grid, groups = config.grid, len(config.taxonomy.groups)
+    maps = np.zeros((groups, 10, grid.rows, grid.columns), dtype=np.float32)
+    group, row, column = rows.cells.T
+    maps[group, :, row, column] = rows.values
+    return maps.reshape(-1, grid.rows, grid.columns)

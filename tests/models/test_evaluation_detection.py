@@ -275,7 +275,7 @@ def test_the_report_tells_each_slice_and_no_figure_that_is_none() -> None:
     results = [frame(near, [0.75], near), frame(cars([]), [], far)]
     report = detection_report(results, [{"tod": "day"}, {"tod": "night"}], ["tod"])
     assert set(report.slices) == {
-        "range=0-20", "range=20-40", "range=40-80", "tod=day", "tod=night",
+        "range=0-20", "range=20-40", "range=40-80", "tod=day", "tod=night", "rare",
     }  # fmt: skip
     assert report.overall.mean_ap == 0.5 and report.overall.classes["car"].ap["2"] == 1.0
     assert report.overall.classes["car"].calibration_error == 0.25

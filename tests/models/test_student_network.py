@@ -37,9 +37,11 @@ from models.student.losses import (
     losses_of,
     weighted,
 )
-from models.student.network import Student, StudentOutputs, _picked, new_student
-from models.student.targets import batch_targets, gaussian_radius, targets_of
+from models.student.network import Student, StudentOutputs, new_student
+from models.student.sight import _picked
+from models.student.targets import BoxBatch, batch_targets, gaussian_radius, targets_of
 from tests.models.student_frames import (
+    box_maps,
     frame_of,
     labels_of,
     random_scene,
@@ -61,7 +63,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def network() -> Student:
     network = new_student(CONFIG, 3)
-    torch.nn.init.normal_(network.absent.weight, generator=torch.Generator().manual_seed(1))
+    torch.nn.init.normal_(network.sight.absent.weight, generator=torch.Generator().manual_seed(1))
     return network.eval()
 
 
@@ -157,7 +159,7 @@ def test_the_seed_alone_draws_the_weights() -> None:
     assert torch.equal(torch.random.get_rng_state(), state)
     for a, b in zip(one.parameters(), two.parameters(), strict=True):
         assert torch.equal(a, b)
-    assert not torch.equal(one.tail_heat.weight, other.tail_heat.weight)
+    assert not torch.equal(one.tasks.tail_heat.weight, other.tasks.tail_heat.weight)
 
 
 def test_both_sizes_are_what_the_design_says() -> None:
@@ -218,7 +220,8 @@ def test_targets_decode_to_the_boxes_that_they_were_made_from(seed: int) -> None
     rng = np.random.default_rng(seed)
     boxes = random_scene(rng, CONFIG)
     targets = targets_of(CONFIG, labels_of(CONFIG, boxes))
-    found = decoder_of(CONFIG, 0.99).decode(targets.heat[None], targets.boxes[None])
+    maps = box_maps(CONFIG, targets.boxes)
+    found = decoder_of(CONFIG, 0.99).decode(targets.heat[None], maps[None])
     assert len(found.boxes) == len(boxes)
     for k in range(len(boxes)):
         away = np.hypot(*(found.boxes.centre_m[:, :2] - boxes.centre_m[k, :2]).T)
@@ -235,8 +238,8 @@ def test_what_is_not_known_is_not_asked_for() -> None:
     boxes = random_scene(np.random.default_rng(1), CONFIG)
     unknown = replace(boxes, velocity_mps=np.full((4, 2), np.nan))
     targets = targets_of(CONFIG, labels_of(CONFIG, unknown, ignored=(0,)))
-    weight = targets.weight.reshape(4, 10, 32, 32)
-    assert not weight[:, 8:].any() and weight[:, :8].any()
+    weight = targets.boxes.weight
+    assert not weight[:, 8:].any() and weight[:, :8].all()
     cell = tuple(CONFIG.grid.places(boxes.centre_m[:1, :2])[0].astype(int))
     assert targets.counted[cell] == 0 and targets.counted.mean() > 0.9
     assert (targets.heat == 1).sum() == 3 and targets.light == -1
@@ -262,9 +265,11 @@ def test_a_shift_within_the_radius_keeps_the_overlap(
 
 def test_the_loss_is_small_only_for_the_right_answer() -> None:
     boxes = random_scene(np.random.default_rng(2), CONFIG)
-    targets = batch_targets([targets_of(CONFIG, labels_of(CONFIG, boxes, light=3))])
+    asked = targets_of(CONFIG, labels_of(CONFIG, boxes, light=3))
+    targets = batch_targets([asked])
     right = StudentOutputs(
-        heat=torch.where(targets.heat == 1, 12.0, -12.0), boxes=targets.boxes.clone(),
+        heat=torch.where(targets.heat == 1, 12.0, -12.0),
+        boxes=torch.from_numpy(box_maps(CONFIG, asked.boxes))[None],
         ground=torch.where(targets.ground == 1, 12.0, -12.0),
         light=torch.tensor([[0.0, 0.0, 0.0, 15.0]]), embedding=torch.zeros(1, 32),
         presence=torch.where(targets.presence == 1, 12.0, -12.0),
@@ -285,11 +290,13 @@ def test_the_loss_is_small_only_for_the_right_answer() -> None:
 def test_a_student_that_says_what_its_teacher_says_loses_nothing(network: Student) -> None:
     outputs = run(network, frame(1))
     heat = torch.sigmoid(outputs.heat)
-    sure = torch.ones(1, 4, 32, 32)
-    same = TeacherOutputs(heat, outputs.boxes, sure, outputs.embedding)
+    cells = torch.tensor([[0, 0, 3, 4], [0, 2, 31, 0]])
+    values = torch.stack([outputs.boxes[0, :10, 3, 4], outputs.boxes[0, 20:30, 31, 0]])
+    rows = BoxBatch(cells, values.detach(), torch.ones(2, 10))
+    same = TeacherOutputs(heat, rows, outputs.embedding)
     assert float(distillation_loss(outputs, same)) == pytest.approx(0.0, abs=1e-4)
     for other in (
-        replace(same, heat=1 - heat), replace(same, boxes=outputs.boxes + 1),
-        replace(same, embedding=-outputs.embedding),
+        same._replace(heat=1 - heat), same._replace(boxes=rows._replace(values=values + 1)),
+        same._replace(embedding=-outputs.embedding),
     ):  # fmt: skip
         assert float(distillation_loss(outputs, other)) > 0.05

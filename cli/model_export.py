@@ -1,0 +1,58 @@
+"""`longtail model export`: a training run as a model for vehicles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.output import absolute, progress_line
+from contracts import SOFTWARE_VERSION
+
+RANGE_FRAMES = 96
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of the student's run.")],
+    data: Annotated[
+        list[Path], typer.Option("--data", help="Drives that it was trained on: int8 ranges.")
+    ],
+    calibrate: Annotated[
+        list[Path], typer.Option("--calibrate", help="Other drives: scores to probabilities.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for model and manifest.")],
+    name: Annotated[str, typer.Option(help="The model's name.")] = "student-s",
+    version: Annotated[int, typer.Option(min=1)] = 1,
+    threshold: Annotated[
+        float, typer.Option(min=0.01, max=0.99, help="Raw score from which on boxes are told.")
+    ] = 0.1,
+    float_graph: Annotated[bool, typer.Option("--float", help="Float instead of int8.")] = False,
+) -> None:
+    """Write ONNX and manifest: int8, calibrated, self-tested."""
+    import numpy as np
+
+    from models.data.frames import load_frames
+    from models.runs import load_student
+    from models.student.deploy import deployed
+    from models.student.export import write_student
+
+    student, trained = load_student(run)
+    seen = load_frames(data, student.config)
+    others = load_frames(calibrate, student.config)
+    rows = np.linspace(0, len(seen) - 1, min(RANGE_FRAMES, len(seen))).astype(int)
+    lineage = {
+        "weights_sha256": trained.weights, "recipe_sha256": trained.recipe,
+        "stage": trained.stage, "seed": str(trained.seed), "dataset_sha256": trained.dataset,
+        "examples": str(trained.examples), "calibration_sha256": others.digest,
+        "software_version": SOFTWARE_VERSION, "precision": "float32" if float_graph else "int8",
+        **{f"{parent}_sha256": digest for parent, digest in trained.parents.items()},
+    }  # fmt: skip
+    made = deployed(
+        student, [seen.frame(int(row)) for row in rows],
+        [(one.frame, one.labels) for one in others],
+        name=name, version=version, score_threshold=threshold, lineage=lineage,
+        int8=not float_graph, progress=progress_line,
+    )  # fmt: skip
+    path = write_student(out, made.content, made.manifest)
+    typer.echo(f"{absolute(path)}: {len(made.content) / 1e6:.2f} MB")

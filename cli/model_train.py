@@ -1,0 +1,169 @@
+"""`longtail model train | teach | distill`: from labelled drives to weights.
+
+Each writes a run folder (`models.runs`). A run that was stopped goes on after its last whole
+epoch when the same command is given again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.output import progress_line
+from contracts.errors import InputError
+
+if TYPE_CHECKING:  # torch loads when a command runs
+    from models.data.frames import LabelledFrames
+    from models.history import Losses
+    from models.recipe import ModelRecipe, StageSpec
+    from models.student.config import StudentConfig
+    from models.student.losses import TeacherFrame
+    from models.student.network import Student
+
+RecipeOption = Annotated[Path, typer.Option("--recipe", help="The recipe, a YAML file.")]
+DataOption = Annotated[
+    list[Path], typer.Option("--data", help="Folder with labelled drives; may be given again.")
+]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder of the run.")]
+ThreadsOption = Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.")]
+
+
+def train(
+    recipe: RecipeOption, data: DataOption, out: OutOption, threads: ThreadsOption = 0
+) -> None:
+    """Train a student from labels alone."""
+    from models.recipe import read_recipe
+
+    _use(threads)
+    plan = read_recipe(recipe)
+    _train_network(plan, "student", plan.student, plan.config(), data, out)
+
+
+def teach(
+    recipe: RecipeOption, data: DataOption, out: OutOption, threads: ThreadsOption = 0
+) -> None:
+    """Train a teacher: a sight that looks ahead too, then the members over it."""
+    from models.data.examples import Examples
+    from models.recipe import read_recipe
+    from models.runs import (
+        CHECKPOINT_FILE,
+        RUN_FILE,
+        TrainingRun,
+        finish_run,
+        load_student,
+        save_weights,
+    )
+    from models.teacher.config import teacher_config
+    from models.teacher.train import train_members
+
+    _use(threads)
+    plan = read_recipe(recipe)
+    config = teacher_config(plan.config())
+    sight_folder = out / "sight"
+    if not (sight_folder / RUN_FILE).exists():
+        _train_network(plan, "sight", plan.teacher.sight, config, data, sight_folder)
+    first, sight_run = load_student(sight_folder)
+    frames = _frames(data, config)
+    stage = plan.teacher.members
+    teacher = train_members(
+        first, Examples(frames, config), frames.drive_of, stage.recipe(), plan.teacher.count,
+        plan.seed, _told(out, "members", stage.epochs), out / CHECKPOINT_FILE,
+    )  # fmt: skip
+    run = TrainingRun(
+        kind="teacher", config=config, members=plan.teacher.count, recipe=plan.digest(),
+        stage="members", seed=plan.seed, dataset=frames.digest, examples=len(frames),
+        parents={"sight": sight_run.weights}, weights=save_weights(out, teacher),
+    )  # fmt: skip
+    finish_run(out, run)
+    typer.echo(f"teacher of {plan.teacher.count} members: {out}")
+
+
+def distill(
+    recipe: RecipeOption,
+    data: DataOption,
+    out: OutOption,
+    teacher: Annotated[Path, typer.Option(help="Run folder of the teacher.")],
+    start: Annotated[Path, typer.Option(help="Run folder of the student to go on from.")],
+    threads: ThreadsOption = 0,
+) -> None:
+    """Go on training a student, from the labels and from what a teacher says of the same frames."""
+    from models.recipe import read_recipe
+    from models.runs import load_student, load_teacher
+    from models.teacher.predict import TeacherView
+
+    _use(threads)
+    plan = read_recipe(recipe)
+    network, run = load_student(start)
+    taught, teacher_run = load_teacher(teacher)
+    view = TeacherView(taught, bf16=plan.distill.bf16)
+    seen = _frames(data, taught.config)
+    words = []
+    for place in range(len(seen)):
+        words.append(view.word(seen.frame(place)))
+        if (place + 1) % 50 == 0 or place + 1 == len(seen):
+            progress_line(f"the teacher's word: {place + 1} of {len(seen)} frames")
+    parents = {"student": run.weights, "teacher": teacher_run.weights}
+    _train_network(
+        plan, "distill", plan.distill, run.config, data, out, start=network, words=words,
+        parents=parents,
+    )  # fmt: skip
+
+
+def _train_network(
+    plan: ModelRecipe, name: str, stage: StageSpec, config: StudentConfig, data: list[Path],
+    out: Path, *, start: Student | None = None, words: list[TeacherFrame] | None = None,
+    parents: dict[str, str] | None = None,
+) -> None:  # fmt: skip
+    from models.data.examples import Examples
+    from models.runs import CHECKPOINT_FILE, TrainingRun, finish_run, save_weights
+    from models.student.train import train_student
+
+    frames = _frames(data, config)
+    network = train_student(
+        config, Examples(frames, config, words), stage.recipe(), plan.seed,
+        _told(out, name, stage.epochs), checkpoint=out / CHECKPOINT_FILE, start=start,
+    )  # fmt: skip
+    run = TrainingRun(
+        kind="sight" if name == "sight" else "student", config=config, recipe=plan.digest(),
+        stage=name, seed=plan.seed, dataset=frames.digest, examples=len(frames),
+        parents=parents or {}, weights=save_weights(out, network),
+    )  # fmt: skip
+    finish_run(out, run)
+    typer.echo(f"{name}: {len(frames)} frames, {stage.epochs} epochs: {out}")
+
+
+def _frames(data: list[Path], config: StudentConfig) -> LabelledFrames:
+    from models.data.frames import load_frames
+
+    return load_frames(
+        data, config, lambda done, of: progress_line(f"reading drives: {done} of {of}")
+    )
+
+
+def _told(out: Path, name: str, epochs: int) -> Callable[[int, Losses], None]:
+    """Tells of each epoch, keeps the history and draws it."""
+    from models.evaluation.plots import draw_history
+    from models.history import History
+    from models.runs import CHECKPOINT_FILE
+
+    history = History(out, resumed=(out / CHECKPOINT_FILE).exists())
+
+    def tell(epoch: int, losses: Losses) -> None:
+        history.add(epoch, losses)
+        draw_history(history.epochs, out / "losses.png")
+        words = "  ".join(f"{task} {loss:.3f}" for task, loss in losses.items())
+        progress_line(f"{name}: epoch {epoch} of {epochs}  {words}")
+
+    return tell
+
+
+def _use(threads: int) -> None:
+    import torch
+
+    if threads < 0:
+        raise InputError("threads cannot be negative")
+    if threads:
+        torch.set_num_threads(threads)

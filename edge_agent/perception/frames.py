@@ -1,0 +1,183 @@
+"""When a bird's-eye model runs, and on what.
+
+A *frame set* is one instant of all sensors. The lead opens it: the first camera of the model's
+that is alive, or else the lidar, or else the radar; a sensor that has said nothing for
+`SILENT_NS` is not alive, so one that stops or was never there hands the lead on. The set is
+judged as soon as a sample of a later time comes (or the drive ends): by then all samples of the
+instant are there, in whatever order they came. Frames of the lead nearer than `LEAST_PERIOD_NS`
+to the last set open none, so that a lead of 20 Hz is judged at 10 Hz.
+
+Nothing waits for a sensor: what is late is simply the newest of before, and what is too old or
+was never there is absent (`kernels.bev.window` has the ages). Pictures are decoded when a set
+is judged, each at most once for all models.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.errors import LongtailError
+from contracts.geometry import checked_SE3
+from contracts.samples import (
+    CalibrationSample,
+    ImageSample,
+    LidarSample,
+    MountSample,
+    PoseSample,
+    RadarSample,
+    Sample,
+)
+from edge_agent.perception.pixels import decode_pixels
+from edge_agent.ports import BevSpec
+from kernels.bev.lift import view_of
+from kernels.bev.window import CAMERA_MAX_AGE_NS, BevSample, BevTensors, BevWindow
+
+SILENT_NS = CAMERA_MAX_AGE_NS
+LEAST_PERIOD_NS = 75_000_000
+_SWEEPS, _TRACKS, _POSES = 8, 16, 256
+_WINDOWS = 2
+"""A model and a candidate beside it; inputs of others are let go."""
+
+U8s = NDArray[np.uint8]
+BadPicture = Callable[[ImageSample, LongtailError], None]
+
+
+class FrameClock:
+    """Says which instants are judged. `cameras` are the model's, in order."""
+
+    def __init__(self, cameras: tuple[str, ...]) -> None:
+        self._rank = {channel: rank for rank, channel in enumerate(cameras)}
+        self._alive_ns: dict[int, int] = {}
+        self._last_ns: int | None = None
+        self._open_ns: int | None = None
+
+    def see(self, sample: Sample) -> None:
+        """Take a sample, after `due` was asked for its time."""
+        match sample:
+            case ImageSample(channel=channel) if channel in self._rank:
+                rank = self._rank[channel]
+            case LidarSample():
+                rank = len(self._rank)
+            case RadarSample():
+                rank = len(self._rank) + 1
+            case _:
+                return
+        now_ns = sample.mono_ns
+        self._alive_ns[rank] = now_ns
+        lead = min(r for r, at_ns in self._alive_ns.items() if now_ns - at_ns <= SILENT_NS)
+        if rank == lead and (self._last_ns is None or now_ns - self._last_ns >= LEAST_PERIOD_NS):
+            self._open_ns = self._last_ns = now_ns
+
+    def due(self, before_ns: int | None) -> int | None:
+        """The open set, if all of it lies before this time (None: the drive is over)."""
+        at_ns = self._open_ns
+        if at_ns is None or (before_ns is not None and at_ns >= before_ns):
+            return None
+        self._open_ns = None
+        return at_ns
+
+
+class BevFrames:
+    """The last moments of a drive's sensors, as inputs for any number of bird's-eye models.
+
+    Models of equal inputs share them; a model that comes in mid-drive gets what is known.
+    Serves one thread; the arrays of one answer hold until the next for the same inputs.
+
+    Args:
+        on_bad: told once of each picture that cannot be decoded; its camera is absent then.
+    """
+
+    def __init__(self, on_bad: BadPicture = lambda _sample, _error: None) -> None:
+        self._on_bad = on_bad
+        self._calibrations: dict[str, CalibrationSample] = {}
+        self._mounts: dict[str, MountSample] = {}
+        self._sweeps: deque[LidarSample] = deque(maxlen=_SWEEPS)
+        self._tracks: deque[RadarSample] = deque(maxlen=_TRACKS)
+        self._poses: deque[PoseSample] = deque(maxlen=_POSES)
+        self._newest: dict[str, ImageSample] = {}
+        self._decoded: dict[str, tuple[ImageSample, U8s | None]] = {}
+        self._windows: list[tuple[BevSpec, BevWindow]] = []
+        self._answers: dict[int, tuple[int, BevTensors]] = {}
+
+    def add(self, sample: Sample) -> None:
+        """Take a sample. Raises `InputError` for a mount or calibration that is none."""
+        match sample:
+            case ImageSample():
+                self._newest[sample.channel] = sample
+                return
+            case CalibrationSample():
+                view_of(sample, 1, 1)
+                checked_SE3(sample.ego_SE3_camera)
+                self._calibrations[sample.channel] = sample
+            case MountSample():
+                checked_SE3(sample.ego_SE3_sensor)
+                self._mounts[sample.frame_id] = sample
+            case LidarSample():
+                self._sweeps.append(sample)
+            case RadarSample():
+                self._tracks.append(sample)
+            case PoseSample():
+                if self._poses and sample.mono_ns <= self._poses[-1].mono_ns:
+                    return  # late or told twice: the way driven is known already
+                self._poses.append(sample)
+            case _:
+                return
+        for _, window in self._windows:
+            window.add(sample)
+
+    def tensors(self, spec: BevSpec, now_ns: int) -> BevTensors:
+        """The inputs of an instant. Raises `UnknownMotionError` (`kernels.bev.motion`) when ego
+        motion is unknown, `InputError` when samples cannot be used.
+        """
+        window = self._window(spec)
+        known = self._answers.get(id(window))
+        if known is not None and known[0] == now_ns:
+            return known[1]
+        self._answers.pop(id(window), None)
+        for channel in spec.bev.cameras:
+            image = self._newest.get(channel)
+            if image is not None and 0 <= now_ns - image.mono_ns <= CAMERA_MAX_AGE_NS:
+                pixels = self.pixels(image)
+                if pixels is not None:
+                    window.add_pixels(channel, image.mono_ns, pixels)
+        answer = window.tensors(now_ns)
+        self._answers[id(window)] = now_ns, answer
+        return answer
+
+    def pixels(self, image: ImageSample) -> U8s | None:
+        """The picture uint8 [h, w, 3] RGB, decoded at most once; None when it is broken."""
+        held = self._decoded.get(image.channel)
+        if held is not None and held[0] is image:
+            return held[1]
+        pixels: U8s | None = None
+        try:
+            pixels = decode_pixels(image)
+        except LongtailError as error:
+            self._on_bad(image, error)
+        self._decoded[image.channel] = image, pixels
+        return pixels
+
+    def _window(self, spec: BevSpec) -> BevWindow:
+        for number, (known, window) in enumerate(self._windows):
+            if known == spec:
+                self._windows.append(self._windows.pop(number))
+                return window
+        window = BevWindow(spec.image, spec.bev)
+        for sample in self._known():
+            window.add(sample)
+        self._windows.append((spec, window))
+        for _, unused in self._windows[:-_WINDOWS]:
+            self._answers.pop(id(unused), None)
+        del self._windows[:-_WINDOWS]
+        return window
+
+    def _known(self) -> Iterator[BevSample]:
+        yield from self._calibrations.values()
+        yield from self._mounts.values()
+        yield from self._poses
+        yield from self._sweeps
+        yield from self._tracks

@@ -1,0 +1,25 @@
+"""The losses of a training run after each epoch, on disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+HISTORY_FILE = "history.json"
+Losses = dict[str, float]
+
+
+class History:
+    """Keeps `history.json` up to date; a run that is resumed keeps its earlier epochs."""
+
+    def __init__(self, folder: Path, *, resumed: bool) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / HISTORY_FILE
+        self.epochs: list[Losses] = []
+        if resumed and self._path.exists():
+            self.epochs = json.loads(self._path.read_text("utf-8"))
+
+    def add(self, epoch: int, losses: Losses) -> None:
+        """Take the means of the epoch, counted from 1."""
+        self.epochs = [*self.epochs[: epoch - 1], losses]
+        self._path.write_text(json.dumps(self.epochs, indent=1), "utf-8")

@@ -1,0 +1,84 @@
+"""A training recipe: everything that, with the data, decides what a model becomes.
+
+A recipe is a YAML file. Its digest goes into the lineage of each model made by it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from contracts.errors import InputError
+from contracts.ids import sha256_hex
+from contracts.spec_yaml import parse_yaml, read_text, validate_located
+from models.student.augment import Augmentation
+from models.student.config import StudentConfig, student_m, student_s
+from models.student.dropout import DropoutOdds
+from models.student.train import Recipe
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class StageSpec(_Strict):
+    """One training run; see `models.student.train.Recipe` for what each key means."""
+
+    epochs: int = Field(ge=1, le=1000)
+    batch: int = Field(8, ge=1, le=1024)
+    max_rate: float = Field(2e-3, gt=0, le=1)
+    weight_decay: float = Field(1e-4, ge=0, le=1)
+    bf16: bool = False
+    compiled: bool = False
+    dropout: dict[str, float] = Field(default_factory=dict)
+    augmentation: dict[str, float] = Field(default_factory=dict)
+
+    def recipe(self) -> Recipe:
+        """Raises `InputError` for a sensor or an augmentation that does not exist."""
+        for name, given, kind in (
+            ("dropout", self.dropout, DropoutOdds),
+            ("augmentation", self.augmentation, Augmentation),
+        ):
+            known = {one.name for one in fields(kind)}
+            if unknown := sorted(set(given) - known):
+                raise InputError(f"no {unknown[0]!r}; known: {', '.join(sorted(known))}", name)
+        return Recipe(
+            self.epochs, self.batch, self.max_rate, self.weight_decay,
+            DropoutOdds(**self.dropout), Augmentation(**self.augmentation),
+            bf16=self.bf16, compiled=self.compiled,
+        )  # fmt: skip
+
+
+class TeacherSpec(_Strict):
+    """The sight is trained as a student with future sweeps; then the members over it."""
+
+    sight: StageSpec
+    members: StageSpec
+    count: int = Field(8, ge=2, le=64)
+
+
+class ModelRecipe(_Strict):
+    """How a student of one size and its teacher come to be."""
+
+    version: Literal["longtail/recipe/v1"] = Field(alias="apiVersion")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,60}$")
+    size: Literal["s", "m"] = "s"
+    seed: int = Field(0, ge=0)
+    student: StageSpec
+    teacher: TeacherSpec
+    distill: StageSpec
+    score_threshold: float = Field(0.1, gt=0, lt=1)
+
+    def config(self) -> StudentConfig:
+        return student_s() if self.size == "s" else student_m()
+
+    def digest(self) -> str:
+        return sha256_hex(self.model_dump_json(by_alias=True).encode())
+
+
+def read_recipe(path: Path) -> ModelRecipe:
+    """A recipe from its file. Raises `InputError` with line and column."""
+    return validate_located(ModelRecipe, parse_yaml(read_text(path), str(path)))

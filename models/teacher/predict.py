@@ -1,0 +1,118 @@
+"""What the teacher says: all members over the frame and its mirror, fused.
+
+Probabilities are means. Box channels are means over the members and both views, weighted by what
+each of them believes in that cell, so that a member which sees nothing there has no say about
+its size. The embedding is the first member's: those of different members are not in one space.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from contracts.samples import Float32s
+from kernels.bev_decoding import BOX_CHANNELS
+from models.student.augment import mirrored_frame
+from models.student.device import best_device, device_of, low_precision, moved
+from models.student.inputs import StudentFrame, batch_of
+from models.student.losses import TeacherFrame
+from models.student.targets import BoxRows
+from models.student.train import channels_last
+from models.teacher.network import Teacher
+
+SURE = 0.1
+"""Least belief at which the teacher's box is worth learning."""
+_FLIPPED = torch.ones(len(BOX_CHANNELS))
+_FLIPPED[[BOX_CHANNELS.index("sin"), BOX_CHANNELS.index("velocity_y_mps")]] = -1
+_OFFSET_Y = BOX_CHANNELS.index("offset_y")
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherMaps:
+    """One frame: `heat` float32 [classes, r, c] and `members` [m, classes, r, c] probabilities;
+    `boxes` [10 * groups, r, c]; `ground` [2, r, c]; `light` [4]; `embedding` [d].
+    """
+
+    heat: Float32s
+    members: Float32s
+    boxes: Float32s
+    ground: Float32s
+    light: Float32s
+    embedding: Float32s
+
+
+class TeacherView:
+    """Runs a teacher over frames; `mirror` also over their mirrors, at twice the cost."""
+
+    def __init__(self, teacher: Teacher, *, mirror: bool = True, bf16: bool = False) -> None:
+        self.teacher = teacher.to(best_device()).eval()
+        self._mirror, self._bf16 = mirror, bf16
+        groups = teacher.config.taxonomy.groups
+        names = teacher.config.taxonomy.names
+        self._classes_of = [[names.index(name) for name in group] for group in groups]
+
+    def maps(self, frame: StudentFrame) -> TeacherMaps:
+        """The fused maps of one frame."""
+        views = [frame, mirrored_frame(frame, self.teacher.config)] if self._mirror else [frame]
+        device = device_of(self.teacher)
+        with torch.no_grad(), low_precision(device, self._bf16):
+            found = self.teacher(moved(channels_last(batch_of(views)), device))
+        found = [moved(one, torch.device("cpu")) for one in found]
+        # [members, views, ...], the mirrored view turned back.
+        heat = _turned(torch.stack([torch.sigmoid(one.heat.float()) for one in found]))
+        ground = _turned(torch.stack([torch.sigmoid(one.ground.float()) for one in found]))
+        light = torch.stack([torch.softmax(one.light.float(), dim=-1) for one in found])
+        boxes = torch.stack([_by_group(one.boxes.float()) for one in found])
+        return TeacherMaps(
+            _array(heat.mean(dim=(0, 1))), _array(heat.mean(dim=1)),
+            _array(self._fused_boxes(_boxes_turned(boxes), heat)),
+            _array(ground.mean(dim=(0, 1))), _array(light.mean(dim=(0, 1))),
+            _array(found[0].embedding.float()[0]),
+        )  # fmt: skip
+
+    def _fused_boxes(self, boxes: Tensor, heat: Tensor) -> Tensor:
+        """[m, v, groups, 10, r, c] weighed by belief [m, v, classes, r, c]: [10 * groups, r, c]."""
+        belief = torch.stack([heat[:, :, rows].amax(dim=2) for rows in self._classes_of], dim=2)
+        weight = (belief + 1e-6)[:, :, :, None]
+        fused = (boxes * weight).sum(dim=(0, 1)) / weight.sum(dim=(0, 1))
+        return fused.flatten(0, 1)
+
+    def word(self, frame: StudentFrame) -> TeacherFrame:
+        """What a student is to learn of the frame."""
+        maps = self.maps(frame)
+        by_group = np.stack([maps.heat[rows].max(axis=0) for rows in self._classes_of])
+        group, row, column = np.nonzero(by_group > SURE)
+        boxes = maps.boxes.reshape(len(self._classes_of), len(BOX_CHANNELS), *by_group.shape[1:])
+        values = boxes[group, :, row, column]
+        weight = np.repeat(by_group[group, row, column][:, None], len(BOX_CHANNELS), axis=1)
+        cells = np.column_stack([group, row, column]).astype(np.int64)
+        return TeacherFrame(
+            maps.heat.astype(np.float16), BoxRows(cells, values, weight), maps.embedding
+        )
+
+
+def _by_group(boxes: Tensor) -> Tensor:
+    """[v, 10 * groups, r, c] as [v, groups, 10, r, c]."""
+    return boxes.reshape(boxes.shape[0], -1, len(BOX_CHANNELS), *boxes.shape[2:])
+
+
+def _turned(maps: Tensor) -> Tensor:
+    """Maps [m, v, k, r, c] with the second view, the mirror's, turned back."""
+    return torch.stack([view.flip(-1) if k else view for k, view in enumerate(maps.unbind(1))], 1)
+
+
+def _boxes_turned(boxes: Tensor) -> Tensor:
+    """Box channels [m, v, groups, 10, r, c] with the mirror's turned back."""
+    views = list(boxes.unbind(1))
+    for k in range(1, len(views)):
+        turned = views[k].flip(-1) * _FLIPPED[:, None, None]
+        turned[:, :, _OFFSET_Y] = 1 - turned[:, :, _OFFSET_Y]
+        views[k] = turned
+    return torch.stack(views, dim=1)
+
+
+def _array(values: Tensor) -> Float32s:
+    return np.ascontiguousarray(values.numpy())

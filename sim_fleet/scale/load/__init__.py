@@ -1,0 +1,1 @@
+"""The stream's requests against a real receiver, by real enrolled identities."""
