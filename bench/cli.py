@@ -66,6 +66,7 @@ BENCHES = {
         "bench.student", "The student's time on one core, and its accuracy.", uses_data=True
     ),
     "sim": Bench("bench.sim", "The simulator's ray caster, cameras and vehicles."),
+    "acquisition": Bench("bench.acquisition", "Coverage and uncertainty of what to label."),
 }
 
 RecordedOption = Annotated[

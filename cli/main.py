@@ -26,6 +26,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "rollout": ("cli.rollout", "Bring releases to vehicles in stages."),
     "spec": ("cli.spec", "Check, test, backtest and compare trigger specs."),
     "model": ("cli.model", "Train, measure and export models, publish them for vehicles."),
+    "label": ("cli.label", "Measure automatic labels."),
     "clips": ("cli.clips", "Search, show and fetch clips."),
     "bench": ("bench.cli", "Measure against physical limits and peers."),
     "sim": ("sim_fleet.cli", "Look at the simulated world and its scenarios."),
@@ -35,6 +36,7 @@ GROUPS: dict[str, tuple[str, str]] = {
 # What a group's package needs that the vehicle's base install does not have.
 EXTRAS = {
     "cloud": "cloud", "sim": "sim", "demo": "cloud,sim", "bench": "dev", "model": "offline",
+    "label": "offline",
 }  # fmt: skip
 OWN_PACKAGES = frozenset(module.split(".")[0] for module, _ in GROUPS.values())
 

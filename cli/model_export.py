@@ -10,7 +10,7 @@ import typer
 from cli.output import absolute, progress_line
 from contracts import SOFTWARE_VERSION
 
-RANGE_FRAMES = 96
+RANGE_FRAMES = 48
 
 
 def export(

@@ -10,7 +10,7 @@ import typer
 
 from contracts.errors import InputError
 
-DEFAULT_MINUTES = 5.0
+DEFAULT_MINUTES = 4.0
 
 
 def run(
@@ -71,4 +71,3 @@ def run(
         console.print(f"report.json and timeline.png lie in {out}", highlight=False)
     if not report.holds:
         raise typer.Exit(1)
-

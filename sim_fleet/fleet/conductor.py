@@ -22,6 +22,7 @@ from typing import Any
 from contracts.errors import InputError, TransientError
 from contracts.trigger_spec import load_specs
 from edge_agent.cli import published_specs
+from edge_agent.perception.sessions import SharedSessions
 from edge_agent.spool.folder import list_spool
 from sim_fleet.fleet.facts import FleetFacts, Limits
 from sim_fleet.fleet.faults import FaultSpec, PlannedFault, place_faults
@@ -34,10 +35,11 @@ from sim_fleet.fleet.report import FleetReport, invariant_reports
 from sim_fleet.fleet.schedule import Trip, VehiclePlan, plan_vehicle
 from sim_fleet.fleet.server import ReceiverProcess, address_of
 from sim_fleet.fleet.summary import fault_reports, moments_of, vehicle_report
+from sim_fleet.fleet.vehicle import run_vehicle, student_of
 
 REBOOT_S = 20.0
 START_TIMEOUT_S = 3600.0
-DEFAULT_DRIVE_MINUTES = 5.0
+DEFAULT_DRIVE_MINUTES = 4.0
 MARK = ".longtail-fleet"
 
 
@@ -97,6 +99,10 @@ def run_fleet(options: FleetOptions) -> FleetReport:
         reason = inapplicable(spec, options)
         if reason is not None:
             raise InputError(f"fault {spec.kind}: {reason}", "--faults")
+    if options.model is not None:
+        if options.sensors == "light":
+            raise InputError("a model needs sensors s or m", "--model")
+        student_of(options.model, SharedSessions())  # refused here rather than in a vehicle
     begin_s = time.monotonic()
     plans = plan_fleet(options)
     faults = place_faults(options.faults, plans, options.seed)
@@ -121,6 +127,7 @@ def run_fleet(options: FleetOptions) -> FleetReport:
     return FleetReport(
         seed=options.seed, hours=options.hours, sensors=options.sensors,
         drive_minutes_per_day=options.drive_minutes_per_day,
+        cpu_s=sum(r.get("cpu_s", 0.0) for rows in journals.values() for r in rows),
         wall_s=round(time.monotonic() - begin_s, 2), server_restarts=restarts,
         stalls=sum(r.get("stalls", 0) for rows in journals.values() for r in rows),
         vehicles=tuple(
@@ -182,7 +189,8 @@ class _Crew:
         self.vehicle = VehicleSettings(
             vehicle_id=plan.vehicle_id, vehicle_type=plan.vehicle_type, blind_to=plan.blind_to,
             folder=(options.out / "vehicles" / plan.vehicle_id).resolve(), seed=options.seed,
-            sensors=options.sensors, model=options.model, specs=_specs(options),
+            sensors=options.sensors, model=options.model and options.model.resolve(),
+            specs=_specs(options),
             trace=link_trace(options.seed, plan.vehicle_id, plan.trips),
             cellular_bytes_per_day=options.cellular_bytes_per_day,
             clips_per_day=options.clips_per_day, bytes_per_day=options.bytes_per_day,
@@ -209,8 +217,6 @@ class _Crew:
             server_pid=self._pid_file, relay_port=self._relay_port,
             spool_quota_bytes=self._quota(faults),
         )  # fmt: skip
-        from sim_fleet.fleet.vehicle import run_vehicle
-
         process = self._context.Process(target=run_vehicle, args=(job.model_dump_json(),))
         process.start()
         process.join(START_TIMEOUT_S)
@@ -253,4 +259,3 @@ class _Crew:
         held = sum(row.size_bytes for row in rows
                    if row.entry is None or row.entry.state == "queued")  # fmt: skip
         return held + min(fault.spec.room for fault in full)
-

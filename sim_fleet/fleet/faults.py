@@ -141,7 +141,7 @@ def place_faults(
         raise InputError(f"faults need a trip of {SHORTEST_TRIP_S:g} s at least", "sim run")
     rng = generator(seed, "faults")
     free = list(range(len(trips)))
-    placed = []
+    placed: list[PlannedFault] = []
     for spec in specs:
         for _ in range(spec.times):
             free = free or list(range(len(trips)))

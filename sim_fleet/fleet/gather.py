@@ -33,8 +33,7 @@ METERED = ("cellular", "metered wifi")
 def _fires(path: Path) -> tuple[FireKey, ...]:
     manifest = read_manifest(path)
     return tuple(
-        (manifest.event.boot_id, cause.trigger_id, cause.fired_mono_ns)
-        for cause in manifest.causes
+        (manifest.event.boot_id, cause.trigger_id, cause.fired_mono_ns) for cause in manifest.causes
     )
 
 
@@ -129,9 +128,7 @@ def read_vehicle(vehicle: VehicleSettings, days: dict[str, int]) -> VehicleFacts
     )  # fmt: skip
 
 
-def read_clips(
-    cloud: CloudClient, rows: Iterable[ClipRow], folder: Path
-) -> tuple[ClipFacts, ...]:
+def read_clips(cloud: CloudClient, rows: Iterable[ClipRow], folder: Path) -> tuple[ClipFacts, ...]:
     """Every clip's row with its bytes fetched and digested. `folder` for one at a time."""
     found = []
     for row in rows:

@@ -44,7 +44,9 @@ class Saboteur:
         if not self._waiting:
             return
         fault = self._waiting[0]
-        verbs = ("PATCH /v1/tus/", "PUT /v1/signal-logs/") if fault.trip < self._trip else ("PATCH ",)
+        verbs = (
+            ("PATCH /v1/tus/", "PUT /v1/signal-logs/") if fault.trip < self._trip else ("PATCH ",)
+        )
         if not passage.start_line.startswith(verbs) or passage.share < fault.share:
             return
         self._waiting.pop(0)
@@ -60,8 +62,8 @@ class Saboteur:
             case "server_restart":
                 process_id = self._server_pid()
                 if process_id is not None:
-                    self._tell("fault", fault=fault.name,
-                               note=f"SIGKILL of the receiver, {passage.share:.0%} into a body")  # fmt: skip
+                    note = f"SIGKILL of the receiver, {passage.share:.0%} into a body"
+                    self._tell("fault", fault=fault.name, note=note)
                     os.kill(process_id, signal.SIGKILL)
 
     def answered(self, status_line: str, request_line: str) -> None:

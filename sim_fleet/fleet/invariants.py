@@ -12,9 +12,7 @@
 | told              | every kept fire has an event record                                        |
 | ledger-and-spool  | both agree on every clip, and sums on what was spent                       |
 
-A clip that a power cut took before it was durable is lost by design. Then its fires' reservations
-stand in the ledger for ever, and it was still open or being packed: its last fire was not more
-than `DURABLE_WITHIN_S` before the cut, and its others not more than that before each other.
+What a power cut explains is `lookup`'s to say.
 """
 
 from __future__ import annotations
@@ -24,12 +22,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from contracts.clock import NS_PER_S
-from contracts.ids import sha256_hex
-from contracts.upload import EventRecord
 from sim_fleet.fleet.facts import ClipFacts, FireKey, FleetFacts, VehicleFacts
-
-DURABLE_WITHIN_S = 40.0
-"""A clip is durable this long after its last fire: its post-roll, and the wait to be packed."""
+from sim_fleet.fleet.lookup import clips_of, cuts_of, digest, fire_key, is_evicted, records_of
 
 MOST_PROBLEMS = 5
 
@@ -52,39 +46,17 @@ def check_all(facts: FleetFacts) -> tuple[Verdict, ...]:
     return tuple(check(facts) for check in CHECKS)
 
 
-def fire_key(record: EventRecord) -> FireKey:
-    """The fire that an event record speaks of."""
-    return record.event.boot_id, record.cause.trigger_id, record.cause.fired_mono_ns
-
-
-def _records(facts: FleetFacts, vehicle: VehicleFacts) -> dict[str, EventRecord]:
-    """Each record that exists of a vehicle, once, by its content."""
-    found = [e for e in facts.cloud_events if e.event.vehicle_id == vehicle.vehicle_id]
-    every = (*found, *vehicle.ledger.waiting, *vehicle.ledger.refused)
-    return {_digest(record): record for record in every}
-
-
-def _digest(record: EventRecord) -> str:
-    return sha256_hex(record.model_dump_json(exclude_none=True).encode())
-
-
-def _clips(facts: FleetFacts, vehicle: VehicleFacts) -> dict[str, ClipFacts]:
-    """Each clip of a vehicle by id, in the cloud, in its spool, or in both."""
-    stored = [clip for clip in facts.cloud_clips if clip.vehicle_id == vehicle.vehicle_id]
-    return {clip.clip_id: clip for clip in (*vehicle.spool, *stored)}
-
-
 def captured(facts: FleetFacts) -> Verdict:
     tally: Counter[str] = Counter()
     problems: list[str] = []
     for vehicle in facts.vehicles:
-        records = _records(facts, vehicle).values()
+        records = records_of(facts, vehicle).values()
         lost = {fire_key(r) for r in records if r.outcome == "lost"}
-        cuts = _cuts(facts, vehicle)
+        cuts = cuts_of(facts, vehicle)
         held: Counter[FireKey] = Counter()
         in_cloud: set[FireKey] = set()
         cloud_ids = {clip.clip_id for clip in facts.cloud_clips}
-        for clip in _clips(facts, vehicle).values():
+        for clip in clips_of(facts, vehicle).values():
             held.update(clip.fires)
             if clip.clip_id in cloud_ids:
                 in_cloud.update(clip.fires)
@@ -98,7 +70,7 @@ def captured(facts: FleetFacts) -> Verdict:
                 tally["in the cloud" if key in in_cloud else "in a spool"] += 1
             elif key in lost:
                 tally["told as lost"] += 1
-            elif _is_evicted(vehicle, record):
+            elif is_evicted(vehicle, record):
                 tally["evicted"] += 1
             elif cuts.explain(key):
                 tally["lost at a power cut"] += 1
@@ -110,47 +82,6 @@ def captured(facts: FleetFacts) -> Verdict:
 
 def _name(vehicle: VehicleFacts, key: FireKey) -> str:
     return f"{vehicle.vehicle_id}: {key[1]} at {key[2] / NS_PER_S:.2f} s of {key[0]}"
-
-
-def _is_evicted(vehicle: VehicleFacts, record: EventRecord) -> bool:
-    event = record.event
-    for tomb in vehicle.ledger.tombstones:
-        head, _, span = tomb.event.rpartition("/")
-        start, _, end = span.partition("-")
-        if head == f"{event.vehicle_id}/{event.boot_id}" and (
-            int(start) <= event.start_mono_ns and event.end_mono_ns <= int(end)
-        ):
-            return True
-    return False
-
-
-@dataclass(frozen=True, slots=True)
-class _Cuts:
-    """What power cuts of a vehicle explain: fires of a boot from a time on, still reserved."""
-
-    since_ns: dict[str, float]
-    vehicle: VehicleFacts
-
-    def explain(self, key: FireKey) -> bool:
-        boot_id, trigger_id, fired_ns = key
-        if (trigger_id, fired_ns) not in self.vehicle.ledger.reservations:
-            return False
-        return fired_ns >= self.since_ns.get(boot_id, float("inf"))
-
-
-def _cuts(facts: FleetFacts, vehicle: VehicleFacts) -> _Cuts:
-    keys = [fire_key(record) for record in _records(facts, vehicle).values()]
-    keys += [fire for clip in _clips(facts, vehicle).values() for fire in clip.fires]
-    since: dict[str, float] = {}
-    for boot in vehicle.boots:
-        if boot.cut_mono_ns is None:
-            continue
-        from_ns = float(boot.cut_mono_ns)
-        for fired_ns in sorted((k[2] for k in keys if k[0] == boot.boot_id), reverse=True):
-            if from_ns - fired_ns <= DURABLE_WITHIN_S * NS_PER_S:
-                from_ns = min(from_ns, fired_ns)
-        since[boot.boot_id] = min(from_ns, boot.cut_mono_ns - DURABLE_WITHIN_S * NS_PER_S)
-    return _Cuts(since, vehicle)
 
 
 def once(facts: FleetFacts) -> Verdict:
@@ -166,9 +97,9 @@ def once(facts: FleetFacts) -> Verdict:
             problems.append(f"the bytes of clip {clip.clip_id[:12]} are not those of its id")
         if clip.state != "ready":
             problems.append(f"clip {clip.clip_id[:12]} is {clip.state}: {clip.note}")
-    for digest, rows in Counter(map(_digest, facts.cloud_events)).items():
+    for content, rows in Counter(map(digest, facts.cloud_events)).items():
         if rows > 1:
-            problems.append(f"event record {digest[:12]} has {rows} rows")
+            problems.append(f"event record {content[:12]} has {rows} rows")
     size_bytes = sum(clip.size_bytes for clip in facts.cloud_clips)
     evidence = f"{len(facts.cloud_clips)} clips of {size_bytes / 1e6:.1f} MB read and digested"
     return _verdict("once", evidence, problems)
@@ -198,7 +129,7 @@ def _made_it(facts: FleetFacts, vehicle: VehicleFacts, clip: ClipFacts) -> bool:
         return True
     if any(held.clip_id == clip.clip_id for held in vehicle.spool):
         return True
-    cuts = _cuts(facts, vehicle)
+    cuts = cuts_of(facts, vehicle)
     return bool(clip.fires) and all(cuts.explain(fire) for fire in clip.fires)
 
 
@@ -221,7 +152,7 @@ def cellular(facts: FleetFacts) -> Verdict:
         for boot in vehicle.boots:
             relayed[boot.ledger_day] += boot.metered_bytes
         charged = vehicle.ledger.cellular
-        for day, used in sorted({**relayed, **charged}.items()):
+        for day in sorted({*relayed, *charged}):
             used = max(charged.get(day, 0), relayed[day])
             most = max(most, used)
             if used > cap:
@@ -238,12 +169,14 @@ def budgets(facts: FleetFacts) -> Verdict:
     problems, most = [], 0
     limits = facts.limits
     for vehicle in facts.vehicles:
-        largest = max((c.size_bytes for c in _clips(facts, vehicle).values()), default=0)
+        largest = max((c.size_bytes for c in clips_of(facts, vehicle).values()), default=0)
         for (day, scope), (clips, size_bytes) in vehicle.ledger.spent.items():
             kind, _, name = scope.partition("/")
             bound = limits.clips_of.get(name) if kind == "trigger" else limits.clips_per_day
             if bound is not None and clips > bound:
-                problems.append(f"{vehicle.vehicle_id}: {clips} clips of {scope}, day {day}: {bound}")
+                problems.append(
+                    f"{vehicle.vehicle_id}: {clips} clips of {scope}, day {day}: {bound}"
+                )
             # A clip's size is known once it is packed: one may reach beyond the day's bytes.
             if size_bytes > limits.bytes_per_day + largest:
                 problems.append(f"{vehicle.vehicle_id}: {size_bytes} bytes of {scope}, day {day}")
@@ -262,22 +195,24 @@ def events(facts: FleetFacts) -> Verdict:
     problems, total = [], 0
     for vehicle in facts.vehicles:
         ledger = vehicle.ledger
-        there = len(_records(facts, vehicle)) + ledger.outbox_dropped
+        there = len(records_of(facts, vehicle)) + ledger.outbox_dropped
         total += ledger.outbox_ever
         if there != ledger.outbox_ever:
             problems.append(
                 f"{vehicle.vehicle_id}: {ledger.outbox_ever} event records were written,"
                 f" {there} are in the cloud, waiting, refused or counted as dropped"
             )
-        for record in ledger.refused:
-            problems.append(f"{vehicle.vehicle_id}: the cloud refused {record.event.text()}")
+        problems += [
+            f"{vehicle.vehicle_id}: the cloud refused {record.event.text()}"
+            for record in ledger.refused
+        ]
     return _verdict("events", f"{total} event records written by vehicles", problems)
 
 
 def told(facts: FleetFacts) -> Verdict:
     problems, total = [], 0
     for vehicle in facts.vehicles:
-        records = _records(facts, vehicle).values()
+        records = records_of(facts, vehicle).values()
         counts = Counter(r.event.boot_id for r in records if r.outcome == "captured")
         for boot in vehicle.boots:
             total += boot.kept_fires
@@ -301,8 +236,8 @@ def ledger_and_spool(facts: FleetFacts) -> Verdict:
 
 
 def _disagreements(facts: FleetFacts, vehicle: VehicleFacts) -> Iterator[str]:
-    ledger, clips = vehicle.ledger, _clips(facts, vehicle)
-    cuts = _cuts(facts, vehicle)
+    ledger, clips = vehicle.ledger, clips_of(facts, vehicle)
+    cuts = cuts_of(facts, vehicle)
     known = {clip.event for clip in clips.values()} | {t.event for t in ledger.tombstones}
     for event in sorted(ledger.settled - known):
         yield f"the ledger settled {event}, and there is no such clip"

@@ -14,7 +14,8 @@ _LINKS = {
     "cellular": ("cellular", "#e0a458"), "none": ("no link", "#4a4a4a"),
 }  # fmt: skip
 _MARKS = {
-    "fire": ("fire, kept", "#1f4e9c", "|", 70), "suppressed": ("fire, suppressed", "#a9b8d0", "|", 28),
+    "fire": ("fire, kept", "#1f4e9c", "|", 70),
+    "suppressed": ("fire, suppressed", "#a9b8d0", "|", 28),
     "uploaded": ("clip sent", "#187a3c", "^", 26), "lost": ("clip lost", "#7a3d8f", "v", 30),
     "fault": ("fault", "#d1495b", "X", 62), "power_cut": ("power cut", "#000000", "X", 62),
 }  # fmt: skip
@@ -27,6 +28,9 @@ def draw_timeline(path: Path, report: FleetReport, options: FleetOptions) -> Non
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.artist import Artist
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Rectangle
 
     plans = plan_fleet(options)
     figure, axes = plt.subplots(
@@ -41,13 +45,15 @@ def draw_timeline(path: Path, report: FleetReport, options: FleetOptions) -> Non
         whole.set_ylabel(f"{plan.vehicle_id}\n{plan.home}", rotation=0, ha="right", va="center")
         _draw(near, report, plan, trace, _busiest(report, plan), 60.0)
     axes[0][0].set_title("the whole run: hours since the first midnight", fontsize=10)
-    axes[0][1].set_title("each vehicle's busiest trip: minutes since the first midnight", fontsize=10)
-    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for _, colour in _LINKS.values()]
+    axes[0][1].set_title(
+        "each vehicle's busiest trip: minutes since the first midnight", fontsize=10
+    )
+    handles: list[Artist] = [Rectangle((0, 0), 1, 1, color=colour) for _, colour in _LINKS.values()]
     labels = [name for name, _ in _LINKS.values()]
-    handles.append(plt.Rectangle((0, 0), 1, 1, color="#30638e"))
+    handles.append(Rectangle((0, 0), 1, 1, color="#30638e"))
     labels.append("driving")
     for name, colour, marker, _ in _MARKS.values():
-        handles.append(plt.Line2D([], [], color=colour, marker=marker, linestyle=""))
+        handles.append(Line2D([], [], color=colour, marker=marker, linestyle=""))
         labels.append(name)
     figure.legend(handles, labels, loc="lower center", ncol=len(labels), frameon=False, fontsize=8)
     verdict = "all invariants hold" if report.holds else "AN INVARIANT IS BROKEN"
@@ -83,7 +89,9 @@ def _draw(  # type: ignore[no-untyped-def]
         if trip.drive_s > 0 and trip.start_s < span[1] and trip.end_s > span[0]:
             # Minutes in a day would be thinner than a line: they get a width to be seen.
             width = max(trip.drive_s, (span[1] - span[0]) / 300)
-            axis.broken_barh([(trip.start_s / unit_s, width / unit_s)], (0.4, 0.35), color="#30638e")
+            axis.broken_barh(
+                [(trip.start_s / unit_s, width / unit_s)], (0.4, 0.35), color="#30638e"
+            )
     for level, (what, (_, colour, marker, size)) in enumerate(_MARKS.items()):
         mine = [m.at_s / unit_s for m in report.moments
                 if m.vehicle_id == plan.vehicle_id and m.what == what

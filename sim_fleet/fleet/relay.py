@@ -121,7 +121,9 @@ class Relay:
         self._down_until_s = 0.0
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._on_the_way = 0
         loop.owing = self.owes
+        loop.carrying = lambda: self._on_the_way > 0
 
     def owes(self) -> bool:
         return any(pair.owes() for pair in self._pairs)
@@ -218,7 +220,7 @@ class Relay:
             now_s = self._loop.time()
             free_s = max(now_s, self._free_at_s[way]) + (len(data) + again_bytes) * 8 / rate_bps
             self._free_at_s[way] = free_s
-            await asyncio.sleep(free_s - now_s)
+            await self._pass(free_s - now_s)
             name = "metered wifi" if link.metered and link.kind == "wifi" else link.kind
             self._counts.add(name, way, len(data))
             self._counts.add(name, 2, again_bytes)
@@ -251,8 +253,16 @@ class Relay:
 
     async def _arrived(self, queue: asyncio.Queue[_Sent]) -> _Sent:
         sent = await queue.get()
-        await asyncio.sleep(max(0.0, sent.due_s - self._loop.time()))
+        await self._pass(sent.due_s - self._loop.time())
         return sent
+
+    async def _pass(self, duration_s: float) -> None:
+        """Let time pass with bytes on the way."""
+        self._on_the_way += 1
+        try:
+            await asyncio.sleep(max(0.0, duration_s))
+        finally:
+            self._on_the_way -= 1
 
     async def _listen(
         self, pair: _Pair, reader: asyncio.StreamReader, given: asyncio.StreamReader

@@ -68,13 +68,16 @@ class Moment(Wire):
 
 
 class FleetReport(Wire):
-    """All of a run. `simulated_s` is fleet time, `driven_s` what was driven of it."""
+    """All of a run. `cpu_s` is what vehicles' processes that ended in order took; `stalls` how
+    often a receiver that did not answer was not waited for any longer.
+    """
 
     seed: int
     hours: float
     sensors: str
     drive_minutes_per_day: float
     wall_s: float
+    cpu_s: float
     server_restarts: int
     stalls: int
     vehicles: tuple[VehicleReport, ...]
@@ -128,7 +131,8 @@ def tell(report: FleetReport, console: Any) -> None:
     factor = report.driven_s / report.wall_s if report.wall_s else 0.0
     console.print(
         f"{len(report.vehicles)} vehicles x {report.hours:g} h, {report.driven_s / 60:.1f} min"
-        f" driven, in {report.wall_s:.0f} s ({factor:.1f} s of driving a second);"
+        f" driven, in {report.wall_s:.0f} s ({factor:.1f} s of driving a second;"
+        f" {report.cpu_s:.0f} s of CPU in vehicles);"
         f" the receiver was killed {report.server_restarts} times",
         highlight=False,
     )
@@ -143,5 +147,3 @@ def clock_text(at_s: float) -> str:
 def _megabytes(by_link: dict[str, LinkBytes], *names: str) -> str:
     rows = [by_link[name] for name in names if name in by_link]
     return f"{sum(row.up_bytes + row.down_bytes for row in rows) / 1e6:.2f}"
-
-

@@ -92,9 +92,7 @@ class VehiclePlan(Plain):
         return sum(trip.drive_s for trip in self.trips)
 
 
-def plan_vehicle(
-    seed: int, number: int, hours: float, drive_minutes_per_day: float
-) -> VehiclePlan:
+def plan_vehicle(seed: int, number: int, hours: float, drive_minutes_per_day: float) -> VehiclePlan:
     """The plan of vehicle `number` from `START_HOUR` on.
 
     Raises `InputError` when there is nothing to drive, or no time to park between.

@@ -12,18 +12,25 @@ import os
 import signal
 import sys
 import time
+from math import radians
 from pathlib import Path
 from typing import Any, NoReturn
 
 import structlog
 
 from contracts.clock import NS_PER_S
+from contracts.errors import InputError
 from edge_agent.app import Agent
 from edge_agent.config import AgentConfig
+from edge_agent.perception.bev import OnnxBevModel
+from edge_agent.perception.runtime import load_model
+from edge_agent.perception.sessions import SharedSessions
 from edge_agent.setup import state_lock
 from edge_agent.status import AgentReport
 from sim_fleet.classes import Kind
 from sim_fleet.drivers.perceivers import BlindSpotPerceiver
+from sim_fleet.drivers.ports import Perceiver
+from sim_fleet.drivers.student import StudentPerceiver
 from sim_fleet.fleet.harm import ClipWriting, Saboteur
 from sim_fleet.fleet.job import BootJob
 from sim_fleet.fleet.journal import ByteCounts, Journal
@@ -50,15 +57,18 @@ class Vehicle:
 
     def __init__(self, job: BootJob) -> None:
         self._job = job
-        self._loop = VirtualLoop(START_NS + round(job.skip_s * NS_PER_S))
+        self.loop = VirtualLoop(START_NS + round(job.skip_s * NS_PER_S))
         self._begin_s = job.trip.start_s - START_NS / NS_PER_S
         self._journal = Journal(job.vehicle.journal)
+        self._sessions = SharedSessions()
         utc_ns = EPOCH_UTC_NS + round(job.trip.start_s * NS_PER_S) + job.wall_error_ns
-        self._clock = LoopClock(self._loop, utc_ns - START_NS)
-        self._saboteur = Saboteur(job.trip.index, job.faults, self.cut_power, self._server_pid, self.write)
+        self._clock = LoopClock(self.loop, utc_ns - START_NS)
+        self._saboteur = Saboteur(
+            job.trip.index, job.faults, self.cut_power, self._server_pid, self.write
+        )
         self._source = self._make_source(utc_ns)
         self._relay = Relay(
-            self._loop, job.server, job.vehicle.trace, self.now_s,
+            self.loop, job.server, job.vehicle.trace, self.now_s,
             ByteCounts(job.vehicle.counts(job.boot_id)),
             generator(job.vehicle.seed, "packets", job.boot_id),
             self._saboteur.harm, self._saboteur.answered,
@@ -66,7 +76,7 @@ class Vehicle:
 
     def now_s(self) -> float:
         """The fleet's time."""
-        return self._begin_s + self._loop.now_ns / NS_PER_S
+        return self._begin_s + self.loop.now_ns / NS_PER_S
 
     def write(self, what: str, **more: Any) -> None:
         self._journal.write(what, self.now_s(), boot=self._job.boot_id, **more)
@@ -80,7 +90,7 @@ class Vehicle:
         meter = self._source.odometer
         self.write(
             "power_cut", fault=why, drive_s=round(self._job.skip_s + meter.driven_s, 3),
-            mono_ns=self._loop.now_ns,
+            mono_ns=self.loop.now_ns,
         )  # fmt: skip
         self._write_driven()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -105,10 +115,10 @@ class Vehicle:
             next((f.at_s for f in job.faults if f.is_cut_during("drive")), None),
         )  # fmt: skip
         if trip.drive_s == 0:
-            return WakeSource(order, self._loop.let_go)
+            return WakeSource(order, self.loop.let_go)
         drift = {}
         if "extrinsics_drift" in faults:
-            yaw_rad = faults["extrinsics_drift"].spec.yaw_deg * 3.141592653589793 / 180
+            yaw_rad = radians(faults["extrinsics_drift"].spec.yaw_deg)
             rig = sensor_rig(job.vehicle.sensors)
             channels = [*(c.channel for c in rig.cameras), *(each.channel for each in rig.lidars)]
             drift = {channel: Drift(yaw_rad=yaw_rad) for channel in channels}
@@ -117,11 +127,18 @@ class Vehicle:
             scenario_of(trip), trip.seed, job.vehicle.sensors, trip.drive_s,
             job.vehicle.vehicle_type, drift,
             perceiver=BlindSpotPerceiver(blind) if blind else None,
+            perceiver_of=self._student if job.vehicle.model is not None else None,
         )  # fmt: skip
         cut = next((f.name for f in job.faults if f.is_cut_during("drive")), "")
         return TripSource(
-            options, order, self._loop.reach, self._loop.let_go, lambda: self.cut_power(cut)
+            options, order, self.loop.reach, self.loop.let_go, lambda: self.cut_power(cut)
         )
+
+    def _student(self) -> Perceiver:
+        """The planner sees by the agent's own model, which runs once a frame for both."""
+        if self._job.vehicle.model is None:
+            raise InputError("this vehicle has no model", self._job.vehicle.vehicle_id)
+        return student_of(self._job.vehicle.model, self._sessions)
 
     def config(self, port: int) -> AgentConfig:
         """The agent's configuration on this start."""
@@ -151,7 +168,8 @@ class Vehicle:
         keeper = asyncio.create_task(self._keep_links())
         try:
             with state_lock(self._job.vehicle.state):
-                agent = Agent(self.config(port), self._source, self._job.boot_id, self._clock)
+                agent = Agent(self.config(port), self._source, self._job.boot_id, self._clock,
+                              opener=self._sessions)  # fmt: skip
                 report = await agent.run(stay=False)
         finally:
             keeper.cancel()
@@ -166,14 +184,14 @@ class Vehicle:
                 self.write("fault", fault=fault.name, note="room for clips has shrunk to "
                            f"{self._job.spool_quota_bytes} bytes")  # fmt: skip
             elif fault.spec.kind == "extrinsics_drift":
-                self.write("fault", fault=fault.name,
-                           note=f"sensors are turned by {fault.spec.yaw_deg:g} degrees")  # fmt: skip
+                note = f"sensors are turned by {fault.spec.yaw_deg:g} degrees"
+                self.write("fault", fault=fault.name, note=note)
             elif fault.spec.kind == "sensor_dropout":
                 self.write("fault", fault=fault.name, note=f"{', '.join(fault.spec.channels)} "
                            f"silent for {fault.spec.lasting / NS_PER_S:g} s")  # fmt: skip
             elif fault.spec.kind == "clock_jump":
                 at_s = START_NS / NS_PER_S + max(fault.at_s, self._job.skip_s)
-                self._loop.call_at(at_s, self._jump, fault.name, fault.spec.by,
+                self.loop.call_at(at_s, self._jump, fault.name, fault.spec.by,
                                    fault.spec.backwards)  # fmt: skip
 
     def _jump(self, name: str, by_ns: int, backwards: bool) -> None:
@@ -184,7 +202,7 @@ class Vehicle:
     def _tell_end(self, report: AgentReport, port: int) -> None:
         self._write_driven()
         self.write(
-            "end", relay_port=port, stalls=self._loop.stalls, queued=report.queued_clips,
+            "end", relay_port=port, stalls=self.loop.stalls, queued=report.queued_clips,
             waiting_events=report.waiting_events, note=report.upload_note,
             rejected=sum(report.rejected.values()), cpu_s=round(time.process_time(), 3),
         )  # fmt: skip
@@ -206,6 +224,14 @@ class Vehicle:
                 self._relay.cut()
 
 
+def student_of(model: Path, sessions: SharedSessions) -> StudentPerceiver:
+    """A perceiver over a bird's-eye model. Raises `InputError` for a model of another kind."""
+    opened = load_model(model, opener=sessions)
+    if not isinstance(opened, OnnxBevModel):
+        raise InputError("a planner drives from a bird's-eye model, and this is none", str(model))
+    return StudentPerceiver(opened)
+
+
 def run_vehicle(job_text: str) -> None:
     """Entry point of the process. Its exit code is 0 after a whole start."""
     job = BootJob.model_validate_json(job_text)
@@ -223,12 +249,8 @@ def run_vehicle(job_text: str) -> None:
     if cut is not None:
         writing = ClipWriting(job.vehicle.state, cut, vehicle.cut_power)
         sys.addaudithook(writing.see)
-    with asyncio.Runner(loop_factory=lambda: vehicle_loop(vehicle)) as runner:
+    with asyncio.Runner(loop_factory=lambda: vehicle.loop) as runner:
         runner.run(vehicle.run())
-
-
-def vehicle_loop(vehicle: Vehicle) -> VirtualLoop:
-    return vehicle._loop
 
 
 def _journalled(vehicle: Vehicle) -> Any:
@@ -241,8 +263,3 @@ def _journalled(vehicle: Vehicle) -> Any:
         return event
 
     return see
-
-
-def folder_of(out: Path, vehicle_id: str) -> Path:
-    """Where a vehicle's own files lie."""
-    return out / "vehicles" / vehicle_id

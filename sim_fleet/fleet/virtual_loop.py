@@ -24,7 +24,7 @@ from contracts.clock import NS_PER_S
 PATIENCE_S = 20.0
 
 
-class _VirtualSelector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
+class _VirtualSelector(selectors.DefaultSelector):
     """Asks the loop what a wait means."""
 
     loop: VirtualLoop
@@ -41,12 +41,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     Attributes:
         owing: gives True while a real party outside owes an answer; set it once.
+        carrying: gives True while bytes are on a link of virtual time; a thread may be waiting
+            for just them, so then time moves though threads are at work.
         stalls: how often `PATIENCE_S` ran out.
     """
 
     def __init__(self, start_ns: int) -> None:
         self.now_ns = start_ns
         self.owing: Callable[[], bool] = lambda: False
+        self.carrying: Callable[[], bool] = lambda: False
         self.stalls = 0
         self._threads = 0
         self._until_ns: int | None = None
@@ -72,7 +75,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def wait(self, timeout: float | None, select: Callable[[float | None], Any]) -> Any:
         """Let virtual time pass, or real time while something real is under way."""
-        if self._threads > self._is_driving:
+        if self._threads > self._is_driving and not self.carrying():
             return select(None)
         if self.owing():
             found = select(PATIENCE_S)

@@ -28,9 +28,7 @@ def record(boot: str, at_s: float, outcome: str = "captured") -> EventRecord:
         trigger_id="jerk", trigger_version=1, spec_digest="a" * 64, kind="jerk",
         fired_mono_ns=fired_ns, start_mono_ns=fired_ns, end_mono_ns=fired_ns + 5, score=1.0,
     )  # fmt: skip
-    event = EventKey(
-        vehicle_id=CAR, boot_id=boot, start_mono_ns=fired_ns, end_mono_ns=fired_ns + 5
-    )
+    event = EventKey(vehicle_id=CAR, boot_id=boot, start_mono_ns=fired_ns, end_mono_ns=fired_ns + 5)
     return EventRecord(event=event, utc_ns=5, cause=cause, outcome=outcome)  # type: ignore[arg-type]
 
 

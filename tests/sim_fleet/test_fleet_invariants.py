@@ -103,7 +103,9 @@ def test_a_sound_run_holds() -> None:
     )
 
 
-@pytest.mark.parametrize(("name", "what", "change"), BROKEN, ids=[f"{n}: {w}" for n, w, _ in BROKEN])
+@pytest.mark.parametrize(
+    ("name", "what", "change"), BROKEN, ids=[f"{n}: {w}" for n, w, _ in BROKEN]
+)
 def test_each_invariant_can_fail(name: str, what: str, change: Change) -> None:
     broken = {verdict.name for verdict in check_all(change(sound())) if not verdict.holds}
     assert name in broken, what
