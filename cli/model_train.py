@@ -34,12 +34,24 @@ ThreadsOption = Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.")]
 def train(
     recipe: RecipeOption, data: DataOption, out: OutOption, threads: ThreadsOption = 0
 ) -> None:
-    """Train a student from labels alone."""
+    """Train a student from labels alone, stage by stage."""
     from models.recipe import read_recipe
+    from models.runs import RUN_FILE, load_student
 
     _use(threads)
     plan = read_recipe(recipe)
-    _train_network(plan, "student", plan.student, plan.config(), data, out)
+    start: Student | None = None
+    parents: dict[str, str] = {}
+    for number, stage in enumerate(plan.student, start=1):
+        last = number == len(plan.student)
+        folder = out if last else out / f"stage-{number}"
+        if last or not (folder / RUN_FILE).exists():
+            _train_network(
+                plan, f"student-{number}", stage, plan.config(), data, folder, start=start,
+                parents=parents,
+            )  # fmt: skip
+        start, run = load_student(folder)
+        parents = {f"stage-{number}": run.weights}
 
 
 def teach(

@@ -61,13 +61,16 @@ class TeacherSpec(_Strict):
 
 
 class ModelRecipe(_Strict):
-    """How a student of one size and its teacher come to be."""
+    """How a student of one size and its teacher come to be.
+
+    The stages of `student` learn from labels, each going on from the last; `distill` follows.
+    """
 
     version: Literal["longtail/recipe/v1"] = Field(alias="apiVersion")
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,60}$")
     size: Literal["s", "m"] = "s"
     seed: int = Field(0, ge=0)
-    student: StageSpec
+    student: tuple[StageSpec, ...] = Field(min_length=1)
     teacher: TeacherSpec
     distill: StageSpec
     score_threshold: float = Field(0.1, gt=0, lt=1)

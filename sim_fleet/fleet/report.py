@@ -103,22 +103,24 @@ def invariant_reports(verdicts: Sequence[Verdict]) -> tuple[InvariantReport, ...
 
 def tell(report: FleetReport, console: Any) -> None:
     """Tables on a `rich` console."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    vehicles = Table("vehicle", "home", "km", "min", "fires", "kept", "clips", "in cloud", "spool",
-                     "wifi MB", "cellular MB", "takeovers", "starts", "faults")  # fmt: skip
+    vehicles = Table("vehicle", "home", "km", "min", "fires (kept)", "clips (cloud)",
+                     "MB wifi/cell", "takeovers", "faults")  # fmt: skip
     for row in report.vehicles:
         by_link = row.bytes_by_link
         struck = [f for f in report.faults if f.vehicle_id == row.vehicle_id and f.at_s is not None]
+        megabytes = (_megabytes(by_link, "wifi"), _megabytes(by_link, "cellular", "metered wifi"))
         vehicles.add_row(
-            row.vehicle_id, row.home, f"{row.km:.1f}", f"{row.driven_s / 60:.1f}", str(row.fires),
-            str(row.kept), str(row.clips), str(row.uploaded), str(row.in_spool),
-            _megabytes(by_link, "wifi"), _megabytes(by_link, "cellular", "metered wifi"),
-            str(row.disengagements), str(row.starts), str(len(struck)),
+            row.vehicle_id, row.home, f"{row.km:.1f}", f"{row.driven_s / 60:.1f}",
+            f"{row.fires} ({row.kept})", f"{row.clips} ({row.uploaded})", "/".join(megabytes),
+            str(row.disengagements), str(len(struck)),
         )  # fmt: skip
     console.print(vehicles)
     if report.faults:
-        faults = Table("fault", "vehicle", "struck", "what it did", "what followed")
+        faults = Table(
+            Column("fault", no_wrap=True), "vehicle", "struck", "what it did", "what followed"
+        )
         for fault in report.faults:
             when = "never" if fault.at_s is None else clock_text(fault.at_s)
             faults.add_row(fault.name, fault.vehicle_id, when, fault.note, fault.followed)
@@ -146,4 +148,4 @@ def clock_text(at_s: float) -> str:
 
 def _megabytes(by_link: dict[str, LinkBytes], *names: str) -> str:
     rows = [by_link[name] for name in names if name in by_link]
-    return f"{sum(row.up_bytes + row.down_bytes for row in rows) / 1e6:.2f}"
+    return f"{sum(row.up_bytes + row.down_bytes for row in rows) / 1e6:.1f}"

@@ -8,6 +8,7 @@ that the process sends to itself, in the very middle of whatever its threads are
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import sys
@@ -44,6 +45,7 @@ from sim_fleet.sensors.rig import sensor_rig
 from sim_fleet.source import START_NS, DriveOptions
 
 LONGEST_DRAIN_S = 600.0
+_PR_SET_PDEATHSIG = 1
 _JOURNALLED = {
     "trigger fired": "fire", "clip packed": "packed", "clip_uploaded": "uploaded",
     "clip_not_uploaded": "kept", "clip lost": "lost", "event record not kept": "untold",
@@ -234,6 +236,9 @@ def student_of(model: Path, sessions: SharedSessions) -> StudentPerceiver:
 
 def run_vehicle(job_text: str) -> None:
     """Entry point of the process. Its exit code is 0 after a whole start."""
+    # A conductor that is killed takes its vehicles along, through the server that forked them.
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     job = BootJob.model_validate_json(job_text)
     job.vehicle.counts(job.boot_id).parent.mkdir(parents=True, exist_ok=True)
     log = (job.vehicle.folder / "agent.log").open("a", buffering=1)

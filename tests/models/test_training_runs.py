@@ -227,7 +227,7 @@ def test_the_shipped_recipe_reads_and_a_wrong_one_says_where(tmp_path: Path) -> 
     recipe = read_recipe(ZOO / "student-s.recipe.yaml")
     assert recipe.teacher.count == 8 and recipe.config().size == "s"
     assert recipe.digest() == ModelRecipe.model_validate(recipe.model_dump(by_alias=True)).digest()
-    assert recipe.student.recipe().dropout.radar > 0
+    assert recipe.student[0].recipe().dropout.radar > 0
     with pytest.raises(InputError, match="wheel"):
         StageSpec(epochs=1, dropout={"wheel": 0.1}).recipe()
     path = tmp_path / "recipe.yaml"

@@ -1,0 +1,132 @@
+"""One track's boxes over the whole clip: standing or moving, smooth, of one size, facing one way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from contracts.geometry import Bools, Int64s, wrapped
+from contracts.samples import Float64s
+from offline.labels.auto.parameters import Association, Motion
+from offline.labels.auto.planar import turned
+from offline.labels.auto.smoothing import faced, smoothed, smoothed_axis
+
+
+@dataclass(frozen=True, slots=True)
+class Sightings:
+    """What was detected of one object, h boxes by rising frame: `frame` int64 [h]; `xy_m` float64
+    [h, 2] and `yaw_rad` [h] in the world; `z_m` [h] over the sensor; `size_m` [h, 3];
+    `probability`, `range_m` [h]; `bearing_rad` [h] of the object from the sensor in the world.
+    """
+
+    frame: Int64s
+    xy_m: Float64s
+    z_m: Float64s
+    size_m: Float64s
+    yaw_rad: Float64s
+    probability: Float64s
+    range_m: Float64s
+    bearing_rad: Float64s
+
+    def __len__(self) -> int:
+        return int(self.frame.shape[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """An object in every frame of `first` .. `first + t - 1`: `xy_m` [t, 2], `z_m`, `yaw_rad`
+    [t], one `size_m` [3]; `velocity_m` [t, 2] in m a frame; `seen` bool [t]; `residual_m` [t],
+    NaN where unseen; `is_static`.
+    """
+
+    first: int
+    xy_m: Float64s
+    z_m: Float64s
+    yaw_rad: Float64s
+    size_m: Float64s
+    velocity_m: Float64s
+    seen: Bools
+    residual_m: Float64s
+    is_static: bool
+
+
+def refined(track: Sightings, motion: Motion, association: Association) -> Course:
+    """The course from the first to the last sighting."""
+    first = int(track.frame[0])
+    place = track.frame - first
+    count = int(place[-1]) + 1
+    noise = association.place_noise_m + association.place_noise_per_m * track.range_m
+    noise = noise / np.sqrt(np.maximum(track.probability, 0.05))
+    size = size_of(track)
+    anchored = anchored_xy(track, size, motion.anchor)
+
+    xy = _spread_out(anchored, place, count)
+    xy_noise = np.full(count, np.inf)
+    xy_noise[place] = noise
+    course = smoothed(xy, xy_noise, motion.acceleration_m, "speed")
+    is_static = stands(course, motion)
+    if is_static:
+        course = smoothed(xy, xy_noise, motion.static_drift_m, "place")
+    velocity = np.gradient(course, axis=0) if count > 1 else np.zeros((1, 2))
+
+    bottom = track.z_m - track.size_m[:, 2] / 2
+    z = smoothed(
+        _spread_out(bottom[:, None], place, count), 0.5 * xy_noise, motion.height_drift_m, "place"
+    )[:, 0] + size[2] / 2  # fmt: skip
+
+    yaw_noise = np.full(count, np.inf)
+    yaw_noise[place] = motion.yaw_noise_rad / np.sqrt(np.maximum(track.probability, 0.05))
+    yaw_seen = _spread_out(track.yaw_rad[:, None], place, count)[:, 0]
+    drift = motion.static_yaw_drift_rad if is_static else motion.yaw_drift_rad
+    axis = smoothed_axis(yaw_seen, yaw_noise, drift)
+    vote, heading = np.zeros(count), yaw_seen.copy()
+    vote[place] = track.probability
+    speed = np.hypot(*velocity.T)
+    if not is_static:
+        # What drives, drives ahead: its motion outvotes what the detector takes for the front.
+        drives = speed > motion.turn_speed_m
+        heading[drives] = np.arctan2(velocity[drives, 1], velocity[drives, 0])
+        vote[drives] = np.maximum(vote[drives], 0.5)
+    yaw = faced(axis, heading, vote)
+
+    seen: Bools = np.zeros(count, dtype=np.bool_)
+    seen[place] = True
+    residual = np.full(count, np.nan)
+    residual[place] = np.hypot(*(course[place] - anchored).T)
+    return Course(first, course, z, yaw, size, velocity, seen, residual, is_static)
+
+
+def stands(course: Float64s, motion: Motion) -> bool:
+    """Whether a smooth course [t, 2] is that of a thing which does not move."""
+    count = course.shape[0]
+    if count < 2:
+        return True
+    length = float(np.hypot(*(course[-1] - course[0])))
+    extent = float(np.hypot(*np.ptp(course, axis=0)))
+    slow = length / (count - 1) < motion.static_speed_m
+    return slow and extent < motion.static_extent_m + motion.static_speed_m * 0.5 * count
+
+
+def size_of(track: Sightings) -> Float64s:
+    """The mean of what was measured [3], by trust: near and sure views count most."""
+    weight = track.probability**2 / (5.0 + track.range_m) ** 2
+    return np.asarray(np.exp(np.average(np.log(track.size_m), axis=0, weights=weight)))
+
+
+def anchored_xy(track: Sightings, size_m: Float64s, share: float) -> Float64s:
+    """Centres [h, 2] of boxes of one size, whose sides towards the sensor stay where they were
+    seen, since those are what was measured; `share` of the whole shift.
+    """
+    towards = wrapped(track.bearing_rad + np.pi - track.yaw_rad)
+    side = np.column_stack([np.cos(towards), np.sin(towards)])
+    # A side seen at a flat angle tells little of where it is: no jump from one side to another.
+    side = np.clip(side / 0.35, -1, 1)
+    shift = side * (track.size_m[:, :2] - size_m[:2]) / 2 * share
+    return np.asarray(track.xy_m + turned(shift, track.yaw_rad))
+
+
+def _spread_out(value: Float64s, place: Int64s, count: int) -> Float64s:
+    table = np.zeros((count, value.shape[1]))
+    table[place] = value
+    return table
