@@ -1,25 +1,26 @@
-"""`longtail demo`: one simulated drive from sensor to search, then a spec over the air.
+"""`longtail demo`: a fleet from sensor to search, then a spec over the air.
 
-Starts the cloud on its embedded default and the agent as processes of their own, lets them
-speak HTTP over loopback, searches, and pulls a clip; then a second vehicle drives while a new
-trigger spec reaches it, works, and is taken back. Everything lies in one folder.
+Starts the cloud on its embedded default; lets four simulated vehicles drive by what the shipped
+student sees, each an agent of its own that speaks HTTP over loopback; searches, and pulls a
+clip. Then one more vehicle drives while a new trigger spec reaches it, works, and is taken back.
+Everything lies in one folder.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from cli.clips import clip_table
-from cli.demo_processes import cloud_process, longtail
+from cli.demo_fleet import drive_fleet, fleet_table
+from cli.demo_processes import cloud_process
 from cli.demo_road_down import (
     RoadDown,
     drive_and_change,
@@ -28,11 +29,13 @@ from cli.demo_road_down import (
 )
 from cli.output import JsonOption, absolute, print_json
 from client import CloudClient
-from contracts.errors import TransientError
 
-app = typer.Typer(help="One drive, end to end.", invoke_without_command=True)
+if TYPE_CHECKING:
+    from sim_fleet.fleet import FleetReport
 
-QUERY = "weather = 'clear' AND 'car' = ANY(detected_objects) AND max_decel_mps2 > 2"
+app = typer.Typer(help="A fleet, end to end.", invoke_without_command=True)
+
+QUERY = "'car' = ANY(detected_objects) AND max_decel_mps2 > 3"
 
 
 @app.callback()
@@ -40,20 +43,20 @@ def demo(
     folder: Annotated[Path, typer.Option(help="Where everything goes; emptied first.")] = Path(
         ".longtail/demo"
     ),
-    source: Annotated[str, typer.Option(help="Another source for the agent.")] = "sim:seed=7",
+    seed: Annotated[int, typer.Option(min=0, help="Other days for the fleet.")] = 7,
     keep_serving: Annotated[bool, typer.Option(help="Leave the cloud running to look at.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """A simulated drive becomes clips that a search finds and a viewer opens."""
+    """Simulated drives become clips that a search finds and a viewer opens."""
     console = Console(stderr=as_json)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     console.print("[bold]1[/] starting the cloud: PostgreSQL, object store, upload receiver")
     with cloud_process(folder) as url:
         console.print(f"  {url}", highlight=False)
-        console.print(f"[bold]2[/] driving: {source} → perception, triggers, clips, upload")
-        report = _drive(folder, url, source)
-        _tell_drive(console, report)
+        console.print("[bold]2[/] four vehicles drive by what their student sees, a human watches")
+        report = drive_fleet(folder / "fleet", url, seed, partial(_say, console))
+        _tell_fleet(console, report)
         console.print(f"[bold]3[/] searching: [cyan]{QUERY}[/]")
         client = CloudClient(url)
         rows = list(client.search(QUERY))
@@ -66,7 +69,7 @@ def demo(
             "cloud": url,
             "clips": [row.model_dump(mode="json") for row in rows],
             "pulled": [absolute(path) for path in pulled],
-            "report": report,
+            "fleet": report.model_dump(mode="json", exclude={"moments"}),
             "road_down": {
                 "moments": [asdict(moment) for moment in changed.moments],
                 "shadow_fires": changed.shadow_fires,
@@ -75,47 +78,22 @@ def demo(
         }
         if as_json:
             print_json(result)
-        if not rows:
+        if not rows or not report.holds:
             raise typer.Exit(1)
         if keep_serving:
             console.print("the cloud goes on until Ctrl-C")
             _wait_for_interrupt()
 
 
-def _drive(folder: Path, url: str, source: str) -> dict[str, Any]:
-    with (folder / "agent.log").open("wb") as log:
-        done = subprocess.run(
-            longtail(
-                "agent", "run", "--source", source, "--cloud", url, "--once", "--json",
-                "--state", str(folder / "agent"),
-            ),
-            stdout=subprocess.PIPE, stderr=log, check=False,
-        )  # fmt: skip
-    if done.returncode != 0 or not done.stdout:
-        raise TransientError("the agent failed; its log tells why", absolute(folder / "agent.log"))
-    report: dict[str, Any] = json.loads(done.stdout)
-    return report
-
-
-def _tell_drive(console: Console, report: dict[str, Any]) -> None:
-    samples = sum(report["samples"].values())
-    uploaded = sum(clip["state"] == "uploaded" for clip in report["clips"])
-    console.print(
-        f"  {report['drive_s']:.0f} s of driving, {samples} samples; "
-        f"{len(report['clips'])} clips kept, {uploaded} uploaded",
-        highlight=False,
+def _tell_fleet(console: Console, report: FleetReport) -> None:
+    console.print(fleet_table(report))
+    factor = report.driven_s / report.wall_s if report.wall_s else 0.0
+    held = sum(check.holds for check in report.invariants)
+    _say(
+        console,
+        f"{report.driven_s:.0f} s of driving in {report.wall_s:.0f} s, the student on every frame "
+        f"({factor:.1f} x real time); {held} of {len(report.invariants)} invariants hold",
     )
-    timing = report.get("timing")
-    if timing is not None:
-        console.print(
-            f"  model on each of {timing['frames']} frames: p50 {timing['p50_ms']} ms, "
-            f"p99 {timing['p99_ms']} ms a frame, {timing['model_share']:.0%} of it the model",
-            highlight=False,
-        )
-    for name, count in report["triggers"].items():
-        reasons = "".join(f", {n} {reason}" for reason, n in count["suppressed"].items())
-        console.print(f"  {name}: fired {count['fired']}, kept {count['kept']}{reasons}",
-                      highlight=False)  # fmt: skip
 
 
 def _say(console: Console, text: str) -> None:
@@ -125,15 +103,20 @@ def _say(console: Console, text: str) -> None:
 def _change(console: Console, folder: Path, url: str) -> RoadDown:
     """A spec over the air, in shadow, at work, and back."""
     spec, run = example_spec(), run_quietly(url)
-    logs = str(folder / "agent" / "signals")
+    logs = [
+        word
+        for vehicle in sorted((folder / "fleet" / "vehicles").iterdir())
+        for word in ("--log", str(vehicle / "state" / "signals"))
+    ]
     for words in (["spec", "lint", str(spec)], ["spec", "test", str(spec)]):
         run(words)
-    found = json.loads(run(["spec", "backtest", str(spec), "--log", logs, "--json"]))
+    found = json.loads(run(["spec", "backtest", str(spec), *logs, "--json"]))
     figures = found["specs"][0]
     _say(
         console,
-        f"backtest on the drive before: {figures['fires']} fire in {figures['hours'] * 60:.0f} "
-        f"min of driving, so {figures['fires_per_hour']:.0f} an hour; its budget keeps 20 a day",
+        f"backtest on the drives before: {figures['fires']} fire in "
+        f"{figures['hours'] * 60:.0f} min of driving, so {figures['fires_per_hour']:.0f} an hour; "
+        "its budget keeps 20 a day",
     )
     changed = drive_and_change(folder, url, spec, partial(_say, console), run)
     _say(console, f"one process (pid {changed.agent_pid}); docs/road-down.md has every step")
