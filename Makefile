@@ -5,10 +5,10 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench interop soak student clean
+.PHONY: help install demo test lint format bench bench-label interop soak student clean
 
 help:
-	@echo "make demo | test | lint | bench | interop | soak | student | install | clean"
+	@echo "make demo | test | lint | bench | bench-label | interop | soak | student | install | clean"
 
 # Two stamps: the demo needs neither torch nor the linters.
 $(VENV)/.demo: pyproject.toml constraints.txt
@@ -41,6 +41,9 @@ format: $(VENV)/.all
 
 bench: $(VENV)/.all
 	$(BIN)/longtail bench all --write docs/benchmarks.md
+
+bench-label: $(VENV)/.all
+	$(BIN)/longtail bench label
 
 # What needs programs of other people: Rerun, tus-js-client under Node, nginx, Chromium. The last
 # two come from Debian, for root only; a test whose program is missing skips and says so.

@@ -67,6 +67,7 @@ BENCHES = {
     ),
     "sim": Bench("bench.sim", "The simulator's ray caster, cameras and vehicles."),
     "acquisition": Bench("bench.acquisition", "Coverage and uncertainty of what to label."),
+    "label": Bench("bench.label", "The auto-labeller against a causal tracker.", True),
 }
 
 RecordedOption = Annotated[

@@ -11,6 +11,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from cli.label_auto import auto_label
 from cli.output import JsonOption, print_json
 from contracts.errors import InputError
 
@@ -24,6 +25,9 @@ app = typer.Typer(no_args_is_help=True)
 @app.callback()
 def _group() -> None:
     """Make labels, and measure them."""
+
+
+app.command("auto")(auto_label)
 
 
 @app.command("eval")

@@ -1,4 +1,4 @@
-"""`longtail model export`: a training run as a model for vehicles."""
+"""`longtail model export | pack`: a training run as a model for vehicles, or as a smaller run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,18 @@ from cli.output import absolute, progress_line
 from contracts import SOFTWARE_VERSION
 
 RANGE_FRAMES = 48
+
+
+def pack(
+    run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the smaller copy.")],
+) -> None:
+    """Copy a run with its weights in half precision, to be kept or sent."""
+    from models.runs import WEIGHTS_FILE, pack_run
+
+    pack_run(run, out)
+    size_bytes = (out / WEIGHTS_FILE).stat().st_size
+    typer.echo(f"{absolute(out)}: {size_bytes / 1e6:.1f} MB")
 
 
 def export(

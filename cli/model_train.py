@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # torch loads when a command runs
     from models.student.config import StudentConfig
     from models.student.losses import TeacherFrame
     from models.student.network import Student
+    from models.teacher.network import Teacher
 
 RecipeOption = Annotated[Path, typer.Option("--recipe", help="The recipe, a YAML file.")]
 DataOption = Annotated[
@@ -104,24 +105,30 @@ def distill(
     """Go on training a student, from the labels and from what a teacher says of the same frames."""
     from models.recipe import read_recipe
     from models.runs import load_student, load_teacher
-    from models.teacher.predict import TeacherView
 
     _use(threads)
     plan = read_recipe(recipe)
     network, run = load_student(start)
     taught, teacher_run = load_teacher(teacher)
-    view = TeacherView(taught, bf16=plan.distill.bf16)
-    seen = _frames(data, taught.config)
-    words = []
-    for place in range(len(seen)):
-        words.append(view.word(seen.frame(place)))
-        if (place + 1) % 50 == 0 or place + 1 == len(seen):
-            progress_line(f"the teacher's word: {place + 1} of {len(seen)} frames")
+    words = _words(taught, data, bf16=plan.distill.bf16)
     parents = {"student": run.weights, "teacher": teacher_run.weights}
     _train_network(
         plan, "distill", plan.distill, run.config, data, out, start=network, words=words,
         parents=parents,
     )  # fmt: skip
+
+
+def _words(teacher: Teacher, data: list[Path], *, bf16: bool) -> list[TeacherFrame]:
+    """What the teacher says of every frame; the frames as it sees them are not kept."""
+    from models.teacher.predict import TeacherView
+
+    view, seen = TeacherView(teacher, bf16=bf16), _frames(data, teacher.config)
+    words = []
+    for place in range(len(seen)):
+        words.append(view.word(seen.frame(place)))
+        if (place + 1) % 50 == 0 or place + 1 == len(seen):
+            progress_line(f"the teacher's word: {place + 1} of {len(seen)} frames")
+    return words
 
 
 def _train_network(

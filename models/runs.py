@@ -41,11 +41,15 @@ class TrainingRun(BaseModel):
     weights: Sha256Hex
 
 
-def save_weights(folder: Path, network: Student | Teacher) -> str:
-    """Write the weights; returns their digest."""
+def save_weights(folder: Path, network: Student | Teacher, *, half: bool = False) -> str:
+    """Write the weights, on wish in half precision; returns their digest."""
     path = folder / WEIGHTS_FILE
     partial = path.with_name(f".{path.name}")
-    torch.save(network.state_dict(), partial)
+    weights = {
+        name: value.half() if half and value.is_floating_point() else value
+        for name, value in network.state_dict().items()
+    }
+    torch.save(weights, partial)
     partial.replace(path)
     return sha256_hex(path.read_bytes())
 
@@ -70,6 +74,21 @@ def read_run(folder: Path) -> TrainingRun:
     if not weights.exists() or sha256_hex(weights.read_bytes()) != run.weights:
         raise CorruptError("the weights are not those of the run", str(weights))
     return run
+
+
+def pack_run(folder: Path, out: Path) -> TrainingRun:
+    """Copy a run with its weights in half precision, to be shipped: half the bytes.
+
+    The copy's parent `float32` is the digest of the weights that it was made of.
+    """
+    run = read_run(folder)
+    network = load_teacher(folder)[0] if run.kind == "teacher" else load_student(folder)[0]
+    out.mkdir(parents=True, exist_ok=True)
+    parents = {**run.parents, "float32": run.weights}
+    weights = save_weights(out, network, half=True)
+    packed = run.model_copy(update={"parents": parents, "weights": weights})
+    finish_run(out, packed)
+    return packed
 
 
 def load_student(folder: Path) -> tuple[Student, TrainingRun]:

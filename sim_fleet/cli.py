@@ -23,8 +23,6 @@ app.command()(dataset)
 app.command()(scale)
 app.command()(run)
 
-_SHEET_ROWS = 3
-
 
 @app.callback()
 def _group() -> None:
@@ -66,6 +64,7 @@ def render(
     duration: Annotated[float, typer.Option(min=0.2, max=600, help="Seconds.")] = 8.0,
     sensors: Annotated[str, typer.Option(help="Sensor set: light, s or m.")] = "s",
     sheet: Annotated[Path | None, typer.Option("--sheet", help="Contact sheet, PNG.")] = None,
+    moments: Annotated[int, typer.Option(min=1, max=20, help="Rows of the sheet.")] = 3,
     model: Annotated[
         Path | None, typer.Option("--model", help="Bird's-eye model by which the planner drives.")
     ] = None,
@@ -82,7 +81,7 @@ def render(
 
     spec = load_scenario(scenario)
     perceiver = None if model is None else StudentPerceiver(_bev_model(model))
-    at = set(np.linspace(0.2 * duration, duration - 0.1, _SHEET_ROWS).round(1).tolist())
+    at = set(np.linspace(0.2 * duration, duration - 0.1, moments).round(1).tolist())
     rows: list[Row] = []
     recent: list[Sample] = []
     kept: list[Sample | PerceptionFrame] = []

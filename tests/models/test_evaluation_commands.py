@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from cli.main import build_app
+from cli.model import app
 from cli.model_eval import measured_document
 from contracts.errors import InputError, LongtailError
 from contracts.model_manifest import Calibration
@@ -50,8 +50,7 @@ def written(folder: Path, seed: int) -> Path:
 
 
 def call(*arguments: object) -> Result:
-    words = ["model", *map(str, arguments)]
-    return CliRunner().invoke(build_app(words), words)
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def test_a_model_is_measured_and_its_report_drawn(

@@ -20,6 +20,7 @@ from models.runs import (
     finish_run,
     load_student,
     load_teacher,
+    pack_run,
     read_run,
     save_weights,
 )
@@ -216,6 +217,15 @@ def test_a_run_on_disk_is_whole_or_refused(teacher: Teacher, tmp_path: Path) -> 
     assert told == run
     for one, other in zip(student.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, other)
+    packed = pack_run(tmp_path, tmp_path / "packed")
+    assert packed.parents == {"float32": run.weights} and packed.weights != run.weights
+    smaller, _ = load_student(tmp_path / "packed")
+    for one, other in zip(student.parameters(), smaller.parameters(), strict=True):
+        assert other.dtype == torch.float32
+        np.testing.assert_allclose(other.detach(), one.detach(), rtol=1e-3, atol=1e-4)
+    assert (tmp_path / "packed" / "weights.pt").stat().st_size < 0.7 * (
+        tmp_path / "weights.pt"
+    ).stat().st_size
     with pytest.raises(InputError, match="no teacher"):
         load_teacher(tmp_path)
     save_weights(tmp_path, teacher)

@@ -43,6 +43,12 @@ async def model_released(work: Office, folder: Path) -> None:
             await car.runs("model@shadow", good)
             await car.until(lambda: disagreements(car) > 0, "a disagreement")
             await finished(work, shadow.rollout_id)
+            await car.checks_in(1)
+            told = await asyncio.to_thread(work.check_in)
+            assert told is not None
+            assert told.shadow_model is not None
+            assert (told.shadow_model.digest, told.shadow_model.active_digest) == (good, built_in)
+            assert told.shadow_model.frames > 0
             assert car.running["model"] == built_in
 
             await car.until(
@@ -51,11 +57,6 @@ async def model_released(work: Office, folder: Path) -> None:
             )
             rollout = await asyncio.to_thread(work.roll_out, MODEL, 2, "model")
             await car.until(lambda: "moves at" in waits(car), "the vehicle's standstill")
-            told = await asyncio.to_thread(work.check_in)
-            assert told is not None
-            assert told.shadow_model is not None
-            assert (told.shadow_model.digest, told.shadow_model.active_digest) == (good, built_in)
-            assert told.shadow_model.frames > 0
             assert car.running["model"] == built_in
             # A dead cloud keeps nothing from coming true that is here already.
             proxy.is_cut = True

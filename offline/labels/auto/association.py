@@ -60,9 +60,7 @@ def distances(bank: Bank, seen: WorldBoxes, settings: Association) -> Float64s:
     across = local[..., 1] / (size[..., 1] / 2 + settings.slack_m + 0.5 * loose)
     up = (seen.z_m[None] - bank.z_m[:, None]) / (size[..., 2] / 2 + settings.slack_m)
     grown = np.abs(np.log(seen.size_m[None] / bank.size_m[:, None])).sum(axis=-1)
-    return np.asarray(
-        np.sqrt(along**2 + across**2 + 0.5 * up**2) + settings.size_weight * grown
-    )
+    return np.asarray(np.sqrt(along**2 + across**2 + 0.5 * up**2) + settings.size_weight * grown)
 
 
 def matched(cost: Float64s, rows: Bools, columns: Bools, gate: float) -> tuple[Int64s, Int64s]:

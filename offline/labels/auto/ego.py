@@ -47,7 +47,6 @@ class EgoEstimator:
             self._step = self._motion(xy_m, probability)
             self._known = True
         self.world_SE2_sensor = composed(self.world_SE2_sensor, self._step)
-        # A frame without boxes says nothing: the one before it stays the reference no longer.
         self._before, self._weight = xy_m, probability
         return self.world_SE2_sensor
 
@@ -90,25 +89,10 @@ class EgoEstimator:
             rows[:, 0, 2], rows[:, 1, 2] = -turn[:, 1], turn[:, 0]
             normal = np.einsum("nki,n,nkj->ij", rows, trust, rows) + np.diag(spread**-2.0)
             right = np.einsum("nki,n,nk->i", rows, trust, residual)
-            right += (expected - step) * _towards(spread)
+            right += (expected - step) * spread**-2.0
             step = step + np.linalg.solve(normal, right)
         return np.asarray(step)
 
 
-def _towards(spread: Float64s) -> Float64s:
-    return np.asarray(spread**-2.0)
-
-
 def _prior(steps: Float64s, expected: Float64s, spread: Float64s) -> Float64s:
     return np.asarray((((steps - expected) / spread) ** 2).sum(axis=1))
-
-
-def poses_from(frames: int, frame: Float64s, xy_m: Float64s, probability: Float64s) -> Float64s:
-    """Poses float64 [frames, 3] of a clip, from boxes [n] by rising frame."""
-    estimator = EgoEstimator.at_rest()
-    edges = np.searchsorted(frame, np.arange(frames + 1))
-    poses = np.empty((frames, 3))
-    for k in range(frames):
-        rows = slice(edges[k], edges[k + 1])
-        poses[k] = estimator.step(xy_m[rows], probability[rows])
-    return poses

@@ -83,8 +83,9 @@ class _Rows:
 
     def solved(self) -> Float64s:
         """The unknowns."""
-        factors, rows, columns = map(np.concatenate, (self._factor, self._row, self._column))
-        system = coo_matrix((factors, (rows, columns)), (self._count, self.unknowns)).tocsr()
+        places = np.concatenate(self._row), np.concatenate(self._column)
+        factors = np.concatenate(self._factor)
+        system = coo_matrix((factors, places), (self._count, self.unknowns)).tocsr()
         normal: csc_matrix = (system.T @ system).tocsc()
         return np.asarray(spsolve(normal, system.T @ np.concatenate(self._right)))
 

@@ -1,4 +1,4 @@
-"""One track's boxes over the whole clip: standing or moving, smooth, of one size, facing one way."""
+"""One track over the whole clip: standing or moving, smooth, of one size, facing one way."""
 
 from __future__ import annotations
 
@@ -56,8 +56,7 @@ def refined(track: Sightings, motion: Motion, association: Association) -> Cours
     first = int(track.frame[0])
     place = track.frame - first
     count = int(place[-1]) + 1
-    noise = association.place_noise_m + association.place_noise_per_m * track.range_m
-    noise = noise / np.sqrt(np.maximum(track.probability, 0.05))
+    noise = association.noise_m(track.range_m, track.probability)
     size = size_of(track)
     anchored = anchored_xy(track, size, motion.anchor)
 
@@ -105,7 +104,7 @@ def stands(course: Float64s, motion: Motion) -> bool:
     length = float(np.hypot(*(course[-1] - course[0])))
     extent = float(np.hypot(*np.ptp(course, axis=0)))
     slow = length / (count - 1) < motion.static_speed_m
-    return slow and extent < motion.static_extent_m + motion.static_speed_m * 0.5 * count
+    return slow and bool(extent < motion.static_extent_m + motion.static_speed_m / 2 * count)
 
 
 def size_of(track: Sightings) -> Float64s:

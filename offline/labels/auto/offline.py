@@ -1,0 +1,186 @@
+"""The non-causal labeller: a clip's detections to tracks, with past and future at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from contracts.geometry import Bools, Int64s
+from contracts.samples import Float64s
+from offline.labels.auto.clip import FEATURES, AutoLabels, Clip, boxes_of, in_order
+from offline.labels.auto.completion import Completed, completed
+from offline.labels.auto.filter import WorldBoxes
+from offline.labels.auto.linking import tracks_of
+from offline.labels.auto.overlaps import covered, doubles
+from offline.labels.auto.parameters import ClassParameters
+from offline.labels.auto.pitch import nods
+from offline.labels.auto.rescoring import rescored
+from offline.labels.auto.tracks import Course, Sightings, refined
+from offline.labels.auto.world import by_track, estimated_poses, in_world
+from offline.labels.kitti import CLASSES, TrackedBoxes
+
+_NEAR = 2
+_STEADY_HITS = 5
+
+
+def label_clip(
+    clip: Clip, by_class: Mapping[str, ClassParameters], everything: bool = False
+) -> AutoLabels:
+    """All classes of one clip; frames rise, no track is twice in one.
+
+    Args:
+        clip: what was detected.
+        by_class: parameters by class name, for each class that shall be labelled.
+        everything: also tracks that the parameters take for wrong, and their weak ends.
+    """
+    poses = estimated_poses(clip, by_class)
+    first, parts = 0, []
+    for parameters in by_class.values():
+        part = _labels_of(clip, poses, parameters, first)
+        first = 1 + max(first - 1, int(part.boxes.track_id.max(initial=-1)))
+        parts.append(part)
+    labels = _joined(parts)
+    labels = scored(_with_cover(labels), by_class)
+    limit = np.array([by_class[name].duplicate_overlap for name in by_class])
+    twice = doubles(labels.boxes, labels.boxes.score, float(limit.min(initial=1.0)))
+    labels = labels.take(~twice)
+    return labels if everything else accepted(labels, by_class)
+
+
+def accepted(labels: AutoLabels, by_class: Mapping[str, ClassParameters]) -> AutoLabels:
+    """Without weak ends of tracks, then without tracks whose mean score is too low."""
+    trim, keep = np.ones(len(labels.boxes)), np.ones(len(labels.boxes))
+    for parameters in by_class.values():
+        rows = _rows_of(labels.boxes, parameters)
+        trim[rows], keep[rows] = parameters.extent.trim_score, parameters.keep_score
+    inside = _within(labels.boxes, labels.boxes.score >= trim)
+    labels, keep = labels.take(inside), keep[inside]
+    track = labels.boxes.track_id
+    mean = np.bincount(track, labels.boxes.score) / np.maximum(np.bincount(track), 1)
+    return labels.take(mean[track] >= keep)
+
+
+def _labels_of(clip: Clip, poses: Float64s, parameters: ClassParameters, first: int) -> AutoLabels:
+    """One class, tracks numbered from `first` on, without scores."""
+    found = clip.found.of_classes((parameters.class_name,))
+    seen = in_world(found, poses, parameters)
+    tracks = tracks_of(
+        found.frame, seen, clip.edges(found), parameters.association, parameters.linking
+    )
+    gathered = [_sightings(found, seen, poses, rows) for rows in by_track(tracks)]
+    tilt = _nods(clip.frames, gathered, parameters)
+    columns, features = [], []
+    for number, track in enumerate(gathered, start=first):
+        level = replace(track, z_m=track.z_m - tilt[track.frame] * track.range_m)
+        course = refined(level, parameters.motion, parameters.association)
+        whole = completed(course, parameters.extent, poses, tilt)
+        columns.append((whole, np.full(whole.frame.size, number), course.size_m))
+        features.append(_features(whole, track, course))
+    return _table(parameters.class_name, columns, features, clip)
+
+
+def _sightings(found: TrackedBoxes, seen: WorldBoxes, poses: Float64s, rows: Int64s) -> Sightings:
+    bearing = np.arctan2(found.centre_m[rows, 1], found.centre_m[rows, 0])
+    return Sightings(
+        found.frame[rows], seen.xy_m[rows], seen.z_m[rows], seen.size_m[rows],
+        seen.yaw_rad[rows], seen.probability[rows], seen.range_m[rows],
+        bearing + poses[found.frame[rows], 2],
+    )  # fmt: skip
+
+
+def _nods(frames: int, tracks: list[Sightings], parameters: ClassParameters) -> Float64s:
+    steady = [track for track in tracks if len(track) >= _STEADY_HITS]
+    if not steady:
+        return np.zeros(frames)
+    noise = parameters.association.noise_m
+    heights = [
+        (t.frame, t.z_m - t.size_m[:, 2] / 2, 0.5 * noise(t.range_m, t.probability), t.range_m)
+        for t in steady
+    ]
+    return nods(frames, heights, parameters.motion.height_drift_m)
+
+
+def _features(whole: Completed, track: Sightings, course: Course) -> Float64s:
+    """As `FEATURES`, of one track; what other tracks hide is not known yet: [t, f]."""
+    count = course.seen.size
+    own: Float64s = np.zeros(count + 2 * _NEAR, dtype=np.float64)
+    own[track.frame - course.first + _NEAR] = track.probability
+    window = np.lib.stride_tricks.sliding_window_view(own, 2 * _NEAR + 1)
+    place = np.clip(whole.frame - course.first, 0, count - 1)
+    near = window.mean(axis=1)[place]
+    here = np.where(whole.unseen_for == 0, own[_NEAR : _NEAR + count][place], 0.0)
+    n = whole.frame.size
+    by_name = {
+        "hits": np.full(n, float(len(track))), "gaps": np.full(n, float(count - len(track))),
+        "length": np.full(n, float(count)),
+        "mean_probability": np.full(n, track.probability.mean()),
+        "best_probability": np.full(n, track.probability.max()),
+        "near_probability": near, "own_probability": here,
+        "unseen_for": whole.unseen_for.astype(np.float64),
+        "range_m": np.hypot(whole.centre_m[:, 0], whole.centre_m[:, 1]),
+        "residual_m": whole.residual_m, "covered": np.zeros(n), "cut": np.zeros(n),
+    }  # fmt: skip
+    return np.column_stack([by_name[name] for name in FEATURES])
+
+
+def _table(
+    class_name: str, columns: list[tuple[Completed, Int64s, Float64s]], features: list[Float64s],
+    clip: Clip,
+) -> AutoLabels:  # fmt: skip
+    none = np.zeros(0, dtype=np.int64)
+    wholes = [whole for whole, _, _ in columns]
+    frame = np.concatenate([none, *(whole.frame for whole in wholes)])
+    order = np.argsort(frame, kind="stable")
+    sizes = [np.tile(size, (whole.frame.size, 1)) for whole, _, size in columns]
+    boxes, shown = boxes_of(
+        class_name, frame[order], np.concatenate([none, *(t for _, t, _ in columns)])[order],
+        np.concatenate([np.zeros((0, 3)), *(whole.centre_m for whole in wholes)])[order],
+        np.concatenate([np.zeros((0, 3)), *sizes])[order],
+        np.concatenate([np.zeros(0), *(whole.yaw_rad for whole in wholes)])[order],
+        np.zeros(frame.size), clip.view,
+    )  # fmt: skip
+    provenance = np.concatenate([none, *(whole.provenance for whole in wholes)])[order]
+    table = np.concatenate([np.zeros((0, len(FEATURES))), *features])[order]
+    table[:, FEATURES.index("cut")] = clip.view.cut(boxes.box_px)
+    return AutoLabels(boxes, provenance, table).take(shown)
+
+
+def _joined(parts: list[AutoLabels]) -> AutoLabels:
+    frame = np.concatenate([np.zeros(0, dtype=np.int64), *(part.boxes.frame for part in parts)])
+    order = np.argsort(frame, kind="stable")
+    return AutoLabels(
+        in_order([part.boxes for part in parts]),
+        np.concatenate([np.zeros(0, dtype=np.int64), *(p.provenance for p in parts)])[order],
+        np.concatenate([np.zeros((0, len(FEATURES))), *(p.features for p in parts)])[order],
+    )
+
+
+def _with_cover(labels: AutoLabels) -> AutoLabels:
+    features = labels.features.copy()
+    features[:, FEATURES.index("covered")] = covered(labels.boxes)
+    return replace(labels, features=features)
+
+
+def scored(labels: AutoLabels, by_class: Mapping[str, ClassParameters]) -> AutoLabels:
+    """The same boxes with the scores that the classes' models give them."""
+    score = np.zeros(len(labels.boxes))
+    for parameters in by_class.values():
+        rows = _rows_of(labels.boxes, parameters)
+        score[rows] = rescored(labels.features[rows], labels.provenance[rows], parameters.rescoring)
+    return replace(labels, boxes=replace(labels.boxes, score=score))
+
+
+def _rows_of(boxes: TrackedBoxes, parameters: ClassParameters) -> Bools:
+    return np.asarray(boxes.kind == CLASSES.index(parameters.class_name))
+
+
+def _within(boxes: TrackedBoxes, good: Bools) -> Bools:
+    """Rows from the first good one of their track to its last, bool [n]."""
+    tracks = int(boxes.track_id.max(initial=-1)) + 1
+    first, last = np.full(tracks, np.iinfo(np.int64).max), np.full(tracks, -1)
+    np.minimum.at(first, boxes.track_id[good], boxes.frame[good])
+    np.maximum.at(last, boxes.track_id[good], boxes.frame[good])
+    inside = boxes.frame >= first[boxes.track_id]
+    return np.asarray(inside & (boxes.frame <= last[boxes.track_id]))
