@@ -26,7 +26,6 @@ from kernels.bev_decoding import BOX_CHANNELS
 from models.student.network import StudentOutputs
 from models.student.targets import NO_LIGHT_LABEL, BoxBatch, BoxRows, TargetBatch, batch_rows
 
-
 _LANE_WEIGHT = 4.0
 
 

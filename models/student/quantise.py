@@ -2,9 +2,9 @@
 
 Ranges come from a calibration set that must look like what the vehicle will see, frames with a
 sensor missing included. A few activations reach far beyond all others; a range that held them
-would leave few steps for the rest, so one in 100,000 is cut off. The last layer of each task stays in float: it is small, and a
-probability of 0.02 must not become 0 or 0.04. What it costs in accuracy is measured by the
-evaluation, not assumed.
+would leave few steps for the rest, so one in 100,000 is cut off. The last layer of each task
+stays in float: it is small, and a probability of 0.02 must not become 0 or 0.04. What it costs in
+accuracy is measured by the evaluation, not assumed.
 """
 
 from __future__ import annotations

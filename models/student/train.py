@@ -1,9 +1,9 @@
 """Training: one seeded loop, for the student and for its teacher.
 
 The network is trained on a GPU when there is one. The same examples, configuration, recipe and
-seed give the same weights on the same kind of CPU (a GPU adds in an order of its own): order, dropout, mirror and first weights are drawn from the seed alone. A run that is
-given a checkpoint goes on after its last whole epoch and ends with the same weights as one that
-was never stopped.
+seed give the same weights on the same kind of CPU (a GPU adds in an order of its own): order,
+dropout, mirror and first weights are drawn from the seed alone. A run that is given a checkpoint
+goes on after its last whole epoch and ends with the same weights as one that was never stopped.
 
 Does not do: read clips or choose what to learn from.
 """

@@ -66,7 +66,7 @@ def teacher(made: list[Example]) -> Teacher:
     return train_members(sight, made, drives, replace(QUICK, epochs=12), 3, 2)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """The process that trained is gone."""
 
 
@@ -79,9 +79,9 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
 
     def kill(epoch: int, losses: dict[str, float]) -> None:
         if epoch == after:
-            raise Killed
+            raise KilledError
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train_student(CONFIG, made, QUICK, 3, kill, checkpoint=checkpoint)
     epochs: list[int] = []
     resumed = train_student(

@@ -65,9 +65,7 @@ def test_the_ego_stands_on_a_road_where_its_pose_says(
     for one in labels:
         pose, grid, ground = one.record.ego_pose, one.record.ground_grid, one.ground
         assert pose is not None and grid is not None and ground is not None
-        np.testing.assert_allclose(
-            pose.position_m, poses[one.record.mono_ns].position_m, atol=1e-6
-        )
+        np.testing.assert_allclose(pose.position_m, poses[one.record.mono_ns].position_m, atol=1e-6)
         row, column = grid.places(np.zeros((1, 2)))[0].astype(int)
         assert ground[0, row, column] == 1
         lane = ground[1].astype(bool)
