@@ -8,7 +8,7 @@ as on the vehicle, so they find each other's caches. Times are CPU times, median
 the percentiles of a whole frame are wall time.
 
 Not in it: the decoding of JPEG, which a camera's pipeline does in hardware (in software it is
-measured beside), and a bird's-eye raster of the sweep, which this agent does not have yet.
+measured beside), and the inputs of a bird's-eye model, which `longtail bench student` measures.
 The ring's reference is a memcpy of the same bytes through a buffer of the ring's size. With
 recorded images a published detector (YOLOX-Nano, float) runs in the `Drive` over KITTI's PNG
 files; their decoding is in those figures.
