@@ -26,11 +26,11 @@ GROUPS: dict[str, tuple[str, str]] = {
     "rollout": ("cli.rollout", "Bring releases to vehicles in stages."),
     "spec": ("cli.spec", "Check, test, backtest and compare trigger specs."),
     "model": ("cli.model", "Train, measure and export models, publish them for vehicles."),
-    "label": ("cli.label", "Measure automatic labels."),
+    "label": ("cli.label", "Label by the future of each clip, and measure labels."),
     "clips": ("cli.clips", "Search, show and fetch clips."),
     "bench": ("bench.cli", "Measure against physical limits and peers."),
     "sim": ("sim_fleet.cli", "Look at the simulated world and its scenarios."),
-    "demo": ("cli.demo", "One drive from sensor to search, on this machine."),
+    "demo": ("cli.demo", "A fleet from sensor to search, on this machine."),
 }
 
 # What a group's package needs that the vehicle's base install does not have.
