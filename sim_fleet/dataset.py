@@ -167,10 +167,9 @@ class _Labeller:
         late = tick.t_s > self._spec.seconds - _LAST_S
         if tick.index % self._every_ticks or tick.t_s < _SETTLED_S or late:
             return
-        if tick.truth is None or self._sweep is None or self._mount is None:
-            return
-        if self._surveyor is None:
-            return
+        if tick.truth is None or self._sweep is None or self._mount is None or not self._surveyor:
+            # Every labelled instant is a planner's one, and every set here has a lidar.
+            raise InputError(f"nothing to label the instant at {tick.t_s:.2f} s by", self._drive_id)
         self._found.append(
             labels_of(
                 tick.truth, ego_points(self._sweep, self._mount),

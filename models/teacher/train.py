@@ -56,7 +56,7 @@ class MembersLearner:
         return self._learns
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """The mean over the members of each loss, on what each of them learns from."""
+        """The sum over the members of each loss, on what each of them learns from."""
         with torch.no_grad(), low_precision(device_of(self._teacher), self._bf16):
             sighted = self._teacher.sight(*channels_last(batch.inputs))
         sums: dict[str, Tensor] = {}
