@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.ota.download import Downloader
+from edge_agent.ota.state import HeldFile
 from edge_agent.ports import Link
 from tests.edge_agent.ota_rig import (
     OtaRig,
@@ -141,20 +143,26 @@ def test_an_order_that_changes_meanwhile_is_not_fetched_on(
 ) -> None:
     monkeypatch.setattr("edge_agent.ota.download.PIECE_BYTES", 20)
 
+    begun, polled = asyncio.Event(), asyncio.Event()
+    fetch_piece = Downloader._fetch_piece
+
+    async def held_back(downloader: Downloader, file: HeldFile) -> None:
+        if begun.is_set():
+            await polled.wait()
+        await fetch_piece(downloader, file)
+        begun.set()
+
+    monkeypatch.setattr(Downloader, "_fetch_piece", held_back)
+
     async def scene(rig: OtaRig) -> None:
-        order, done = network(), asyncio.Event()
+        order = network()
         rig.give(order)
         await rig.updater.poll_once()
         rig.give(trigger("brake"))
-
-        def withdraw() -> None:
-            rig.cloud.on_target = lambda: None
-            done.set()
-
-        rig.cloud.on_target = withdraw
         staging = asyncio.create_task(rig.updater.stage_once())
-        await done.wait()
+        await begun.wait()
         await rig.updater.poll_once()
+        polled.set()
         await staging
         assert rig.cloud.target_bytes < sum(len(content) for content in order.contents)
         await rig.round()
