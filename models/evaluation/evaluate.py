@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from contracts.errors import InputError
 from contracts.geometry import TAXONOMY, Taxonomy
 from models.evaluation.document import EvaluationReport, FrameSet, ModelIdentity
-from models.evaluation.figures import Measured, report_from
+from models.evaluation.figures import report_from
 from models.evaluation.intervals import RESAMPLES
 from models.evaluation.predictor import Labelled, Modality, Predictor
 from models.evaluation.recording import Recording, Truth
 from models.evaluation.slices import RANGES_M, TAG_NAMES
+from models.evaluation.statistics import Measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,30 @@ def evaluate_all(
     Raises `InputError` without frames, for a frame that comes twice, and for labels that are
     not comparable (another taxonomy, another ground grid).
     """
+    data, measured = measure(
+        subjects, frames, frames_name, digest=digest, tag_names=tag_names, ranges_m=ranges_m,
+        taxonomy=taxonomy,
+    )  # fmt: skip
+    return tuple(
+        report_from(one, subject.model, data, subject.without, resamples)
+        for subject, one in zip(subjects, measured, strict=True)
+    )
+
+
+def measure(
+    subjects: Sequence[Subject],
+    frames: Iterable[Labelled],
+    frames_name: str,
+    *,
+    digest: str | None = None,
+    tag_names: Sequence[str] = TAG_NAMES,
+    ranges_m: Sequence[tuple[float, float]] = RANGES_M,
+    taxonomy: Taxonomy = TAXONOMY,
+) -> tuple[FrameSet, tuple[Measured, ...]]:
+    """What each subject answers, frame by frame, before any figure is made of it.
+
+    Arguments and errors as `evaluate_all` has them.
+    """
     truth = Truth(taxonomy)
     recordings = [Recording() for _ in subjects]
     for one in frames:
@@ -80,10 +105,7 @@ def evaluate_all(
         drives=int(drives.max()) + 1,
         truths=sum(int((~ignored).sum()) for ignored in truth.ignored),
     )  # fmt: skip
-    return tuple(
-        report_from(
-            Measured(truth, recording, drives, taxonomy, tuple(tag_names), tuple(ranges_m)),
-            subject.model, data, subject.without, resamples,
-        )
-        for subject, recording in zip(subjects, recordings, strict=True)
-    )  # fmt: skip
+    return data, tuple(
+        Measured(truth, recording, drives, taxonomy, tuple(tag_names), tuple(ranges_m))
+        for recording in recordings
+    )

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from contracts.geometry import Bools, Int64s, Taxonomy
 from contracts.labels import GROUND_LAYERS, LIGHT_STATES
 from contracts.samples import Float64s
-from models.evaluation.detection import ERROR_DISTANCE_M, precision_at_levels, weighted_ap
+from models.evaluation.detection import ERROR_DISTANCE_M, precision_at_levels
 from models.evaluation.document import (
-    ADE,
-    CALIBRATION,
-    FDE,
-    LIGHT,
-    MEAN_AP,
-    MEAN_IOU,
     SCORE,
-    VEHICLE_AP,
     CalibrationFigures,
     EvaluationReport,
     FrameSet,
@@ -29,10 +20,10 @@ from models.evaluation.document import (
     ReliabilityFigures,
 )
 from models.evaluation.intervals import Estimate, Statistic, estimate
-from models.evaluation.matching import DISTANCES_M, Matcher
+from models.evaluation.matching import Matcher
 from models.evaluation.predictor import Modality
 from models.evaluation.probability import TOLD_FROM, light_score, reliability
-from models.evaluation.recording import Recording, Truth
+from models.evaluation.recording import Recording
 from models.evaluation.report import (
     as_figure,
     calibration_error,
@@ -40,22 +31,10 @@ from models.evaluation.report import (
     told_and_right,
 )
 from models.evaluation.slices import Part, parts_of, whole
+from models.evaluation.statistics import Measured, headline_statistics, mean_ap
 from models.evaluation.trajectory import HORIZONS_S, Displacements, displacements
 
-VEHICLES = ("car", "truck", "bus")
 _CURVE_DIGITS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """Truth, answers, the drive of each frame int64 [frames], and how to slice."""
-
-    truth: Truth
-    recording: Recording
-    drives: Int64s
-    taxonomy: Taxonomy
-    tag_names: tuple[str, ...]
-    ranges_m: tuple[tuple[float, float], ...]
 
 
 def report_from(
@@ -80,13 +59,13 @@ def report_from(
         drives = measured.drives if frames is None else measured.drives[frames]
         return estimate(statistic, drives, resamples)
 
-    statistics = _statistics(measured, overall.matcher, moved)
+    statistics = headline_statistics(measured, overall.matcher, moved)
     headline = {name: of(statistic) for name, statistic in statistics.items()}
     headline[SCORE] = Estimate(value=detection.overall.score)
     return EvaluationReport(
         model=model, data=data, without=without, headline=headline, detection=detection,
         slice_ap={
-            name: of(_mean_ap(part.matcher, taxonomy), part.frames) for name, part in parts.items()
+            name: of(mean_ap(part.matcher, taxonomy), part.frames) for name, part in parts.items()
         },
         curves={
             name: tuple(precision_at_levels(matched).round(_CURVE_DIGITS).tolist())
@@ -96,84 +75,6 @@ def report_from(
         calibration=_calibration(overall.matcher, parts, taxonomy),
         motion=_motion(moved, taxonomy),
     )  # fmt: skip
-
-
-def _statistics(measured: Measured, matcher: Matcher, moved: Displacements) -> dict[str, Statistic]:
-    """The headline figures by frame weights."""
-    taxonomy = measured.taxonomy
-    vehicles = tuple(taxonomy.index(name) for name in VEHICLES)
-    found: dict[str, Statistic] = {
-        MEAN_AP: _mean_ap(matcher, taxonomy),
-        VEHICLE_AP: _ap_2m(matcher, vehicles),
-        **{
-            f"{name}_ap_2m": _ap_2m(matcher, (kind,))
-            for name, kind in zip(VEHICLES, vehicles, strict=True)
-        },
-        CALIBRATION: _calibration_statistic(matcher, taxonomy),
-        ADE: _mean_of(moved.told.mean(axis=1), moved.frame),
-        FDE: _mean_of(moved.told[:, -1], moved.frame),
-    }
-    rows = [k for k, counts in enumerate(measured.recording.ground) if counts is not None]
-    counts = [counts for counts in measured.recording.ground if counts is not None]
-    if counts:
-        found[MEAN_IOU] = _mean_iou(np.stack(counts), np.array(rows))
-    lit = [(k, *each) for k, each in enumerate(measured.recording.light) if each is not None]
-    if lit:
-        right = np.array([float(told.argmax() == state) for _, told, state in lit])
-        found[LIGHT] = _mean_of(right, np.array([k for k, _, _ in lit], dtype=np.int64))
-    return found
-
-
-def _mean_ap(matcher: Matcher, taxonomy: Taxonomy) -> Statistic:
-    def statistic(weights: Float64s) -> float:
-        table = np.array([
-            [weighted_ap(matcher, (kind,), distance, weights) for distance in DISTANCES_M]
-            for kind in range(len(taxonomy.names))
-        ])  # fmt: skip
-        counted = ~np.isnan(table).any(axis=1)
-        return float(table[counted].mean()) if counted.any() else float("nan")
-
-    return statistic
-
-
-def _ap_2m(matcher: Matcher, classes: tuple[int, ...]) -> Statistic:
-    return lambda weights: weighted_ap(matcher, classes, ERROR_DISTANCE_M, weights)
-
-
-def _mean_of(values: Float64s, frame: Int64s) -> Statistic:
-    """The mean of values [m], each counted as often as its frame."""
-
-    def statistic(weights: Float64s) -> float:
-        often = weights[frame]
-        total = float(often.sum())
-        return float(values @ often) / total if total else float("nan")
-
-    return statistic
-
-
-def _mean_iou(counts: Int64s, frames: Int64s) -> Statistic:
-    """Of intersections and unions int64 [n, 2, layers] of n frames."""
-
-    def statistic(weights: Float64s) -> float:
-        both, either = np.tensordot(weights[frames], counts, axes=1)
-        known = either > 0
-        return float((both[known] / either[known]).mean()) if known.any() else float("nan")
-
-    return statistic
-
-
-def _calibration_statistic(matcher: Matcher, taxonomy: Taxonomy) -> Statistic:
-    told, right, frame = told_and_right(matcher, taxonomy)
-    kept = told >= TOLD_FROM
-    told, right, frame = told[kept], right[kept], frame[kept]
-
-    def statistic(weights: Float64s) -> float:
-        often = weights[frame]
-        if not often.any():
-            return float("nan")
-        return reliability(told, right, weights=often).error
-
-    return statistic
 
 
 def _ground(recording: Recording) -> GroundFigures | None:

@@ -1,0 +1,258 @@
+"""All gates, in their order: the first that fails stops the rest.
+
+Evidence is asked for gate by gate, so that what is dear (a suite, a shadow run) is never made
+for a candidate that has failed already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from contracts.errors import InputError
+from contracts.gate_report import GATES, Claim, Evidence, GateName, GateOutcome, GateReport
+from contracts.geometry import Frozen
+from contracts.ids import Sha256Hex
+from offline.gates.evidence import (
+    BudgetEvidence,
+    ComparisonEvidence,
+    ManifestEvidence,
+    ScenarioEvidence,
+    ShadowEvidence,
+    digest_of,
+)
+from offline.gates.figures import figure_claims
+from offline.gates.policy import FigureGate, Policy
+from offline.intervals import upper_share
+
+
+class Subjects(Frozen):
+    """Who is judged against whom; `suite` the digest of the frozen suite that must be run."""
+
+    candidate: Sha256Hex
+    candidate_name: str
+    reference: Sha256Hex
+    reference_name: str
+    suite: Sha256Hex
+
+
+class EvidenceSource(Protocol):
+    """Makes evidence when a gate asks for it; each is asked for once at most.
+
+    `tails` are hard frames, `aggregate` frames of the random stream, with the probabilities of
+    their draw; heads and calibration are judged on the latter.
+    """
+
+    def manifest(self) -> ManifestEvidence: ...
+
+    def budget(self) -> BudgetEvidence: ...
+
+    def scenarios(self) -> ScenarioEvidence: ...
+
+    def tails(self) -> ComparisonEvidence: ...
+
+    def aggregate(self) -> ComparisonEvidence: ...
+
+    def shadow(self) -> ShadowEvidence: ...
+
+
+Progress = Callable[[GateOutcome], None]
+
+
+def judge(
+    subjects: Subjects, source: EvidenceSource, policy: Policy,
+    progress: Progress = lambda outcome: None,
+) -> GateReport:  # fmt: skip
+    """Ask every gate until one fails.
+
+    Raises `InputError` when evidence speaks of another model or another suite.
+    """
+    bench = _Bench(subjects, source, policy)
+    outcomes: list[GateOutcome] = []
+    stopped: GateName | None = None
+    for gate in GATES:
+        if stopped is not None:
+            outcome = GateOutcome(
+                gate=gate, verdict="not_run", reason=f"the gate `{stopped}` did not pass"
+            )
+        else:
+            outcome = _outcome(gate, bench.claims(gate))
+            stopped = None if outcome.verdict == "pass" else gate
+        progress(outcome)
+        outcomes.append(outcome)
+    return GateReport(
+        **subjects.model_dump(), policy=policy.digest, gates=tuple(outcomes),
+        indicators=bench.indicators,
+    )  # fmt: skip
+
+
+def _outcome(gate: GateName, claims: tuple[Claim, ...]) -> GateOutcome:
+    passes = bool(claims) and all(claim.verdict == "pass" for claim in claims)
+    reason = "" if claims else "nothing could be judged"
+    return GateOutcome(
+        gate=gate, verdict="pass" if passes else "fail", claims=claims, reason=reason
+    )
+
+
+class _Bench:
+    """Makes the claims of each gate; keeps the aggregate's evidence, which three gates share."""
+
+    def __init__(self, subjects: Subjects, source: EvidenceSource, policy: Policy) -> None:
+        self._subjects, self._source, self._policy = subjects, source, policy
+        self._aggregate: ComparisonEvidence | None = None
+        self.indicators: dict[str, float] = {}
+
+    def claims(self, gate: GateName) -> tuple[Claim, ...]:
+        match gate:
+            case "manifest":
+                return manifest_claims(self._source.manifest(), self._subjects, self._policy)
+            case "budget":
+                return budget_claims(self._source.budget(), self._policy)
+            case "scenarios":
+                return scenario_claims(self._source.scenarios(), self._subjects)
+            case "tails":
+                return self._figures(gate, self._source.tails())
+            case "shadow":
+                return shadow_claims(self._source.shadow(), self._subjects, self._policy)
+            case "aggregate" | "heads" | "calibration":
+                if self._aggregate is None:
+                    self._aggregate = self._source.aggregate()
+                return self._figures(gate, self._aggregate)
+
+    def _figures(self, gate: FigureGate, evidence: ComparisonEvidence) -> tuple[Claim, ...]:
+        found = evidence.comparison
+        told = {"candidate": found.candidate.digest, "reference": found.reference.digest}
+        for who, digest in told.items():
+            wanted = getattr(self._subjects, who)
+            if digest != wanted:
+                raise InputError(f"the comparison is of another {who}: {digest}", gate)
+        if gate == "aggregate" and not found.weighted:
+            raise InputError("frames come without the probability of their draw", gate)
+        self.indicators |= {
+            f"{found.data.name}: {name}": figure.candidate
+            for name, figure in found.figures.items()
+            if figure.candidate is not None and name in _INDICATORS
+        }
+        return figure_claims(gate, found, self._policy, _named("comparison", digest_of(evidence)))
+
+
+_INDICATORS = frozenset({
+    "mean_ap", "vehicle_ap_2m", "recall/vulnerable", "recall/vehicle", "recall/obstacle",
+    "false_per_frame/vulnerable", "false_per_frame/vehicle", "false_per_frame/obstacle",
+    "calibration_error", "mean_iou", "light_accuracy",
+})  # fmt: skip
+"""Safety performance indicators that a report tells beside its claims."""
+
+
+def manifest_claims(
+    found: ManifestEvidence, subjects: Subjects, policy: Policy
+) -> tuple[Claim, ...]:
+    """The file is what its manifest says, and what hangs on the model still fits it."""
+    evidence = _named("manifest", digest_of(found))
+    new, old = found.candidate, found.reference
+    same_file = found.file_sha256 == new.sha256 == subjects.candidate
+    same_size = found.file_bytes == new.size_bytes
+    taxonomy = new.lineage.get("taxonomy_version", "1"), old.lineage.get("taxonomy_version", "1")
+    return (
+        _claim("file", "the file has the manifest's digest and size", same_file and same_size,
+               f"{found.file_sha256[:12]}, {found.file_bytes} bytes", evidence),
+        _claim("self-test", "the stored answer is given on this runtime", not found.self_test,
+               found.self_test or "given", evidence),
+        _claim("taxonomy", "classes are those of the reference, or of a newer version",
+               new.classes == old.classes or int(taxonomy[0]) > int(taxonomy[1]),
+               f"version {taxonomy[1]} → {taxonomy[0]}", evidence),
+        _claim("lineage", "the manifest names what the model was made from",
+               bool(new.lineage.get("dataset")), new.lineage.get("dataset", "no dataset"),
+               evidence),
+        _embedding_claim(found, policy, evidence),
+    )  # fmt: skip
+
+
+def _embedding_claim(found: ManifestEvidence, policy: Policy, evidence: Evidence) -> Claim:
+    """Embeddings of one space stay comparable: the index and novelty triggers hang on it."""
+    spaces = [m.lineage.get("embedding_space") for m in (found.candidate, found.reference)]
+    requirement = "embeddings are the reference's, or are declared a space of their own"
+    cosine = found.embedding_cosine
+    if found.candidate.embedding_tensor is None:
+        lost = found.reference.embedding_tensor is not None
+        return _claim("embedding", requirement, not lost, "the candidate has none", evidence)
+    if spaces[0] != spaces[1] or cosine is None:
+        told = f"space {spaces[1]} → {spaces[0]}"
+        return _claim("embedding", requirement, spaces[0] is not None, told, evidence)
+    return _claim(
+        "embedding", requirement, cosine >= policy.same_embedding_cosine,
+        f"both in space {spaces[0]}, median cosine {cosine:.4f}", evidence,
+        value=cosine, limit=policy.same_embedding_cosine,
+    )  # fmt: skip
+
+
+def budget_claims(found: BudgetEvidence, policy: Policy) -> tuple[Claim, ...]:
+    """It runs on the vehicle in time, and fits."""
+    evidence = _named("budget", digest_of(found))
+    rule = policy.budget
+    return (
+        _claim("cpu_ratio", f"CPU time a frame is at most {rule.max_cpu_ratio:g} of the reference",
+               found.ratio <= rule.max_cpu_ratio,
+               f"{found.reference_cpu_ms:.1f} → {found.candidate_cpu_ms:.1f} ms", evidence,
+               value=found.ratio, limit=rule.max_cpu_ratio),
+        _claim("size", f"the file has at most {rule.max_bytes} bytes",
+               found.candidate_bytes <= rule.max_bytes, f"{found.candidate_bytes} bytes", evidence,
+               value=float(found.candidate_bytes), limit=float(rule.max_bytes)),
+    )  # fmt: skip
+
+
+def scenario_claims(found: ScenarioEvidence, subjects: Subjects) -> tuple[Claim, ...]:
+    """Every scenario of the suite was run and passed; none is outvoted by others."""
+    if found.model != subjects.candidate:
+        raise InputError(f"the scenarios were run with another model: {found.model}", "scenarios")
+    if found.suite != subjects.suite:
+        raise InputError(f"another suite was run: {found.suite}", "scenarios")
+    evidence = _named("scenario", digest_of(found))
+    results = {result.name: result for result in found.results}
+    claims = []
+    for name in found.expected:
+        result = results.get(name)
+        if result is None:
+            claims.append(_claim(name, "was run", False, "has no result", evidence))
+            continue
+        requirement = f"{result.safety_slice}: the scenario's criteria hold"
+        claims.append(_claim(name, requirement, result.passed, result.told, evidence))
+    return tuple(claims)
+
+
+def shadow_claims(found: ShadowEvidence, subjects: Subjects, policy: Policy) -> tuple[Claim, ...]:
+    """Beside the active model on the fleet."""
+    wanted = (subjects.candidate, subjects.reference)
+    if found.candidate != wanted[0]:
+        raise InputError(f"another model was in the shadow: {found.candidate}", "shadow")
+    evidence, rule = _named("shadow", digest_of(found)), policy.shadow
+    crashes = found.crashes / found.frames
+    decided = found.confirmed + found.refuted
+    share = upper_share(found.refuted, decided)
+    return (
+        _claim("seen", f"at least {rule.min_frames} frames on {rule.min_vehicles} vehicles",
+               found.frames >= rule.min_frames and found.vehicles >= rule.min_vehicles,
+               f"{found.frames} frames, {found.vehicles} vehicles", evidence),
+        _claim("crashes", f"no answer in at most {rule.max_crash_rate:g} of the frames",
+               crashes <= rule.max_crash_rate, f"{found.crashes} of {found.frames}", evidence,
+               value=crashes, limit=rule.max_crash_rate),
+        _claim("human",
+               f"the human sides with the active model in at most {rule.max_refuted_share:g}",
+               decided == 0 or share <= rule.max_refuted_share,
+               f"{found.refuted} of {decided} decided disagreements, at most {share:.3f}",
+               evidence, value=share, limit=rule.max_refuted_share),
+    )  # fmt: skip
+
+
+def _claim(
+    name: str, requirement: str, holds: bool, told: str, evidence: Evidence,
+    value: float | None = None, limit: float | None = None,
+) -> Claim:  # fmt: skip
+    return Claim(
+        name=name, requirement=requirement, verdict="pass" if holds else "fail", told=told,
+        value=value, limit=limit, evidence=evidence,
+    )  # fmt: skip
+
+
+def _named(kind: str, digest: str) -> Evidence:
+    return Evidence.model_validate({"kind": kind, "digest": digest})
