@@ -39,6 +39,7 @@ class LossWeights:
     light: float = 0.3
     presence: float = 0.1
     teacher: float = 1.0
+    elastic: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,230 @@
+"""Retraining a network without its forgetting what it knew.
+
+A network that only sees new examples moves its weights to wherever these are told best, and
+loses the rest (McCloskey and Cohen 1989). Three things hold it back, alone or together:
+
+- Replay: examples of before come along (Robins 1995; Rolnick et al. 2019). Which ones, the
+  caller says.
+- The anchor: the network's own word of before, stored, is taught beside the labels (Li and
+  Hoiem, Learning without Forgetting, 2016; Buzzega et al., Dark Experience, 2020).
+- The elastic pull: each weight is drawn back to where it was, the more so the more the old
+  examples depended on it (Kirkpatrick et al., Elastic Weight Consolidation, 2017), by the
+  diagonal of the empirical Fisher information.
+
+The rate rises anew and falls again, from the recipe (Gupta et al., re-warming, 2023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from contracts.errors import InputError
+from contracts.samples import Float32s
+from kernels.bev_decoding import BOX_CHANNELS
+from models.student.config import StudentConfig
+from models.student.device import best_device, device_of, moved
+from models.student.dropout import NO_DROPOUT
+from models.student.inputs import StudentFrame, batch_of
+from models.student.losses import TeacherFrame, losses_of, weighted
+from models.student.network import Student, StudentOutputs
+from models.student.targets import BoxRows, FrameTargets
+from models.student.train import (
+    Batch,
+    Example,
+    Progress,
+    Recipe,
+    StudentLearner,
+    channels_last,
+    drawn_batch,
+    fit,
+)
+
+SURE = 0.1
+"""Least belief at which a word's box is worth learning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restraint:
+    """What holds the network to what it knew.
+
+    `anchor` weighs the stored word of before against the labels, `elastic` the pull on the
+    weights; 0 leaves it out. `fisher_examples` are how many old examples tell what matters.
+    """
+
+    anchor: float = 0.0
+    elastic: float = 0.0
+    fisher_examples: int = 64
+
+
+def word_from(
+    config: StudentConfig, heat: Float32s, boxes: Float32s, embedding: Float32s | None
+) -> TeacherFrame:
+    """What is to be learned of maps: `heat` [classes, r, c] probabilities, `boxes`
+    [10 * groups, r, c] where the network is sure, `embedding` [256].
+    """
+    names = config.taxonomy.names
+    groups = [[names.index(name) for name in group] for group in config.taxonomy.groups]
+    by_group = np.stack([heat[rows].max(axis=0) for rows in groups])
+    group, row, column = np.nonzero(by_group > SURE)
+    values = boxes.reshape(len(groups), len(BOX_CHANNELS), *by_group.shape[1:])[
+        group, :, row, column
+    ]
+    weight = np.repeat(by_group[group, row, column][:, None], len(BOX_CHANNELS), axis=1)
+    cells = np.column_stack([group, row, column]).astype(np.int64)
+    return TeacherFrame(heat.astype(np.float16), BoxRows(cells, values, weight), embedding)
+
+
+def own_word(network: Student, frame: StudentFrame) -> TeacherFrame:
+    """What the network itself says of a frame, to be held to later."""
+    device = device_of(network)
+    with torch.no_grad():
+        found = network(*channels_last(moved(batch_of([frame]), device)))
+    heat, boxes, embedding = (
+        part[0].float().cpu().numpy()
+        for part in (torch.sigmoid(found.heat), found.boxes, found.embedding)
+    )
+    return word_from(network.config, heat, boxes, embedding)
+
+
+def anchored(network: Student, examples: Iterable[Example]) -> list[Example]:
+    """The same examples with the network's own word as it is now."""
+    network.eval()
+    return [replace(one, teacher=own_word(network, one.frame)) for one in examples]
+
+
+def corrected(word: TeacherFrame, targets: FrameTargets) -> TeacherFrame:
+    """The word, which gives way wherever a label speaks against it.
+
+    Near a labelled object its belief is at least the target's, and where it was sure of an
+    object that is not labelled it believes nothing; the boxes' geometry is the labels' alone.
+    What it half believed of the rest, and its embedding, stay.
+    """
+    heat = word.heat.astype(np.float32)
+    contradicted = (heat > SURE) & (targets.heat < SURE) & (targets.counted > 0)
+    heat = np.where(contradicted, 0.0, np.maximum(heat, targets.heat))
+    nothing = BoxRows(word.boxes.cells[:0], word.boxes.values[:0], word.boxes.weight[:0])
+    return TeacherFrame(heat.astype(np.float16), nothing, word.embedding)
+
+
+def _taught_anew(example: Example) -> Example:
+    if example.teacher is None:
+        return example
+    return replace(example, teacher=corrected(example.teacher, example.targets))
+
+
+class ElasticPull:
+    """How far a network has left `start`, weighed by what mattered there.
+
+    Args:
+        start: the network of before; its weights are copied.
+        fisher: by parameter name, as `fisher_of` gives it.
+    """
+
+    def __init__(self, start: Student, fisher: dict[str, Tensor]) -> None:
+        self._held = {
+            name: (weights.detach().clone(), fisher[name])
+            for name, weights in start.named_parameters()
+            if name in fisher
+        }
+
+    def of(self, network: Student) -> Tensor:
+        """Half the sum of F (w - w0)^2 over all weights."""
+        parts = []
+        for name, weights in network.named_parameters():
+            if name in self._held:
+                start, fisher = self._held[name]
+                gone = weights - start.to(weights.device)
+                parts.append((fisher.to(weights.device) * gone**2).sum())
+        return 0.5 * torch.stack(parts).sum()
+
+
+def fisher_of(
+    network: Student, examples: Sequence[Example], recipe: Recipe, count: int, seed: int
+) -> dict[str, Tensor]:
+    """Mean squared gradient of the loss of one example, by parameter, over `count` examples.
+
+    Raises `InputError` without examples.
+    """
+    if not examples:
+        raise InputError("no example to tell which weights matter")
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(len(examples))[:count]
+    plain = replace(recipe, dropout=NO_DROPOUT)
+    network.eval()
+    total = {name: torch.zeros_like(w) for name, w in network.named_parameters()}
+    for place in chosen:
+        batch = drawn_batch(network.config, examples, np.array([place]), plain, rng)
+        batch = batch.on(device_of(network))
+        outputs = StudentOutputs(*(p.float() for p in network(*channels_last(batch.inputs))))
+        network.zero_grad()
+        torch.autograd.backward(weighted(losses_of(outputs, batch.targets), recipe.weights))
+        for name, weights in network.named_parameters():
+            if weights.grad is not None:
+                total[name] += weights.grad**2 / len(chosen)
+    network.zero_grad()
+    return total
+
+
+class RestrainedLearner(StudentLearner):
+    """Learns as a student does, and is pulled back to where it started."""
+
+    def __init__(self, network: Student, recipe: Recipe, pull: ElasticPull | None) -> None:
+        super().__init__(network, recipe)
+        self._student, self._pull = network, pull
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        losses = super().losses(batch)
+        if self._pull is not None:
+            losses["elastic"] = self._pull.of(self._student)
+        return losses
+
+
+def retrain_student(
+    old: Student,
+    new: Sequence[Example],
+    replay: Sequence[Example],
+    recipe: Recipe,
+    restraint: Restraint,
+    seed: int,
+    progress: Progress | None = None,
+    *,
+    checkpoint: Path | None = None,
+) -> Student:
+    """The old network, taught new examples; in evaluation mode, the old one is left as it is.
+
+    Args:
+        old: the network of before.
+        new: what it shall learn; a teacher's word on them is not used when there is an anchor.
+        replay: examples of before, taught as often as they are given.
+        recipe: how to train; its rate should be well below the one of first training.
+        restraint: what holds it back. On new examples the anchor gives way to the labels
+            (`corrected`). The pull needs replayed examples to know what matters.
+        seed: of order, dropout and draws.
+        checkpoint: where to go on from.
+
+    Raises `InputError` without new examples, or for a pull without replay.
+    """
+    if not new:
+        raise InputError("nothing new to learn")
+    network = Student(old.config)
+    network.load_state_dict(old.state_dict())
+    network = network.to(best_device())
+    weights = replace(recipe.weights, teacher=restraint.anchor, elastic=restraint.elastic)
+    recipe = replace(recipe, weights=weights)
+    pull = None
+    if restraint.elastic > 0:
+        fisher = fisher_of(network, replay, recipe, restraint.fisher_examples, seed)
+        pull = ElasticPull(network, fisher)
+    if restraint.anchor > 0:
+        examples = [_taught_anew(one) for one in anchored(network, new)]
+        examples += anchored(network, replay)
+    else:
+        examples = [replace(one, teacher=None) for one in (*new, *replay)]
+    fit(RestrainedLearner(network, recipe, pull), examples, recipe, seed, progress, checkpoint)
+    return network.cpu().eval()
