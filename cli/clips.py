@@ -33,17 +33,18 @@ def _group() -> None:
     """Clips in the cloud."""
 
 
-def clip_table(rows: Sequence[ClipRow]) -> Table:
-    """Clips as people compare them."""
+def clip_table(rows: Sequence[ClipRow], cosines: Sequence[float] | None = None) -> Table:
+    """Clips as people compare them; with `cosines` how like each is to another."""
     table = Table(box=None)
-    for name in ("clip", "start (UTC)", "s", "causes", "objects", "max decel", "MB"):
+    likeness = () if cosines is None else ("like",)
+    for name in ("clip", *likeness, "start (UTC)", "s", "causes", "objects", "max decel", "MB"):
         table.add_column(name, overflow="fold")
-    for row in rows:
+    for number, row in enumerate(rows):
         start = ""
         if row.start_utc_ns is not None:
             start = f"{datetime.fromtimestamp(row.start_utc_ns / NS_PER_S, UTC):%Y-%m-%d %H:%M:%S}"
         table.add_row(
-            row.clip_id[:12], start,
+            row.clip_id[:12], *([] if cosines is None else [f"{cosines[number]:.3f}"]), start,
             "" if row.duration_s is None else f"{row.duration_s:.1f}",
             "\n".join(row.causes), "\n".join(row.detected_objects),
             "" if row.max_decel_mps2 is None else f"{row.max_decel_mps2:.1f} m/s²",
@@ -82,6 +83,55 @@ def search(
         print_json([row.model_dump(mode="json") for row in rows])
         return
     Console().print(clip_table(rows) if rows else "no clip matches")
+
+
+@app.command()
+def like(
+    clip: Annotated[str, typer.Argument(help="Clip id, or its beginning.")],
+    cloud: CloudOption = DEFAULT_CLOUD,
+    operator_token: TokenOption = None,
+    where: Annotated[str, typer.Option(help="Only clips that meet this condition.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 10,
+    space: Annotated[
+        str | None, typer.Option(help="Digest of the embeddings' model; else the vehicle's.")
+    ] = None,
+    spec: Annotated[
+        Path | None,
+        typer.Option("--spec", dir_okay=False, help="Write a trigger spec that looks for more."),
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="The spec's least cosine; else fitted.")
+    ] = None,
+    rate: Annotated[
+        float, typer.Option(min=1e-6, max=1, help="Share of random-stream clips it is fitted to.")
+    ] = 0.01,
+    owner: Annotated[str, typer.Option(help="The spec's owner.")] = "operator",
+    as_json: JsonOption = False,
+) -> None:
+    """Find the clips most like one, by what a model made of them: exact, nearest first."""
+    client = CloudClient(cloud, operator_token)
+    clip_id = whole_id(client, clip)
+    page = client.like(clip_id, where, limit, space=space)
+    told = ""
+    if spec is not None:
+        from cli.clips_like import write_spec
+
+        told = write_spec(client, clip_id, page, spec, threshold=threshold, rate=rate, owner=owner)
+    elif threshold is not None:
+        raise InputError("is a spec's: name its file with --spec", "--threshold")
+    if as_json:
+        entry = page.model_dump(mode="json")
+        print_json(entry if spec is None else entry | {"spec": absolute(spec)})
+        return
+    cosines = [row.cosine for row in page.clips]
+    console = Console()
+    console.print(clip_table([row.clip for row in page.clips], cosines) if cosines else "none")
+    console.print(
+        f"{page.compared} clips compared in the space of model {page.reference.model_digest[:12]}",
+        highlight=False,
+    )
+    if spec is not None:
+        console.print(f"{absolute(spec)}: {told}", highlight=False, soft_wrap=True)
 
 
 @app.command()

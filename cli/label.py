@@ -12,6 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.label_auto import auto_label
+from cli.label_calibrate import calibrate_labels
+from cli.label_clip import label_clips
+from cli.label_export import export_labels, import_labels
+from cli.label_queue import app as queue_app
+from cli.label_set import make_label_set
 from cli.output import JsonOption, print_json
 from contracts.errors import InputError
 
@@ -28,6 +33,12 @@ def _group() -> None:
 
 
 app.command("auto")(auto_label)
+app.command("calibrate")(calibrate_labels)
+app.command("clip")(label_clips)
+app.command("export")(export_labels)
+app.command("import")(import_labels)
+app.add_typer(queue_app, name="queue")
+app.command("set")(make_label_set)
 
 
 @app.command("eval")
@@ -81,7 +92,11 @@ def _tables(reports: Sequence[ClassReport]) -> list[Table]:
     )  # fmt: skip
     boxes = _table(
         "3D boxes one by one, by range in m",
-        "range", "boxes", "AP 0.25", "AP 0.5", "AP 0.7", "ECE", "LaECE", "LaACE",
+        "range", "boxes", "AP 0.25", "AP 0.5", "AP 0.7", "ECE", "ECE 0.5", "LaECE", "LaACE",
+    )  # fmt: skip
+    unseen = _table(
+        "accepted unseen at 98 % precision, the threshold fixed on other sequences",
+        "true boxes", "precision", "from confidence",
     )  # fmt: skip
     for report in reports:
         one = report.image
@@ -99,11 +114,18 @@ def _tables(reports: Sequence[ClassReport]) -> list[Table]:
         for distance, found in report.boxes.items():
             boxes.add_row(
                 report.class_name, distance, str(found.truths),
-                *_percent(*found.ap.values(), found.ece, found.laece, found.laace),
+                *_percent(
+                    *found.ap.values(), found.ece, found.ece_at["0.5"], found.laece, found.laace
+                ),
             )  # fmt: skip
+        if report.accepted is not None:
+            told = report.accepted
+            unseen.add_row(
+                report.class_name, *_percent(told.share, told.precision, told.confidence)
+            )
     if all(found.ece is None for report in reports for found in report.boxes.values()):
         boxes.caption = "no calibration: the scores are no probabilities"
-    return [image, space, boxes]
+    return [image, space, boxes, *([unseen] if unseen.row_count else [])]
 
 
 def _table(title: str, *names: str) -> Table:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from cli.output import JsonOption, print_json, progress_line
+from cli.output import JsonOption, print_json
+from cli.stage_run import RUN_FOLDER, RayOption, WorkersOption, publish, tell_progress
 from contracts.errors import InputError
 
 
@@ -31,49 +32,74 @@ def auto_label(
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="Else those for PointRCNN's detections."),
     ] = None,
+    calibrator: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False,
+            help="Tells scores; of `label calibrate`. Else that for PointRCNN's detections.",
+        ),
+    ] = None,
     online: Annotated[
         bool, typer.Option("--online", help="Causal: no frame knows a later one.")
     ] = False,
+    points: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False,
+            help="Folder of a folder a sequence with its sweeps, FRAME.bin or FRAME.pcd.",
+        ),
+    ] = None,
     everything: Annotated[
         bool, typer.Option("--everything", help="Also doubtful tracks, for people to judge.")
     ] = False,
+    workers: WorkersOption = None,
+    ray: RayOption = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Make tracks from a detector's boxes: smoothed, completed, scored.
 
-    Writes result files of KITTI's, scores in column 18, that `longtail label eval` reads.
+    Writes result files of KITTI's, scores in column 18, that `longtail label eval` reads. Each
+    sequence is labelled once: called again, it goes on where it was (OUT/.run).
     """
-    from offline.labels.auto.kitti_clips import (
-        detection_files,
-        read_clip,
-        result_text,
-        sequences_of,
-    )
-    from offline.labels.auto.offline import label_clip
-    from offline.labels.auto.online import track_clip
+    from offline.executor.choice import executor_of
+    from offline.labels.auto.kitti_clips import sequences_of
+    from offline.labels.auto.kitti_stage import RESULT, STAGE, Settings, sequence_inputs
     from offline.labels.auto.parameters import PUBLISHED, read_parameters
+    from offline.labels.calibration.calibrator import PUBLISHED as CALIBRATOR
+    from offline.labels.calibration.calibrator import read_calibrator
+    from offline.runs.folder import WorkFolder
+    from offline.runs.run import Progress, check, run_stage
 
     if online and everything:
         raise InputError("the causal tracker has no doubtful tracks", "--everything")
+    if online and points is not None:
+        raise InputError("the causal tracker takes no points", "--points")
     names = sequence or sequences_of(detections)
     if not names:
         raise InputError("no .txt file", str(detections))
-    by_class = read_parameters(parameters or PUBLISHED)
-    out.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for number, name in enumerate(names, start=1):
-        clip = read_clip(detection_files(detections, name), calib / f"{name}.txt")
-        if online:
-            boxes = track_clip(clip, by_class)
-        else:
-            boxes = label_clip(clip, by_class, everything).boxes
-        (out / f"{name}.txt").write_text(result_text(boxes), encoding="utf-8")
-        progress_line(f"{number} of {len(names)}: {name}")
-        tracks = len(set(boxes.track_id.tolist()))
-        rows.append((name, clip.frames, tracks, len(boxes)))
+    read_parameters(parameters or PUBLISHED)
+    read_calibrator(calibrator or CALIBRATOR)
+    clips = [
+        sequence_inputs(
+            name, detections, calib, parameters or PUBLISHED, calibrator or CALIBRATOR, points
+        )
+        for name in dict.fromkeys(names)
+    ]
+    settings = Settings(online=online, everything=everything)
+    folder = WorkFolder(out / RUN_FOLDER)
+
+    def tell(progress: Progress) -> None:
+        record = progress.record
+        publish(folder, record, RESULT, out / f"{record.clip}.txt")
+        tell_progress(progress)
+
+    run = run_stage(STAGE, settings.model_dump(), clips, folder, executor_of(workers, ray), tell)
+    figures = [{"sequence": each.clip, **each.figures} for each in run.clips if each.output]
     if as_json:
-        columns = ("sequence", "frames", "tracks", "boxes")
-        print_json([dict(zip(columns, row, strict=True)) for row in rows])
-        return
-    for name, frames, tracks, boxes_told in rows:
-        typer.echo(f"{name}: {tracks} tracks, {boxes_told} boxes in {frames} frames")
+        print_json(figures)
+    else:
+        for row in figures:
+            typer.echo(
+                "{sequence}: {tracks} tracks, {boxes} boxes in {frames} frames".format(**row)
+            )
+    check(run)

@@ -27,6 +27,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "spec": ("cli.spec", "Check, test, backtest and compare trigger specs."),
     "model": ("cli.model", "Train, measure and export models, publish them for vehicles."),
     "label": ("cli.label", "Label by the future of each clip, and measure labels."),
+    "loop": ("cli.loop", "Choose what to label next, and walk from clip to model."),
     "clips": ("cli.clips", "Search, show and fetch clips."),
     "bench": ("bench.cli", "Measure against physical limits and peers."),
     "sim": ("sim_fleet.cli", "Look at the simulated world and its scenarios."),
@@ -36,7 +37,7 @@ GROUPS: dict[str, tuple[str, str]] = {
 # What a group's package needs that the vehicle's base install does not have.
 EXTRAS = {
     "cloud": "cloud", "sim": "sim", "demo": "cloud,sim", "bench": "dev", "model": "offline",
-    "label": "offline",
+    "label": "offline", "loop": "offline",
 }  # fmt: skip
 OWN_PACKAGES = frozenset(module.split(".")[0] for module, _ in GROUPS.values())
 

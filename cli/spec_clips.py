@@ -32,6 +32,7 @@ from kernels.backtest.replay import ReplayedDrive, replay
 from kernels.clip.decoding import PayloadDecoder
 from kernels.clip.reader import read_manifest, read_messages
 from kernels.signal_log import SignalChunk, encode_chunk, encode_end, encode_header
+from kernels.triggers.likeness import references_of
 
 Inputs = SignalSample | PerceptionFrame | PlanSample
 
@@ -54,13 +55,15 @@ def fires_in_clips(specs: Sequence[LoadedSpec], clips: Sequence[Path]) -> list[C
     found = []
     with tempfile.TemporaryDirectory(prefix="longtail-clips-") as folder:
         for clip in clips:
-            (drive,) = logged_drives([clip_as_log(clip, Path(folder))])
+            (drive,) = logged_drives([clip_as_log(clip, Path(folder), specs)])
             found.append(ClipFires(clip, replay(specs, [drive])[0]))
     return found
 
 
-def clip_as_log(clip: Path, folder: Path) -> Path:
+def clip_as_log(clip: Path, folder: Path, specs: Sequence[LoadedSpec] = ()) -> Path:
     """Write the clip's ticks as a signal log into `folder`; returns the file.
+
+    The likeness to a scene that a spec looks for is told where the clip's own model made it.
 
     Raises `CorruptError` for a file that is not a whole clip.
     """
@@ -70,6 +73,7 @@ def clip_as_log(clip: Path, folder: Path) -> Path:
         {d.class_name for s in samples if isinstance(s, PerceptionFrame) for d in s.detections}
     )
     measured = {s.name for s in samples if isinstance(s, SignalSample)}
+    references = references_of(specs, manifest.model_digest or "")
     header = SignalLogHeader(
         software_version=manifest.software_version,
         vehicle_id=manifest.event.vehicle_id,
@@ -78,13 +82,13 @@ def clip_as_log(clip: Path, folder: Path) -> Path:
         utc_minus_mono_ns=manifest.utc_minus_mono_ns,
         drive_start_mono_ns=0,
         signals=tuple(signal.name for signal in CATALOGUE),
-        class_names=tuple(names),
+        class_names=(*names, *references),
         model_digest=manifest.model_digest,
         limits=LoggedLimits(
             clips_per_day=0, bytes_per_day=0, safety_reserve_ratio=0.0, random_reserve_ratio=0.0
         ),
     )
-    chunk = _ticks(samples, SignalTable(frozenset(measured), tuple(names)))
+    chunk = _ticks(samples, SignalTable(frozenset(measured), tuple(names), references))
     target = folder / f"{header.drive_id}.ltsl"
     start_ns = int(chunk.now_ns[0]) if len(chunk) else 0
     content = encode_header(header.model_copy(update={"drive_start_mono_ns": start_ns}))

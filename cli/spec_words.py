@@ -41,6 +41,7 @@ CHECKS: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("frames", ">=", "frames"),
     ),
     "rare_class": (("probability", ">=", "probability"), ("frames", ">=", "frames")),
+    "similar_to": (("similarity", ">=", "similarity"), ("frames", ">=", "frames")),
     "ttc": (("ttc_s", "<", "ttc_s"), ("speed_mps", ">", "min_speed_mps")),
     "planner_divergence": (
         ("ade_m", ">", "ade_m"),

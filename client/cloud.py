@@ -10,7 +10,16 @@ from pathlib import Path
 
 from client.download import download
 from client.http import HttpService, Retries
-from contracts.clip_search import ClipDetail, ClipPage, ClipRow, EventPage, EventRow
+from contracts.clip import ClipEmbedding
+from contracts.clip_search import (
+    ClipDetail,
+    ClipPage,
+    ClipRow,
+    EmbeddingKept,
+    EventPage,
+    EventRow,
+    LikePage,
+)
 from contracts.errors import InputError
 from contracts.ids import parse_sha256_hex
 from contracts.signal_log import SIGNAL_LOG_SUFFIX, SignalLogPage, SignalLogRow
@@ -71,6 +80,26 @@ class CloudClient:
         """A clip with its manifest, and a link that a viewer can open."""
         parse_sha256_hex(clip_id, "clip_id")
         return self._service.get(f"/v1/clips/{clip_id}", ClipDetail)
+
+    def like(
+        self, clip_id: str, where: str = "", limit: int = 10, *, space: str | None = None
+    ) -> LikePage:
+        """The clips most like one by what a model made of them, at most 1000.
+
+        Args:
+            where: only clips that meet this condition, as in `search`.
+            space: the model's digest or its beginning; else the model that the vehicle ran.
+        """
+        parse_sha256_hex(clip_id, "clip_id")
+        query: dict[str, str | int] = {"where": where, "limit": limit}
+        if space is not None:
+            query["space"] = space
+        return self._service.get(f"/v1/clips/{clip_id}/like", LikePage, query)
+
+    def put_embedding(self, clip_id: str, embedding: ClipEmbedding) -> EmbeddingKept:
+        """Give a clip another model's embedding; one of that model that is there stays."""
+        parse_sha256_hex(clip_id, "clip_id")
+        return self._service.put_json(f"/v1/clips/{clip_id}/embedding", embedding, EmbeddingKept)
 
     def pull(self, clip_id: str, path: Path) -> Path:
         """Download the clip, going on with a broken download; verified before it is named.

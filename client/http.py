@@ -90,6 +90,11 @@ class HttpService:
         """POST a JSON body, once."""
         return self._json("POST", path, answer, body.model_dump_json().encode())
 
+    def put_json(self, path: str, body: BaseModel, answer: type[Answer]) -> Answer:
+        """PUT a JSON body, again after breaks."""
+        content = body.model_dump_json().encode()
+        return self.retries.run(lambda: self._json("PUT", path, answer, content))
+
     def put(self, path: str, body: BinaryIO, size_bytes: int, answer: type[Answer]) -> Answer:
         """PUT `size_bytes` of an open file, again from its start after breaks."""
         headers = {"Content-Length": str(size_bytes), "Content-Type": "application/octet-stream"}

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cloud_ingest import (
     clips_routes,
+    embeddings_routes,
     events_routes,
     problems,
     signal_logs_routes,
@@ -154,6 +155,7 @@ def create_app(
         tus_routes,
         events_routes,
         clips_routes,
+        embeddings_routes,
         ota_routes,
         fleet_routes,
         signal_logs_routes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,7 +25,7 @@ from cloud_ingest.schema import READY, clips
 from contracts.clip import ClipManifest
 from contracts.clip_search import ClipPage, ClipRow
 
-_SHOWN = [column for column in clips.columns if column.name != "manifest"]
+SHOWN = [column for column in clips.columns if column.name != "manifest"]
 _NEWEST_FIRST = Key("start_utc", descending=True)
 
 
@@ -43,7 +44,7 @@ class Catalog:
         if query.order is not None:
             key = Key(query.order.column.name, query.order.descending)
         digest = search_digest(where, include_quarantined)
-        left, statement = query.limit, sa.select(*_SHOWN).order_by(*order_by(key))
+        left, statement = query.limit, sa.select(*SHOWN).order_by(*order_by(key))
         if query.where is not None:
             statement = statement.where(compile_where(query.where))
         if not include_quarantined:
@@ -60,7 +61,7 @@ class Catalog:
         if more:
             last = page[-1]
             following = Cursor(digest, value_of(last[key.column]), last["clip_id"], left).text()
-        return ClipPage(clips=tuple(map(_row, page)), cursor=following)
+        return ClipPage(clips=tuple(map(shown_row, page)), cursor=following)
 
     async def show(self, clip_id: str) -> tuple[ClipRow, ClipManifest | None]:
         """A clip and its manifest, the quarantined too. Raises `AbsentError`."""
@@ -70,10 +71,11 @@ class Catalog:
         if row is None:
             raise AbsentError("there is no such clip", clip_id)
         manifest = row["manifest"]
-        return _row(row), None if manifest is None else ClipManifest.model_validate(manifest)
+        return shown_row(row), None if manifest is None else ClipManifest.model_validate(manifest)
 
 
-def _row(row: sa.RowMapping) -> ClipRow:
+def shown_row(row: sa.RowMapping | Mapping[str, Any]) -> ClipRow:
+    """A row of `SHOWN` as search tells it."""
     values: dict[str, Any] = {
         name: value
         for name, value in row.items()

@@ -7,7 +7,6 @@ asked for, appears as a whole once requests are answered, and holds the URL with
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import socket
@@ -21,9 +20,10 @@ import uvicorn
 
 from cloud_ingest.app import create_app
 from cloud_ingest.database import migrate
+from cloud_ingest.folder_lock import folder_lock
 from cloud_ingest.postgres import EmbeddedPostgres
 from cloud_ingest.settings import Settings
-from contracts.errors import ConflictError, InputError, TransientError
+from contracts.errors import InputError, TransientError
 
 GRACE_S = 10
 _TICKS_PER_CHECK = 20
@@ -68,7 +68,7 @@ def serve(settings: Settings) -> None:
     the service runs.
     """
     settings.folder.mkdir(parents=True, exist_ok=True)
-    with _stop_signals(), _folder_lock(settings.folder):
+    with _stop_signals(), folder_lock(settings.folder):
         listener = _listen(settings.host, settings.port)
         with listener, _database(settings) as (url, postgres):
             migrate(url)
@@ -153,18 +153,6 @@ def _database(settings: Settings) -> Iterator[tuple[str, EmbeddedPostgres | None
         yield postgres.url, postgres
     finally:
         postgres.stop()
-
-
-@contextmanager
-def _folder_lock(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise ConflictError("another service runs on this folder", str(folder)) from error
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

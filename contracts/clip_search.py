@@ -4,6 +4,8 @@
 |---------------------------------------------|-------------------------------------------|
 | GET /v1/clips?where=&limit=&cursor=         | `ClipPage`                                |
 | GET /v1/clips/{clip_id}                     | `ClipDetail`                              |
+| GET /v1/clips/{clip_id}/like?where=&limit=  | `LikePage`                                |
+| PUT /v1/clips/{clip_id}/embedding           | `EmbeddingKept`, for a `ClipEmbedding`    |
 | GET /clips/{clip_id}.mcap                   | the clip's bytes; ranges, ETag            |
 | GET /v1/events?vehicle_id=&outcome=&cursor= | `EventPage`                               |
 
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from contracts.clip import ClipManifest, Wire
+from contracts.clip import ClipEmbedding, ClipManifest, Wire
 from contracts.upload import EventRecord
 
 
@@ -79,6 +81,33 @@ class ClipDetail(Wire):
     clip: ClipRow
     manifest: ClipManifest | None = None
     mcap_url: str
+
+
+class LikeRow(Wire):
+    """A clip, and the cosine of the angle between its embedding and the asked one: 1 is alike."""
+
+    clip: ClipRow
+    cosine: float
+
+
+class LikePage(Wire):
+    """The clips nearest to one, the nearest first, that one left out.
+
+    `reference` is what they were compared with: embeddings of its model only, all `compared` of
+    them that the search asked for.
+    """
+
+    reference: ClipEmbedding
+    compared: int
+    clips: tuple[LikeRow, ...]
+
+
+class EmbeddingKept(Wire):
+    """`is_new` is False when the clip had an embedding of that model, which then stays."""
+
+    clip_id: str
+    model_digest: str
+    is_new: bool
 
 
 class EventRow(Wire):

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from contracts.canonical import canonical_digest
 from contracts.geometry import Finite, Frozen
 from contracts.ids import Sha256Hex
+from contracts.scenario_suite import Standing
 
 GateName = Literal[
     "manifest", "budget", "scenarios", "tails", "aggregate", "heads", "calibration", "shadow"
@@ -81,12 +82,28 @@ class GateOutcome(Frozen):
         return self
 
 
+class Observed(Frozen):
+    """How the candidate met one frozen scenario, whatever its standing.
+
+    A `target` that is missed is told here and fails nothing. `spare` tells that it also holds
+    when asked for more: this scenario may become a `must` once the candidate is released.
+    """
+
+    name: str = Field(min_length=1, max_length=200)
+    safety_slice: str = Field(min_length=1, max_length=100)
+    standing: Standing
+    passed: bool
+    spare: bool
+    told: str = Field("", max_length=1000)
+
+
 class GateReport(Frozen):
     """The whole judgement.
 
     `candidate` and `reference` are model digests; `reference` is the best ever, not the last.
     `policy` is the digest of the rules, `suite` that of the frozen scenarios. `indicators` are
-    safety performance indicators by name, told for people and judged by nobody.
+    safety performance indicators by name, told for people and judged by nobody; `observed` are all frozen
+    scenarios, those included that nobody must pass yet.
     """
 
     schema_version: Literal[1] = 1
@@ -98,6 +115,7 @@ class GateReport(Frozen):
     suite: Sha256Hex
     gates: tuple[GateOutcome, ...]
     indicators: dict[str, Finite] = Field(default_factory=dict)
+    observed: tuple[Observed, ...] = ()
 
     @model_validator(mode="after")
     def _gates_are_asked_in_order(self) -> GateReport:

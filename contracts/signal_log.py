@@ -42,7 +42,8 @@ class LoggedLimits(Wire):
 class SignalLogHeader(Wire):
     """The head of a log file.
 
-    `signals` names the columns of the value vector, `class_names` those of the class scores.
+    `signals` names the columns of the value vector, `class_names` those of the class scores:
+    the model's classes, then `similar_to/...` for each scene whose likeness was told.
     `drive_start_mono_ns` is the drive's first tick: a drive may have several files, and the
     random baseline counts its slots from there. When specs or the model change during a drive,
     the log goes on in a new file: a header holds for all ticks of its file.

@@ -76,6 +76,9 @@ class Frames(Strict):
     classes: dict[Name, SeriesField] = Field(
         default_factory=dict, description="highest probability of each class"
     )
+    similarity: SeriesField | None = Field(
+        None, description="cosine of the angle to the spec's reference"
+    )
 
 
 class ExpectedFire(Strict):

@@ -12,8 +12,16 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
+from contracts.embedding import MAX_CHARACTERS, embedding_of
 from contracts.errors import InputError
 from contracts.expression import ExpressionError, parse_expression
 from contracts.ids import Name, Sha256Hex, sha256_hex
@@ -128,9 +136,42 @@ class PlannerDivergenceWhen(Strict):
     min_speed_mps: float = Field(1.0, ge=0, le=60, description="above this own speed")
 
 
+def _reference(text: str) -> str:
+    try:
+        embedding_of(text)
+    except InputError as error:
+        raise ValueError(error.message) from error
+    return text
+
+
+class SimilarToWhen(Strict):
+    """The frame looks like a known scene: its embedding lies within an angle of the scene's, in
+    k of the last n frames. Only the model that made the reference can tell.
+    """
+
+    space: Sha256Hex = Field(description="digest of the model whose embedding the reference is")
+    reference: Annotated[
+        str, StringConstraints(max_length=MAX_CHARACTERS), AfterValidator(_reference)
+    ] = Field(description="the scene's embedding: half-precision values, little-endian, base64")
+    similarity: float = Field(gt=0, le=1, description="cosine of the angle at least")
+    frames: int = Field(3, ge=1, le=32, description="k")
+    of_frames: int = Field(5, ge=1, le=32, description="n")
+
+    @model_validator(mode="after")
+    def _k_of_n(self) -> SimilarToWhen:
+        if self.frames > self.of_frames:
+            raise ValueError("frames must not be more than of_frames")
+        return self
+
+    @property
+    def column(self) -> str:
+        """What the likeness to this reference is called among a frame's scores."""
+        return f"similar_to/{sha256_hex(f'{self.space} {self.reference}'.encode())[:16]}"
+
+
 When = (
     HardBrakeWhen | HardAccelWhen | SwerveWhen | JerkWhen | DisengagementWhen | LowConfidenceWhen
-    | RareClassWhen | TtcWhen | RandomBaselineWhen | PlannerDivergenceWhen | str
+    | RareClassWhen | SimilarToWhen | TtcWhen | RandomBaselineWhen | PlannerDivergenceWhen | str
 )  # fmt: skip
 
 
@@ -222,6 +263,11 @@ class RareClassSpec(TriggerSpecBase):
     when: RareClassWhen
 
 
+class SimilarToSpec(TriggerSpecBase):
+    kind: Literal["similar_to"]
+    when: SimilarToWhen
+
+
 class TtcSpec(TriggerSpecBase):
     kind: Literal["ttc"]
     when: TtcWhen = TtcWhen()
@@ -244,7 +290,8 @@ class ExpressionSpec(TriggerSpecBase):
 
 TriggerSpec = (
     HardBrakeSpec | HardAccelSpec | SwerveSpec | JerkSpec | DisengagementSpec | LowConfidenceSpec
-    | RareClassSpec | TtcSpec | RandomBaselineSpec | PlannerDivergenceSpec | ExpressionSpec
+    | RareClassSpec | SimilarToSpec | TtcSpec | RandomBaselineSpec | PlannerDivergenceSpec
+    | ExpressionSpec
 )  # fmt: skip
 
 SPEC_KINDS: dict[str, type[TriggerSpecBase]] = {
@@ -255,6 +302,7 @@ SPEC_KINDS: dict[str, type[TriggerSpecBase]] = {
     "disengagement": DisengagementSpec,
     "low_confidence": LowConfidenceSpec,
     "rare_class": RareClassSpec,
+    "similar_to": SimilarToSpec,
     "ttc": TtcSpec,
     "random_baseline": RandomBaselineSpec,
     "planner_divergence": PlannerDivergenceSpec,

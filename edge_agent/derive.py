@@ -17,6 +17,7 @@ from contracts.clock import NS_PER_S
 from contracts.samples import PerceptionFrame, SignalSample
 from contracts.signals import CATALOGUE, SIGNAL_INDEX
 from edge_agent.plan_match import Divergence
+from kernels.triggers.likeness import NO_REFERENCES, References
 
 ACCEL_WINDOW_S = 0.4
 JERK_WINDOW_S = 0.3
@@ -102,9 +103,15 @@ class SignalTable:
     Args:
         measured: names that the source publishes; these are never derived.
         class_names: the running model's classes, in the order of `class_scores`.
+        references: scenes the likeness to which stands behind the classes.
     """
 
-    def __init__(self, measured: frozenset[str], class_names: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        measured: frozenset[str],
+        class_names: tuple[str, ...] = (),
+        references: References = NO_REFERENCES,
+    ) -> None:
         self._values = np.full(len(CATALOGUE), np.nan)
         self._stamps_ns = np.full(len(CATALOGUE), np.iinfo(np.int64).min // 2)
         self._max_age_ns = np.array([round(s.max_age_s * NS_PER_S) for s in CATALOGUE])
@@ -113,15 +120,30 @@ class SignalTable:
         }
         self._accel = _Slope(ACCEL_WINDOW_S)
         self._jerk = _Slope(JERK_WINDOW_S)
-        self._class_rows = {name: i for i, name in enumerate(class_names)}
-        self.class_scores = np.zeros(max(1, len(class_names)))
         self.frame_number = 0
         self.horizon_s = 0.0
+        self.set_classes(class_names, references)
 
-    def set_classes(self, class_names: tuple[str, ...]) -> None:
+    def set_classes(
+        self, class_names: tuple[str, ...], references: References = NO_REFERENCES
+    ) -> None:
         """Another model runs: its classes, none of them seen yet. Signals and times stay."""
+        self._references = dict(references)
         self._class_rows = {name: i for i, name in enumerate(class_names)}
-        self.class_scores = np.zeros(max(1, len(class_names)))
+        self.class_scores = np.zeros(max(1, len(class_names) + len(references)))
+
+    def set_references(self, references: References) -> None:
+        """The same model goes on beside other references; what it has seen of classes stays."""
+        known = dict(zip(self._references, self._likenesses().tolist(), strict=True))
+        classes, seen = tuple(self._class_rows), self.class_scores
+        self.set_classes(classes, references)
+        self.class_scores[: len(classes)] = seen[: len(classes)]
+        self._likenesses()[:] = [known.get(name, 0.0) for name in references]
+
+    def _likenesses(self) -> NDArray[np.float64]:
+        """The columns [references] of `class_scores` behind the classes."""
+        first = len(self._class_rows)
+        return self.class_scores[first : first + len(self._references)]
 
     def put(self, sample: SignalSample) -> list[SignalSample]:
         """Take a checked sample; gives the signals derived from it, to be recorded beside it."""
@@ -173,6 +195,7 @@ class SignalTable:
             row = self._class_rows.get(found.class_name)
             if row is not None:
                 self.class_scores[row] = max(self.class_scores[row], found.probability)
+        self._likenesses()[:] = [one.likeness(frame) for one in self._references.values()]
         derived: list[SignalSample] = []
         row = SIGNAL_INDEX["perception.object_count"]
         self._derive(row, frame.mono_ns, float(len(frame.detections)), derived)
@@ -183,6 +206,13 @@ class SignalTable:
             self._values[SIGNAL_INDEX["perception.uncertainty"]] = np.nan
             self._values[SIGNAL_INDEX["perception.margin"]] = np.nan
         return derived
+
+    def misfits(self, frame: PerceptionFrame) -> list[str]:
+        """Columns of references that a frame of their own model cannot be compared with."""
+        return [
+            name for name, one in self._references.items()
+            if frame.model_digest == one.space and not one.fits(frame)
+        ]  # fmt: skip
 
     def put_divergence(self, divergence: Divergence) -> list[SignalSample]:
         """Take how far plan and drive have parted."""

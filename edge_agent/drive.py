@@ -55,6 +55,7 @@ from kernels.bev.motion import UnknownMotionError
 from kernels.clip.encoding import encode_mount, encode_sample
 from kernels.clip.perception import encode_perception
 from kernels.triggers.engine import Fire, TickInputs, TriggerEngine
+from kernels.triggers.likeness import NO_REFERENCES, References, references_of, score_names
 
 TICK_NS = 20_000_000
 """Triggers are evaluated at 50 Hz of drive time."""
@@ -123,10 +124,11 @@ class Drive:
         self._on_frame = on_frame
         self._on_engine_error = on_engine_error
         self._offset_ns = description.utc_minus_mono_ns
+        references = references_of(active)
         self._engine = TriggerEngine(
-            active, f"{vehicle_id}/{description.boot_id}", class_names or ("",)
+            active, f"{vehicle_id}/{description.boot_id}", score_names(class_names, references)
         )
-        self._table = SignalTable(description.signals, class_names)
+        self._table = SignalTable(description.signals, class_names, references)
         self._plans = PlanMatcher()
         self._capture = CaptureBook(vehicle_id, description.boot_id)
         self._frames = BevFrames(self._bad_picture)
@@ -147,20 +149,27 @@ class Drive:
     def model(self) -> PerceptionModel | None:
         return self._model
 
-    def swap(self, engine: TriggerEngine, model: PerceptionModel | None) -> None:
+    def swap(
+        self,
+        engine: TriggerEngine,
+        model: PerceptionModel | None,
+        references: References = NO_REFERENCES,
+    ) -> None:
         """Go on with another engine and model, between two samples.
 
         The engine takes over the state of the specs that stay. Raises `InputError`, and
         changes nothing, when it was compiled for other classes than the model's.
         """
         class_names = model.class_names if model is not None else ()
-        if engine.class_names != (class_names or ("",)):
+        if engine.class_names != score_names(class_names, references):
             raise InputError("the specs were compiled for another model's classes")
         before = self._engine.class_names
         engine.take_over(self._engine)
         self._engine = engine
-        if engine.class_names != before:
-            self._table.set_classes(class_names)
+        if model is self._model:
+            self._table.set_references(references)
+        elif engine.class_names != before:
+            self._table.set_classes(class_names, references)
         if model is not self._model:
             self._model, self._frame_clock = model, _clock_of(model)
 
@@ -304,6 +313,9 @@ class Drive:
             raise
         model_ns = perf_counter_ns() - before_ns
         self._record(self._table.put_perception(frame))
+        for name in self._table.misfits(frame):
+            why = InputError(f"{name} cannot be compared with this model's embedding")
+            self._unusable(frame.channel, frame.mono_ns, why)
         for message in encode_perception(frame, self._offset_ns):
             self._ring.push(message)
         self._seen(view, frame, start_ns, model_ns)

@@ -143,7 +143,8 @@ class DriveSide:
     def _log_header(self, running: RunningSet) -> SignalLogHeader:
         return log_header(
             self._vehicle_id, self.description,
-            [entry.logged() for entry in running.entries], self.drive.model, self.limits,
+            [entry.logged() for entry in running.entries], self.drive.model,
+            running.score_names, self.limits,
         )  # fmt: skip
 
     @property

@@ -285,6 +285,7 @@ def log_header(
     description: SourceDescription,
     specs: Iterable[LoggedSpec],
     model: PerceptionModel | None,
+    score_names: tuple[str, ...],
     limits: VehicleLimits,
 ) -> SignalLogHeader:
     """The head of a drive's log, before its first tick."""
@@ -296,7 +297,7 @@ def log_header(
         utc_minus_mono_ns=description.utc_minus_mono_ns,
         drive_start_mono_ns=0,
         signals=tuple(signal.name for signal in CATALOGUE),
-        class_names=model.class_names if model is not None else (),
+        class_names=score_names if score_names != ("",) else (),
         model_digest=model.digest if model is not None else None,
         specs=tuple(specs),
         limits=LoggedLimits(**asdict(limits)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from contracts.trigger_spec import LoadedSpec, TriggerSpec
+from contracts.trigger_spec import LoadedSpec, SimilarToSpec, TriggerSpec
 from edge_agent.derive import available_signals
 from edge_agent.ports import BevModel, PerceptionModel, SourceDescription
 from kernels.triggers.table import required_signals, unknown_classes
@@ -39,15 +39,21 @@ def signals_of(
 
 
 def inactive_reason(
-    spec: TriggerSpec, signals: frozenset[str], class_names: tuple[str, ...]
+    spec: TriggerSpec,
+    signals: frozenset[str],
+    class_names: tuple[str, ...],
+    model_digest: str | None = None,
 ) -> str:
-    """Why a spec cannot work with these signals and classes; empty when it can."""
+    """Why a spec cannot work with these signals and this model; empty when it can."""
     missing = [name for name in required_signals(spec) if name not in signals]
     unknown = unknown_classes(spec, class_names)
     if missing:
         return f"the vehicle has no {', '.join(missing)}"
     if unknown and len(unknown) == len(getattr(spec.when, "classes", ())):
         return f"the model knows none of {', '.join(unknown)}"
+    if isinstance(spec, SimilarToSpec) and spec.when.space != model_digest:
+        runs = f"model {model_digest[:12]} runs" if model_digest else "no model runs"
+        return f"its reference is of model {spec.when.space[:12]}, but {runs}"
     return "the spec is retired" if spec.status == "retired" else ""
 
 
@@ -56,11 +62,12 @@ def split_specs(
 ) -> tuple[list[LoadedSpec], list[InactiveSpec]]:
     """Specs that can run on this source with this model, and those that cannot."""
     class_names = model.class_names if model is not None else ()
+    digest = model.digest if model is not None else None
     signals = signals_of(description, class_names, bev=isinstance(model, BevModel))
     active: list[LoadedSpec] = []
     inactive: list[InactiveSpec] = []
     for loaded in specs:
-        reason = inactive_reason(loaded.spec, signals, class_names)
+        reason = inactive_reason(loaded.spec, signals, class_names, digest)
         if reason:
             inactive.append(InactiveSpec(loaded, reason))
         else:

@@ -66,13 +66,15 @@ def _signal_values(messages: Iterable[EncodedMessage]) -> dict[str, list[float]]
 
 def _objects(
     messages: Sequence[EncodedMessage],
-) -> tuple[dict[str, ObjectSummary], list[float], list[Float32s]]:
-    """Per class: frames, most in one frame, best probability. Also each frame's uncertainty."""
+) -> tuple[dict[str, ObjectSummary], list[float], list[tuple[str, Float32s]]]:
+    """Per class: frames, most in one frame, best probability. Also each frame's uncertainty, and
+    its embedding with the digest of the model that made it.
+    """
     frames: dict[str, int] = defaultdict(int)
     most: dict[str, int] = defaultdict(int)
     best: dict[str, float] = defaultdict(float)
     uncertainties: list[float] = []
-    embeddings: list[Float32s] = []
+    embeddings: list[tuple[str, Float32s]] = []
     decoder = OwnDecoder()
     for message in messages:
         if message.schema_name != schemas.PERCEPTION:
@@ -90,7 +92,7 @@ def _objects(
         if frame.detections:
             uncertainties.append(frame.uncertainty)
         if frame.embedding is not None:
-            embeddings.append(frame.embedding)
+            embeddings.append((frame.model_digest, frame.embedding))
     objects = {
         name: ObjectSummary(
             frames=frames[name], max_in_frame=most[name], max_probability=round(best[name], 6)
@@ -174,8 +176,12 @@ def summarise(
 
 
 def clip_embedding(messages: Sequence[EncodedMessage], model_digest: str) -> ClipEmbedding | None:
-    """Mean of the frames' embeddings, scaled to unit length; None when the model has none."""
-    _, _, embeddings = _objects(messages)
+    """Mean of the embeddings of this model's frames, scaled to unit length; None when it has none.
+
+    Frames of another model, before a swap, are of another space and do not count.
+    """
+    _, _, seen = _objects(messages)
+    embeddings = [vector for digest, vector in seen if digest == model_digest]
     if not embeddings:
         return None
     mean = np.mean(np.stack(embeddings), axis=0, dtype=np.float64)

@@ -14,6 +14,7 @@ from contracts.samples import PerceptionFrame, Sample
 from sim_fleet.dataset_cli import dataset
 from sim_fleet.run_command import run
 from sim_fleet.scale.cli import scale
+from sim_fleet.suite_cli import suite
 
 if TYPE_CHECKING:
     from edge_agent.ports import BevModel
@@ -22,6 +23,7 @@ app = typer.Typer(help="The simulated fleet.", no_args_is_help=True)
 app.command()(dataset)
 app.command()(scale)
 app.command()(run)
+app.command()(suite)
 
 
 @app.callback()

@@ -27,6 +27,7 @@ from contracts.trigger_spec import LoadedSpec, RareClassSpec, parse_spec
 from edge_agent.ota.ports import ModelRelease, SpecRelease
 from edge_agent.ota.state import Release
 from kernels.triggers.engine import TickInputs, TriggerEngine, absent_values
+from kernels.triggers.likeness import references_of, score_names
 from kernels.triggers.table import required_signals
 
 Loaded = SpecRelease | ModelRelease
@@ -119,7 +120,8 @@ def try_spec(loaded: LoadedSpec) -> None:
     what is not a number.
     """
     spec = loaded.spec
-    class_names = spec.when.classes if isinstance(spec, RareClassSpec) else ("none",)
+    classes = spec.when.classes if isinstance(spec, RareClassSpec) else ()
+    class_names = score_names(classes, references_of([loaded]))
     needs_signals = bool(required_signals(spec))
     for name, ticks in _made_up_ticks().items():
         engine = TriggerEngine([loaded], "self-test", class_names)

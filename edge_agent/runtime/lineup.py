@@ -20,6 +20,7 @@ from contracts.signal_log import LoggedSpec
 from contracts.trigger_spec import LoadedSpec
 from edge_agent.ota.ports import Lineup, ModelRelease
 from edge_agent.suitable import inactive_reason
+from kernels.triggers.likeness import References, references_of, score_names
 
 MAX_REASON = 500
 SPEC_IN_SHADOW = "in shadow, as its target.shadow asks"
@@ -37,11 +38,12 @@ class BuiltIn:
 
 @dataclass(frozen=True, slots=True)
 class VehicleView:
-    """What decides whether a spec can work here: labels, signals, and the model's classes."""
+    """What decides whether a spec can work here: labels, signals, the model's classes."""
 
     labels: Mapping[str, str]
     signals: frozenset[str]
     class_names: tuple[str, ...] = ()
+    model_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,16 @@ class RunningSet:
         return tuple(found.values())
 
     @property
+    def references(self) -> References:
+        """The scenes that a spec which runs, or counts, looks for."""
+        return references_of((*self.active, *self.in_shadow))
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """What engines are compiled for, and what a frame's scores are called."""
+        return score_names(self.class_names, self.references)
+
+    @property
     def models(self) -> tuple[RunningModel, ...]:
         found = [(self.model, self.model_origin, False), (self.shadow_model, "ota", True)]
         return tuple(
@@ -164,7 +176,9 @@ def _judged(
     if spec.id in killed:
         return SpecEntry(slot, loaded, origin, "killed", "the director has stopped this trigger")
     reason = _not_selected(spec.target.select, vehicle.labels)
-    reason = reason or inactive_reason(spec, vehicle.signals, vehicle.class_names)
+    reason = reason or inactive_reason(
+        spec, vehicle.signals, vehicle.class_names, vehicle.model_digest
+    )
     if reason:
         return SpecEntry(slot, loaded, origin, "inactive", reason)
     if slot.shadow:

@@ -103,7 +103,7 @@ class DriveRuntime:
             vehicle_id, description, (), model, ring, events.on_fire, events.on_job,
             self._tick, self._frame, self._engine_failed,
         )  # fmt: skip
-        self.drive.swap(staged.engine, model)
+        self.drive.swap(staged.engine, model, staged.running.references)
         self._shadow = ShadowTriggers(
             vehicle_id, description.boot_id, ring, staged.shadow_engine, events.on_shadow_fire
         )
@@ -174,7 +174,7 @@ class DriveRuntime:
         model = after.model.model if after.model is not None else None
         try:
             staged.shadow_engine.take_over(self._shadow.engine)
-            self.drive.swap(staged.engine, model)
+            self.drive.swap(staged.engine, model, after.references)
         except Exception as error:
             log.exception("a lineup could not be activated")
             new = after.releases() - before.releases()

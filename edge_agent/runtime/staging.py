@@ -67,7 +67,8 @@ class Stager:
         class_names = model.model.class_names if model is not None else ()
         bev = model is not None and isinstance(model.model, BevModel)
         signals = signals_of(self._description, class_names, bev=bev)
-        vehicle = VehicleView(self._labels, signals, class_names)
+        digest = model.model.digest if model is not None else None
+        vehicle = VehicleView(self._labels, signals, class_names, digest)
         built_in = self._built_in.model
         is_built_in = built_in is not None and model is not None and model is built_in
         running = RunningSet(
@@ -76,7 +77,7 @@ class Stager:
             "built_in" if is_built_in or model is None else "ota",
             lineup.shadow_model,
         )
-        names = class_names or ("",)
+        names = running.score_names
         return Staged(
             running,
             TriggerEngine(running.active, self._drive, names),

@@ -13,6 +13,7 @@ from contracts.spec_cases import ExpectedFire, SpecCase
 from contracts.trigger_spec import LoadedSpec
 from kernels.backtest.replay import Cooldowns
 from kernels.triggers.engine import Fire, TickInputs, TriggerEngine, absent_values
+from kernels.triggers.likeness import references_of, score_names
 
 TICK_NS = 20_000_000
 """The vehicle's tick."""
@@ -35,12 +36,13 @@ class CaseResult:
 def run_case(loaded: LoadedSpec, case: SpecCase) -> CaseResult:
     """Drive one case; fires within the spec's cooldown do not count, as on the vehicle."""
     classes = tuple(case.frames.classes) if case.frames is not None else ()
-    engine = TriggerEngine([loaded], case.drive, classes or ("",))
+    references = references_of([loaded])
+    engine = TriggerEngine([loaded], case.drive, score_names(classes, references))
     cooldowns = Cooldowns()
     # Day 0: a test does not end with its spec's expiry.
     fires = [
         fire
-        for inputs in _ticks(case)
+        for inputs in _ticks(case, len(references))
         for fire in engine.step(inputs)
         if cooldowns.outcome(loaded.spec, "", "", fire.fired_mono_ns, 0) == "fire"
     ]
@@ -55,11 +57,13 @@ def run_case(loaded: LoadedSpec, case: SpecCase) -> CaseResult:
     return CaseResult(case, tuple(fires), tuple(missing), tuple(extra))
 
 
-def _ticks(case: SpecCase) -> Iterator[TickInputs]:
+def _ticks(case: SpecCase, references: int) -> Iterator[TickInputs]:
     signals = [(SIGNAL_INDEX[name], series) for name, series in case.signals.items()]
     frames = case.frames
-    classes = list(frames.classes.values()) if frames is not None else []
-    scores = np.zeros(max(1, len(classes)))
+    told = list(frames.classes.values()) if frames is not None else []
+    scores = np.zeros(max(1, len(told) + references))
+    if frames is not None and frames.similarity is not None:
+        told += [frames.similarity] * references
     frame = 0
     for now_ns in range(0, case.duration, TICK_NS):
         values = absent_values()
@@ -67,7 +71,7 @@ def _ticks(case: SpecCase) -> Iterator[TickInputs]:
             values[row] = series.at(now_ns)
         if frames is not None and frame <= now_ns // frames.every:
             frame = now_ns // frames.every + 1
-            for i, series in enumerate(classes):
+            for i, series in enumerate(told):
                 scores[i] = np.nan_to_num(series.at(now_ns))
         yield TickInputs(now_ns, values, scores, frame, case.horizon / NS_PER_S)
 

@@ -27,7 +27,7 @@ from contracts.clip import Cause
 from contracts.clock import NS_PER_DAY, NS_PER_S
 from contracts.signal_log import LoggedFire, SignalLogHeader
 from contracts.signals import CATALOGUE, SIGNAL_INDEX
-from contracts.trigger_spec import LoadedSpec, TriggerSpec
+from contracts.trigger_spec import LoadedSpec, SimilarToSpec, TriggerSpec
 from kernels.backtest.drives import LoggedDrive
 from kernels.signal_log import SignalChunk
 from kernels.triggers.cause import cause_of
@@ -251,6 +251,10 @@ def _silent(
         unknown = unknown_classes(loaded.spec, class_names)
         if absent:
             notes.append(f"{loaded.spec.id} cannot fire: the drive has no {', '.join(absent)}")
+        elif unknown and isinstance(loaded.spec, SimilarToSpec):
+            notes.append(
+                f"{loaded.spec.id} cannot fire: likeness to its scene was not told on this drive"
+            )
         elif unknown and len(unknown) == len(getattr(loaded.spec.when, "classes", ())):
             notes.append(f"{loaded.spec.id} cannot fire: the model knows none of its classes")
     return notes

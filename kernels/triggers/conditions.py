@@ -202,6 +202,31 @@ def rare_class(
 
 
 @njit(cache=True, nogil=True)
+def similar_to(
+    p: Array, s: Array, v: Array, members: Array, class_scores: Array, new_frame: bool, e: Array
+) -> tuple[float, float]:
+    """p: cosine, k, n. `members` 1.0 for the reference's column. s: -, history, count, likeness.
+
+    Unknown while no model looks at the road.
+    """
+    if np.isnan(v[at.S_OBJECTS]):
+        s[1] = -1.0
+        s[2] = 0.0
+        return np.nan, 0.0
+    if new_frame:
+        likeness = 0.0
+        for i in range(len(class_scores)):
+            if members[i] > 0.5:
+                likeness = class_scores[i]
+        s[2] = float(k_of_n(s, likeness >= p[0], int(p[2])))
+        if likeness >= p[0]:
+            s[3] = likeness
+    e[0], e[1] = s[3], s[2]
+    holds = s[2] >= p[1]
+    return (1.0 if holds else 0.0), (s[3] / p[0] if holds else 0.0)
+
+
+@njit(cache=True, nogil=True)
 def ttc(p: Array, v: Array, e: Array) -> tuple[float, float]:
     """p: bound, least speed."""
     value = v[at.S_TTC]

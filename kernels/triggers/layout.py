@@ -24,6 +24,7 @@ TTC = 7
 RANDOM_BASELINE = 8
 PLANNER_DIVERGENCE = 9
 EXPRESSION = 10
+SIMILAR_TO = 11
 
 KIND_CODES: dict[str, int] = {
     "hard_brake": HARD_BRAKE,
@@ -37,6 +38,7 @@ KIND_CODES: dict[str, int] = {
     "random_baseline": RANDOM_BASELINE,
     "planner_divergence": PLANNER_DIVERGENCE,
     "expression": EXPRESSION,
+    "similar_to": SIMILAR_TO,
 }
 
 EVIDENCE_NAMES: dict[str, tuple[str, ...]] = {
@@ -51,6 +53,7 @@ EVIDENCE_NAMES: dict[str, tuple[str, ...]] = {
     "random_baseline": ("inclusion_probability", "slot"),
     "planner_divergence": ("ade_m", "fde_m", "horizon_s", "speed_mps"),
     "expression": (),
+    "similar_to": ("similarity", "frames"),
 }
 
 CAUSES: tuple[str, ...] = (
@@ -91,5 +94,6 @@ REQUIRED_SIGNALS: dict[str, tuple[str, ...]] = {
     "ttc": ("lead.ttc_s", "ego.speed_mps"),
     "random_baseline": (),
     "planner_divergence": ("planner.ade_m",),
+    "similar_to": ("perception.object_count",),
 }
 """Signals without which a kind cannot work; `expression` needs what its rule reads."""

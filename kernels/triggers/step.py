@@ -49,6 +49,8 @@ def row_condition(
         return c.low_confidence(p, s, v, new_frame, e)
     if kind == at.RARE_CLASS:
         return c.rare_class(p, s, members, class_scores, new_frame, e)
+    if kind == at.SIMILAR_TO:
+        return c.similar_to(p, s, v, members, class_scores, new_frame, e)
     if kind == at.TTC:
         return c.ttc(p, v, e)
     if kind == at.RANDOM_BASELINE:

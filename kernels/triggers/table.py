@@ -23,6 +23,7 @@ from contracts.trigger_spec import (
     PlannerDivergenceSpec,
     RandomBaselineSpec,
     RareClassSpec,
+    SimilarToSpec,
     SwerveSpec,
     TriggerSpec,
     TtcSpec,
@@ -76,6 +77,8 @@ def _params(spec: TriggerSpec) -> list[float]:
             return [w.uncertainty, w.margin, w.min_objects, w.frames, w.of_frames]
         case RareClassSpec(when=w):
             return [w.probability, w.frames, w.of_frames]
+        case SimilarToSpec(when=w):
+            return [w.similarity, w.frames, w.of_frames]
         case TtcSpec(when=w):
             return [w.ttc_s, w.min_speed_mps]
         case RandomBaselineSpec(when=w):
@@ -88,19 +91,33 @@ def _params(spec: TriggerSpec) -> list[float]:
 
 
 def _members(spec: TriggerSpec, class_names: Sequence[str]) -> list[float]:
-    wanted = set(spec.when.classes) if isinstance(spec, RareClassSpec) else set()
+    wanted = _wanted(spec)
     return [float(name in wanted) for name in class_names]
 
 
+def _wanted(spec: TriggerSpec) -> tuple[str, ...]:
+    """The scores of a frame that a spec looks at, by name."""
+    match spec:
+        case RareClassSpec(when=w):
+            return w.classes
+        case SimilarToSpec(when=w):
+            return (w.column,)
+    return ()
+
+
 def unknown_classes(spec: TriggerSpec, class_names: Sequence[str]) -> tuple[str, ...]:
-    """Classes that a spec names and the running model does not know."""
-    if not isinstance(spec, RareClassSpec):
-        return ()
-    return tuple(name for name in spec.when.classes if name not in class_names)
+    """Classes that a spec names and the running model does not know, or the reference to which
+    no likeness is told.
+    """
+    return tuple(name for name in _wanted(spec) if name not in class_names)
 
 
 def build_table(specs: Sequence[LoadedSpec], class_names: Sequence[str]) -> TriggerTable:
-    """Compile specs to a table. Raises `InputError` for a rule that does not compile."""
+    """Compile specs to a table. Raises `InputError` for a rule that does not compile.
+
+    `class_names` are those of a frame's scores: the model's classes, then the columns of
+    references (`kernels.triggers.likeness`).
+    """
     rows = len(specs)
     params = np.zeros((rows, at.PARAMS))
     members = np.zeros((rows, max(1, len(class_names))))

@@ -80,20 +80,31 @@ def read_drive(folder: Path, config: StudentConfig) -> Iterator[LabelledFrame]:
     """
     labels = [read_labels(path) for path in _label_paths(folder)]
     labels.sort(key=lambda one: one.record.mono_ns)
-    if not labels:
+    frames = frames_at(folder / CLIP_FILE, [one.record.mono_ns for one in labels], config)
+    for frame, one in zip(frames, labels, strict=True):
+        yield LabelledFrame(frame, one)
+
+
+def frames_at(
+    clip: Path, instants_ns: Sequence[int], config: StudentConfig
+) -> Iterator[StudentFrame]:
+    """What the sensors gave at each of some rising instants of a clip.
+
+    Raises `InputError` when the clip ends before they do, `CorruptError` for a damaged clip.
+    """
+    if not instants_ns:
         return
-    clip = folder / CLIP_FILE
     ahead_ns = round(config.ahead_s * 1e9)
     window = BevWindow(config.image_input(), config.bev_inputs(), config.ahead_s)
     offset_ns = read_manifest(clip).utc_minus_mono_ns
-    wanted = _Wanted(labels, config, ahead_ns)
+    wanted = _Wanted(instants_ns, config, ahead_ns)
     decoder, due, mono_ns = PayloadDecoder(), 0, 0
     for message in read_messages(clip):
         mono_ns = message.log_ns - offset_ns
-        while due < len(labels) and mono_ns > labels[due].record.mono_ns + ahead_ns:
-            yield _labelled(window, labels[due])
+        while due < len(instants_ns) and mono_ns > instants_ns[due] + ahead_ns:
+            yield frame_of(window.tensors(instants_ns[due]))
             due += 1
-        if due == len(labels):
+        if due == len(instants_ns):
             return
         if not wanted.takes(message, mono_ns):
             continue
@@ -102,21 +113,17 @@ def read_drive(folder: Path, config: StudentConfig) -> Iterator[LabelledFrame]:
             window.add_pixels(sample.channel, sample.mono_ns, _pixels(sample, clip))
         elif isinstance(sample, _BEV_SAMPLES):
             window.add(sample)
-    for last in labels[due:]:
-        if mono_ns < last.record.mono_ns + ahead_ns:
-            raise InputError(f"the clip ends before its label of {last.record.mono_ns}", str(clip))
-        yield _labelled(window, last)
-
-
-def _labelled(window: BevWindow, labels: FrameLabels) -> LabelledFrame:
-    return LabelledFrame(frame_of(window.tensors(labels.record.mono_ns)), labels)
+    for last_ns in instants_ns[due:]:
+        if mono_ns < last_ns + ahead_ns:
+            raise InputError(f"the clip ends before its label of {last_ns}", str(clip))
+        yield frame_of(window.tensors(last_ns))
 
 
 class _Wanted:
-    """Which messages any labelled instant looks at."""
+    """Which messages any of the instants looks at."""
 
-    def __init__(self, labels: Sequence[FrameLabels], config: StudentConfig, ahead_ns: int) -> None:
-        self._instants = [one.record.mono_ns for one in labels]
+    def __init__(self, instants_ns: Sequence[int], config: StudentConfig, ahead_ns: int) -> None:
+        self._instants = instants_ns
         self._ahead_ns = ahead_ns
         span_ns = round(config.lidar.slots * config.lidar.slot_s * 1e9) + _SLACK_NS
         self._behind_ns = max(span_ns - ahead_ns, 0)

@@ -44,6 +44,20 @@ class TeacherMaps:
     embedding: Float32s
 
 
+@dataclass(frozen=True, slots=True)
+class Opinions:
+    """One frame as each of m members sees it in each of v views, mirrored ones turned back:
+    `heat` float32 [m, v, classes, r, c] and `ground` [m, v, 2, r, c] probabilities; `boxes`
+    [m, v, 10 * groups, r, c]; `light` [m, v, 4]; `embedding` [d].
+    """
+
+    heat: Float32s
+    boxes: Float32s
+    ground: Float32s
+    light: Float32s
+    embedding: Float32s
+
+
 class TeacherView:
     """Runs a teacher over frames; `mirror` also over their mirrors, at twice the cost."""
 
@@ -54,23 +68,36 @@ class TeacherView:
         names = teacher.config.taxonomy.names
         self._classes_of = [[names.index(name) for name in group] for group in groups]
 
-    def maps(self, frame: StudentFrame) -> TeacherMaps:
-        """The fused maps of one frame."""
+    def opinions(self, frame: StudentFrame) -> Opinions:
+        """What each member says of one frame and, with `mirror`, of its mirror."""
         views = [frame, mirrored_frame(frame, self.teacher.config)] if self._mirror else [frame]
         device = device_of(self.teacher)
         with torch.no_grad(), low_precision(device, self._bf16):
             found = self.teacher(moved(channels_last(batch_of(views)), device))
         found = [moved(one, torch.device("cpu")) for one in found]
-        # [members, views, ...], the mirrored view turned back.
-        heat = _turned(torch.stack([torch.sigmoid(one.heat.float()) for one in found]))
-        ground = _turned(torch.stack([torch.sigmoid(one.ground.float()) for one in found]))
-        light = torch.stack([torch.softmax(one.light.float(), dim=-1) for one in found])
-        boxes = torch.stack([_by_group(one.boxes.float()) for one in found])
+        boxes = _boxes_turned(torch.stack([_by_group(one.boxes.float()) for one in found]))
+        return Opinions(
+            _array(_turned(torch.stack([torch.sigmoid(one.heat.float()) for one in found]))),
+            _array(boxes.flatten(2, 3)),
+            _array(_turned(torch.stack([torch.sigmoid(one.ground.float()) for one in found]))),
+            _array(torch.stack([torch.softmax(one.light.float(), dim=-1) for one in found])),
+            _array(found[0].embedding.float()[0]),
+        )  # fmt: skip
+
+    def maps(self, frame: StudentFrame) -> TeacherMaps:
+        """The fused maps of one frame."""
+        return self.fused(self.opinions(frame))
+
+    def fused(self, opinions: Opinions) -> TeacherMaps:
+        """The fused maps of a frame of which `opinions` are told."""
+        heat, ground, light = (
+            torch.from_numpy(part) for part in (opinions.heat, opinions.ground, opinions.light)
+        )
+        boxes = torch.from_numpy(opinions.boxes).unflatten(2, (-1, len(BOX_CHANNELS)))
         return TeacherMaps(
             _array(heat.mean(dim=(0, 1))), _array(heat.mean(dim=1)),
-            _array(self._fused_boxes(_boxes_turned(boxes), heat)),
-            _array(ground.mean(dim=(0, 1))), _array(light.mean(dim=(0, 1))),
-            _array(found[0].embedding.float()[0]),
+            _array(self._fused_boxes(boxes, heat)), _array(ground.mean(dim=(0, 1))),
+            _array(light.mean(dim=(0, 1))), opinions.embedding,
         )  # fmt: skip
 
     def _fused_boxes(self, boxes: Tensor, heat: Tensor) -> Tensor:

@@ -9,7 +9,8 @@
 | `draw`, `estimate` | the random stream, and unbiased figures from it |
 | `records`, `shortlist`, `picking`, `selector` | what to label, why, and at what cost |
 | `tables` | a selection as people read it |
+| `adapters` | from clips, in folders or in the cloud, to candidates, and a whole turn |
 
-All of it is pure: values in, values out, the same values for the same input whatever its order
-or how it is cut into shards.
+All but the adapters is pure: values in, values out, the same values for the same input whatever
+its order or how it is cut into shards.
 """

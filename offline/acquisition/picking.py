@@ -65,10 +65,14 @@ class Picking:
                 allowed &= ~self.members[number]
         return allowed
 
-    def gain(self, worth: Float64s | float) -> Float64s:
-        """Gain of each row for its worth: novel and cheap ones gain more."""
+    def gain_of_score(self) -> Float64s:
+        """Gain of each row by its uncertainty: cheap ones gain more, and novel ones on wish."""
         novelty = self._cover.near_distances_steps() ** self.config.novelty_exponent
-        return np.asarray(worth * novelty / self._price)
+        return np.asarray(self.uncertainty * novelty / self._price)
+
+    def gain_of_coverage(self) -> Float64s:
+        """Gain of each row by its distance to all that was chosen: cheap ones gain more."""
+        return np.asarray(self._cover.near_distances_steps() / self._price)
 
     def take(
         self, row: int, stream: Stream, *reasons: Reason, probability: float | None = None

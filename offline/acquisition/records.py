@@ -115,7 +115,9 @@ class SelectorConfig(Frozen):
         coverage_share: of the budget, kept for coverage whatever the scores say.
         score_weights: the clip's uncertainty is the weighted mean of these scores.
         novelty_exponent, cost_exponent: gain = uncertainty * distance to the nearest centre **
-            novelty / expected cost ** cost; coverage takes uncertainty as 1.
+            novelty / expected cost ** cost; coverage's gain is distance / expected cost ** cost.
+            Novelty is 0 unless asked for: what lies apart in the student's embedding is odd
+            scenery more often than a rare object, and costs what it promises (docs/acquisition.md).
         min_gap_s: directed clips of a drive lie at least so far from all that was chosen of it.
         min_distance: and so far in embedding space from all that is labelled or chosen.
         shortlist: how many of the best by uncertainty and cost are held in memory, and as many
@@ -133,7 +135,7 @@ class SelectorConfig(Frozen):
     score_weights: dict[str, Annotated[Finite, Field(gt=0)]] = Field(
         default_factory=lambda: {"mutual_information": 1.0}, min_length=1
     )
-    novelty_exponent: float = Field(1.0, ge=0, le=8)
+    novelty_exponent: float = Field(0.0, ge=0, le=8)
     cost_exponent: float = Field(0.5, ge=0, le=8)
     min_gap_s: Finite = Field(0.0, ge=0)
     min_distance: Finite = Field(0.0, ge=0)

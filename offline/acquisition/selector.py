@@ -2,9 +2,10 @@
 
 1. Random: a simple random sample with logged probabilities, blind to the scores (`draw`).
 2. Quotas in their order: the best of each, while what it still lacks stays payable.
-3. Uncertainty: the largest gain = uncertainty * novelty / cost, until only coverage's share is
-   left or nothing gains.
-4. Coverage: the same with uncertainty 1 (k-centre, weighed by cost), until the budget is spent.
+3. Uncertainty: the largest gain = uncertainty / cost (and * novelty, on wish), until only
+   coverage's share is left or nothing gains.
+4. Coverage: the largest gain = novelty / cost (k-centre, weighed by cost), until the budget is
+   spent.
 
 Every choice becomes a centre, so later ones keep away from it. The sum of expected costs never
 exceeds the budget. The same pool, configuration and labelled set give the same selection.
@@ -100,7 +101,7 @@ def _fill_quota(picking: Picking, number: int, in_pool: int) -> QuotaOutcome:
     unmet: Unmet | None = None
     while (lacking := quota.at_least - picking.count(number)) > 0:
         allowed = picking.allowed() & members
-        row = _best(picking, picking.uncertainty, _payable(picking, allowed, lacking))
+        row = _best(picking.gain_of_score(), _payable(picking, allowed, lacking))
         if row is None:
             unmet = "budget" if allowed.any() else _missing(picking, number, in_pool)
             break
@@ -138,7 +139,7 @@ def _payable(picking: Picking, allowed: Bools, lacking: int) -> Bools:
 def _fill_by_uncertainty(picking: Picking, kept_back: int) -> None:
     while True:
         affordable = picking.allowed() & (picking.cost <= picking.left - kept_back)
-        row = _best(picking, picking.uncertainty, affordable & (picking.uncertainty > 0))
+        row = _best(picking.gain_of_score(), affordable & (picking.uncertainty > 0))
         if row is None:
             return
         scores, distance = picking.score_reasons(row), picking.coverage_reason(row)
@@ -148,17 +149,17 @@ def _fill_by_uncertainty(picking: Picking, kept_back: int) -> None:
 def _fill_by_coverage(picking: Picking) -> None:
     while True:
         affordable = picking.allowed() & (picking.cost <= picking.left)
-        row = _best(picking, 1.0, affordable)
+        row = _best(picking.gain_of_coverage(), affordable)
         if row is None:
             return
         picking.take(row, "coverage", picking.coverage_reason(row))
 
 
-def _best(picking: Picking, worth: Float64s | float, rows: Bools) -> int | None:
+def _best(gain: Float64s, rows: Bools) -> int | None:
     """The row of largest gain among `rows`, the first of equal ones."""
     if not rows.any():
         return None
-    return int(np.where(rows, picking.gain(worth), -1.0).argmax())
+    return int(np.where(rows, gain, -1.0).argmax())
 
 
 def _after_all(picking: Picking, number: int, first: QuotaOutcome) -> QuotaOutcome:

@@ -11,6 +11,7 @@ from contracts.canonical import canonical_digest
 from contracts.geometry import Finite, Frozen
 from contracts.ids import Sha256Hex
 from contracts.model_manifest import ModelManifest
+from contracts.scenario_suite import Standing
 from models.evaluation.comparison import Comparison
 
 
@@ -50,12 +51,17 @@ class BudgetEvidence(Frozen):
 
 
 class ScenarioResult(Frozen):
-    """One frozen scenario as the candidate met it; `digest` of its content, whatever its name."""
+    """One frozen scenario as the candidate met it; `digest` of its content, whatever its name.
+
+    `spare`: it also holds by a stricter measure.
+    """
 
     name: str = Field(min_length=1, max_length=200)
     safety_slice: str = Field(min_length=1, max_length=100)
     digest: Sha256Hex
+    standing: Standing = "must"
     passed: bool
+    spare: bool = False
     told: str = Field("", max_length=1000)
 
 
@@ -91,9 +97,11 @@ class ComparisonEvidence(Frozen):
 class ShadowEvidence(Frozen):
     """The candidate beside the active model on vehicles of the fleet.
 
-    `disagreements` are frames in which the two differ in what the planner would do, `confirmed`
-    those of them in which the human then did what the candidate had asked for, `refuted` what
-    the active model had. `crashes` are frames in which the candidate gave no answer.
+    `crashes` are frames in which the candidate gave no answer. Objects are matched one to one, as
+    check-ins count them: `agreed`, `class_differs`, told by the active model alone
+    (`only_active`), and by the candidate alone. `disagreements` are frames in which the two differ
+    in what the planner would do, `confirmed` those of them in which the human then did what the
+    candidate had asked for, `refuted` what the active model had; all 0 where nobody looked.
     """
 
     kind: Literal["shadow"] = "shadow"
@@ -101,10 +109,14 @@ class ShadowEvidence(Frozen):
     active: Sha256Hex
     vehicles: int = Field(ge=1)
     frames: int = Field(ge=1)
-    disagreements: int = Field(ge=0)
-    confirmed: int = Field(ge=0)
-    refuted: int = Field(ge=0)
     crashes: int = Field(ge=0)
+    agreed: int = Field(0, ge=0)
+    class_differs: int = Field(0, ge=0)
+    only_active: int = Field(0, ge=0)
+    only_candidate: int = Field(0, ge=0)
+    disagreements: int = Field(0, ge=0)
+    confirmed: int = Field(0, ge=0)
+    refuted: int = Field(0, ge=0)
 
     @model_validator(mode="after")
     def _counts_add_up(self) -> ShadowEvidence:

@@ -10,9 +10,18 @@ from collections.abc import Callable
 from typing import Protocol
 
 from contracts.errors import InputError
-from contracts.gate_report import GATES, Claim, Evidence, GateName, GateOutcome, GateReport
+from contracts.gate_report import (
+    GATES,
+    Claim,
+    Evidence,
+    GateName,
+    GateOutcome,
+    GateReport,
+    Observed,
+)
 from contracts.geometry import Frozen
 from contracts.ids import Sha256Hex
+from offline.datasets.lineage import DATASET_KEY
 from offline.gates.evidence import (
     BudgetEvidence,
     ComparisonEvidence,
@@ -82,7 +91,7 @@ def judge(
         outcomes.append(outcome)
     return GateReport(
         **subjects.model_dump(), policy=policy.digest, gates=tuple(outcomes),
-        indicators=bench.indicators,
+        indicators=bench.indicators, observed=bench.observed,
     )  # fmt: skip
 
 
@@ -101,6 +110,7 @@ class _Bench:
         self._subjects, self._source, self._policy = subjects, source, policy
         self._aggregate: ComparisonEvidence | None = None
         self.indicators: dict[str, float] = {}
+        self.observed: tuple[Observed, ...] = ()
 
     def claims(self, gate: GateName) -> tuple[Claim, ...]:
         match gate:
@@ -109,7 +119,7 @@ class _Bench:
             case "budget":
                 return budget_claims(self._source.budget(), self._policy)
             case "scenarios":
-                return scenario_claims(self._source.scenarios(), self._subjects)
+                return self._scenarios(self._source.scenarios())
             case "tails":
                 return self._figures(gate, self._source.tails())
             case "shadow":
@@ -118,6 +128,12 @@ class _Bench:
                 if self._aggregate is None:
                     self._aggregate = self._source.aggregate()
                 return self._figures(gate, self._aggregate)
+
+    def _scenarios(self, evidence: ScenarioEvidence) -> tuple[Claim, ...]:
+        self.observed = tuple(
+            Observed(**result.model_dump(exclude={"digest"})) for result in evidence.results
+        )
+        return scenario_claims(evidence, self._subjects)
 
     def _figures(self, gate: FigureGate, evidence: ComparisonEvidence) -> tuple[Claim, ...]:
         found = evidence.comparison
@@ -162,7 +178,7 @@ def manifest_claims(
                new.classes == old.classes or int(taxonomy[0]) > int(taxonomy[1]),
                f"version {taxonomy[1]} → {taxonomy[0]}", evidence),
         _claim("lineage", "the manifest names what the model was made from",
-               bool(new.lineage.get("dataset")), new.lineage.get("dataset", "no dataset"),
+               bool(new.lineage.get(DATASET_KEY)), new.lineage.get(DATASET_KEY, "no dataset"),
                evidence),
         _embedding_claim(found, policy, evidence),
     )  # fmt: skip
@@ -202,21 +218,20 @@ def budget_claims(found: BudgetEvidence, policy: Policy) -> tuple[Claim, ...]:
 
 
 def scenario_claims(found: ScenarioEvidence, subjects: Subjects) -> tuple[Claim, ...]:
-    """Every scenario of the suite was run and passed; none is outvoted by others."""
+    """Every scenario of the suite was run, and each that must be passed is; none is outvoted."""
     if found.model != subjects.candidate:
         raise InputError(f"the scenarios were run with another model: {found.model}", "scenarios")
     if found.suite != subjects.suite:
         raise InputError(f"another suite was run: {found.suite}", "scenarios")
     evidence = _named("scenario", digest_of(found))
     results = {result.name: result for result in found.results}
-    claims = []
-    for name in found.expected:
-        result = results.get(name)
-        if result is None:
-            claims.append(_claim(name, "was run", False, "has no result", evidence))
-            continue
-        requirement = f"{result.safety_slice}: the scenario's criteria hold"
-        claims.append(_claim(name, requirement, result.passed, result.told, evidence))
+    left_out = [name for name in found.expected if name not in results]
+    told = f"{len(results)} of {len(found.expected)}" + (f": not {left_out[0]}" if left_out else "")
+    claims = [_claim("suite", "every scenario was run", not left_out, told, evidence)]
+    for result in found.results:
+        if result.standing == "must":
+            requirement = f"{result.safety_slice}: what is asked of the scenario holds"
+            claims.append(_claim(result.name, requirement, result.passed, result.told, evidence))
     return tuple(claims)
 
 
@@ -229,6 +244,8 @@ def shadow_claims(found: ShadowEvidence, subjects: Subjects, policy: Policy) -> 
     crashes = found.crashes / found.frames
     decided = found.confirmed + found.refuted
     share = upper_share(found.refuted, decided)
+    objects = found.agreed + found.class_differs + found.only_active
+    lost = found.only_active / objects if objects else 0.0
     return (
         _claim("seen", f"at least {rule.min_frames} frames on {rule.min_vehicles} vehicles",
                found.frames >= rule.min_frames and found.vehicles >= rule.min_vehicles,
@@ -236,10 +253,14 @@ def shadow_claims(found: ShadowEvidence, subjects: Subjects, policy: Policy) -> 
         _claim("crashes", f"no answer in at most {rule.max_crash_rate:g} of the frames",
                crashes <= rule.max_crash_rate, f"{found.crashes} of {found.frames}", evidence,
                value=crashes, limit=rule.max_crash_rate),
+        _claim("lost", f"at most {rule.max_lost_share:g} of the active model's objects are lost",
+               lost <= rule.max_lost_share, f"{found.only_active} of {objects}", evidence,
+               value=lost, limit=rule.max_lost_share),
         _claim("human",
                f"the human sides with the active model in at most {rule.max_refuted_share:g}",
                decided == 0 or share <= rule.max_refuted_share,
-               f"{found.refuted} of {decided} decided disagreements, at most {share:.3f}",
+               f"{found.refuted} of {decided} decided disagreements"
+               + (f", at most {share:.3f}" if decided else ": nobody has decided any"),
                evidence, value=share, limit=rule.max_refuted_share),
     )  # fmt: skip
 

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from contracts.canonical import canonical_digest
 from contracts.geometry import Finite, Frozen
+from contracts.ids import Sha256Hex
 from contracts.spec_yaml import parse_yaml, read_text, validate_located
 
 FigureGate = Literal["tails", "aggregate", "heads", "calibration"]
@@ -58,19 +59,25 @@ class BudgetRule(Frozen):
 class ShadowRule(Frozen):
     """On the fleet: how much must have been seen, and how often the human may have sided with
     the active model. `max_refuted_share` bounds the upper end of the 95 % interval of
-    refuted / (confirmed + refuted).
+    refuted / (confirmed + refuted); `max_lost_share` how many of the active model's objects the
+    candidate may not tell.
     """
 
     min_frames: int = Field(ge=1)
     min_vehicles: int = Field(ge=1)
     max_crash_rate: float = Field(ge=0, le=1)
     max_refuted_share: float = Field(gt=0, le=1)
+    max_lost_share: float = Field(gt=0, le=1)
 
 
 class Policy(Frozen):
-    """All rules. For each figure and gate the first rule that matches counts."""
+    """All rules. For each figure and gate the first rule that matches counts.
+
+    `suite` is the digest of the frozen suite that must be run; None: of whichever is given.
+    """
 
     schema_version: Literal[1] = 1
+    suite: Sha256Hex | None = None
     budget: BudgetRule
     shadow: ShadowRule
     same_embedding_cosine: float = Field(0.99, gt=0, le=1)

@@ -25,15 +25,26 @@ from contracts.geometry import TAXONOMY, Bools, Boxes, Int64s, Taxonomy, wrapped
 from contracts.samples import Float64s
 
 CAMERA_FRAME = "camera"
-CLASSES = ("Car", "Van", "Truck", "Pedestrian", "Person", "Cyclist", "Tram", "Misc")
+CLASSES = (
+    "Car", "Van", "Truck", "Pedestrian", "Person", "Cyclist", "Tram", "Misc",
+    "Bus", "Motorcycle", "Animal", "Debris", "RoadWorker",
+)  # fmt: skip
+"""KITTI's eight, then what other sources have beside them; files may name any of them."""
 DONT_CARE = "DontCare"
 _ALIASES = {"Person_sitting": "Person"}
 _DETECTED = {1: "Pedestrian", 2: "Car", 3: "Cyclist"}
 # What the taxonomy has no word for (Tram, Misc) has no place here.
 _IN_TAXONOMY = {
     "Car": "car", "Van": "car", "Truck": "truck", "Pedestrian": "pedestrian",
-    "Person": "pedestrian", "Cyclist": "cyclist",
+    "Person": "pedestrian", "Cyclist": "cyclist", "Bus": "bus", "Motorcycle": "motorcycle",
+    "Animal": "animal", "Debris": "debris", "RoadWorker": "road_worker",
 }  # fmt: skip
+OF_TAXONOMY = {
+    "car": "Car", "truck": "Truck", "bus": "Bus", "pedestrian": "Pedestrian",
+    "cyclist": "Cyclist", "motorcycle": "Motorcycle", "animal": "Animal", "debris": "Debris",
+    "road_worker": "RoadWorker",
+}  # fmt: skip
+"""Which of `CLASSES` stands for each class of the taxonomy's version 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +241,7 @@ def _number(word: str) -> float:
 
 def _whole(word: str) -> int:
     value = _number(word)
-    if value != int(value):
+    if value != int(value) or abs(value) >= 2**53:
         raise InputError(f"{word!r} is no whole number")
     return int(value)
 

@@ -63,6 +63,8 @@ def read_calibration(path: Path) -> Calibration:
         except ValueError:
             rows, columns = _SHAPES[name]
             raise InputError(f"{name} takes {rows * columns} numbers", f"{path}:{number}") from None
+        if not np.isfinite(found[name]).all():
+            raise InputError(f"{name} is not finite", f"{path}:{number}")
     lost = [name for name in _SHAPES if name not in found]
     if lost:
         raise InputError(f"lacks {', '.join(lost)}", str(path))

@@ -36,7 +36,7 @@ def folders(tmp_path: Path) -> Path:
 def arguments(root: Path, *more: str) -> list[str]:
     return [
         "auto", "--detections", str(root / "boxes"), "--calib", str(root / "calib"),
-        "--out", str(root / "out"), *more,
+        "--out", str(root / "out"), "--workers", "0", *more,
     ]  # fmt: skip
 
 
@@ -49,6 +49,33 @@ def test_result_files_with_scores(folders: Path, more: list[str]) -> None:
     assert (row["sequence"], row["frames"], row["boxes"]) == ("0007", 20, len(found))
     assert row["tracks"] == len(set(found.track_id.tolist())) >= 10
     assert 0 <= found.score.min() <= found.score.max() <= 1
+
+
+def test_called_again_it_goes_on(folders: Path) -> None:
+    for name in ("0008", "0009"):
+        shutil.copy(folders / "calib/0007.txt", folders / f"calib/{name}.txt")
+    boxes = folders / "boxes/any_Car"
+    shutil.copy(boxes / "0007.txt", boxes / "0008.txt")
+    (boxes / "0009.txt").write_text("0,2,1\n")
+    with pytest.raises(InputError, match=r"0009: 1 of 3 failed .*0009\.txt:1: has 3 columns"):
+        RUNNER.invoke(app, arguments(folders, "--workers", "1"), catch_exceptions=False)
+    first = {path.name: path.stat() for path in (folders / "out").glob("*.txt")}
+    assert sorted(first) == ["0007.txt", "0008.txt"]
+    shutil.copy(boxes / "0007.txt", boxes / "0009.txt")
+    (folders / "out/0008.txt").unlink()
+    result = RUNNER.invoke(app, arguments(folders, "--json"), catch_exceptions=False)
+    assert result.exit_code == 0
+    assert [line for line in result.stderr.splitlines() if "done before" not in line] == [
+        "3 of 3: 0009"
+    ]
+    texts = {path.read_bytes() for path in (folders / "out").glob("*.txt")}
+    assert len(texts) == 1
+    after = (folders / "out/0007.txt").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (
+        first["0007.txt"].st_ino, first["0007.txt"].st_mtime_ns,
+    )  # fmt: skip
+    other = RUNNER.invoke(app, arguments(folders, "--everything"), catch_exceptions=False)
+    assert "done before" not in other.stderr
 
 
 def test_wrong_input_is_refused_with_its_place(folders: Path) -> None:

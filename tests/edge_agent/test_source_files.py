@@ -193,7 +193,7 @@ def test_damaged_scans_and_images_raise_our_errors_only(data: st.DataObject) -> 
     for _ in range(data.draw(st.integers(0, 4))):
         if content:
             content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    from edge_agent.sources.lidar_files import _parse_pcd
+    from kernels.lidar.scan_files import _parse_pcd
 
     try:
         scan = _parse_pcd(bytes(content), "x")

@@ -12,10 +12,14 @@ from hypothesis import strategies as st
 from contracts.signals import SIGNAL_INDEX
 from contracts.trigger_spec import SPEC_KINDS, LoadedSpec, parse_spec
 from kernels.triggers.engine import Fire, TickInputs, TriggerEngine, absent_values
+from kernels.triggers.likeness import references_of
 
 TICK_NS = 20_000_000
 CLASSES = ("car", "pedestrian", "truck")
 Signals = dict[str, float]
+
+
+SIMILAR = f"{{space: {'d' * 64}, reference: ADwAAA==, similarity: 0.6, frames: 2, of_frames: 4}}"
 
 
 def spec(kind: str, body: str = "") -> LoadedSpec:
@@ -68,6 +72,7 @@ def test_a_dropout_breaks_the_hold() -> None:
 @given(st.sampled_from(sorted(SPEC_KINDS)))
 def test_no_kind_fires_on_a_vehicle_that_measures_nothing(kind: str) -> None:
     when = {
+        "similar_to": f"when: {SIMILAR}\n",
         "rare_class": "when: {classes: [pedestrian]}\n",
         "random_baseline": "when: {probability: 1e-9}\n",
         "expression": "when: not ego.speed_mps > 1\n",
@@ -212,8 +217,10 @@ EVERY_KIND = [
         ("random_baseline", "when: {probability: 0.5, slot_s: 1}\n"),
         ("planner_divergence", "when: {ade_m: 1}\n"),
         ("expression", "when: ego.speed_mps > 1 and not autonomy.engaged\nfor: 80ms\n"),
+        ("similar_to", f"when: {SIMILAR}\n"),
     )
 ]
+NAMES = (*CLASSES, *references_of(EVERY_KIND))
 
 
 @given(st.data(), st.integers(0, 2**32 - 1), st.integers(0, 99))
@@ -224,13 +231,14 @@ def test_what_stays_fires_as_if_nothing_had_changed(
     rng = np.random.default_rng(seed)
     values = np.repeat(rng.normal(0.5, 1.2, (34, len(SIGNAL_INDEX))), 3, axis=0)[:100]
     values[rng.random(values.shape) < 0.02] = np.nan
-    scores = np.repeat(rng.random((20, 3)), 5, axis=0)
-    stays = data.draw(st.permutations(EVERY_KIND).map(lambda all_: all_[: 1 + seed % 11]))
+    scores = np.repeat(rng.random((20, len(NAMES))), 5, axis=0)
+    some = 1 + seed % (len(EVERY_KIND) - 1)
+    stays = data.draw(st.permutations(EVERY_KIND).map(lambda all_: all_[:some]))
     came = [spec("expression", "when: ego.speed_mps > 0\n")]
-    classes = data.draw(st.permutations(CLASSES))
-    column = [CLASSES.index(name) for name in classes]
-    alone = TriggerEngine(EVERY_KIND, "v/b", CLASSES)
-    swapped = TriggerEngine(EVERY_KIND, "v/b", CLASSES)
+    classes = data.draw(st.permutations(NAMES))
+    column = [NAMES.index(name) for name in classes]
+    alone = TriggerEngine(EVERY_KIND, "v/b", NAMES)
+    swapped = TriggerEngine(EVERY_KIND, "v/b", NAMES)
     kept = {loaded.digest for loaded in stays}
     for i in range(100):
         seen = scores[i]

@@ -12,6 +12,7 @@ from contracts.errors import InputError
 from contracts.geometry import Bools, Int64s, wrapped
 from contracts.samples import Float64s
 from offline.labels.kitti import CLASSES, TrackedBoxes, joined
+from offline.labels.points.sweep import Sweeps
 
 DETECTED, SMOOTHED, FILLED, EXTENDED = range(4)
 PROVENANCES = ("detected", "smoothed", "filled", "extended")
@@ -46,13 +47,15 @@ class View(Protocol):
 @dataclass(frozen=True, slots=True)
 class Clip:
     """`frames` from 0 on; `found` detections in the sensor's frame, of any classes;
-    `world_SE2_sensor` float64 [frames, 3] where poses are known.
+    `world_SE2_sensor` float64 [frames, 3] where poses are known; `sweeps` where there are points,
+    in the sensor's frame.
     """
 
     frames: int
     found: TrackedBoxes
     view: View
     world_SE2_sensor: Float64s | None = None
+    sweeps: Sweeps | None = None
 
     def __post_init__(self) -> None:
         if len(self.found) and int(self.found.frame[-1]) >= self.frames:

@@ -42,14 +42,15 @@ def completed(course: Course, extent: Extent, poses: Float64s, nods: Float64s) -
     """
     count = course.seen.size
     steady = int(course.seen.sum()) >= extent.least_hits
-    before = min(extent.before, course.first) if steady else 0
-    after = min(extent.after, poses.shape[0] - course.first - count) if steady else 0
+    least = extent.standing if course.is_static else 0
+    before = min(max(extent.before, least), course.first) if steady else 0
+    after = min(max(extent.after, least), poses.shape[0] - course.first - count) if steady else 0
     step = np.arange(-before, count + after)
     inside = np.clip(step, 0, count - 1)
     beyond = step - inside
     previous, following = _neighbours(course.seen)
     gap = following - previous - 1
-    told: Bools = gap[inside] <= extent.fill
+    told: Bools = gap[inside] <= max(extent.fill, least)
     step, inside, beyond = step[told], inside[told], beyond[told]
 
     frame = step + course.first

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from offline.labels.auto.camera_view import CameraView
 from offline.labels.auto.clip import Clip, in_order
 from offline.labels.kitti import LabelFile, TrackedBoxes, label_text, read_detections
 from offline.labels.kitti_calibration import read_calibration
+from offline.labels.points.sweep import SweepFiles
 
 CLASS_NAMES = ("Car", "Pedestrian", "Cyclist")
 NO_REGIONS = np.zeros(0, dtype=np.int64), np.zeros((0, 4))
@@ -41,8 +42,8 @@ def _places(folder: Path) -> list[Path]:
     return [folder, *(path for path in inner if path.name.endswith(CLASS_NAMES))]
 
 
-def read_clip(files: Iterable[Path], calibration: Path) -> Clip:
-    """Raises `InputError` with `file:line`."""
+def read_clip(files: Iterable[Path], calibration: Path, sweeps: Sequence[Path] = ()) -> Clip:
+    """One clip; `sweeps` are files named by their frames. Raises `InputError` with `file:line`."""
     found = in_order([read_detections(path) for path in files])
     camera = read_calibration(calibration)
     focal = int(camera.projections[2, 0, 0])
@@ -50,7 +51,9 @@ def read_clip(files: Iterable[Path], calibration: Path) -> Clip:
         raise InputError(f"no camera of KITTI's has a focal length of {focal} pixels",
                          str(calibration))  # fmt: skip
     frames = 1 + int(found.frame.max(initial=-1))
-    return Clip(frames, found, CameraView(camera, _IMAGE_PX[focal]))
+    by_frame = {int(path.stem): path for path in sweeps}
+    points = SweepFiles(by_frame, camera.camera_SE3_lidar) if by_frame else None
+    return Clip(frames, found, CameraView(camera, _IMAGE_PX[focal]), sweeps=points)
 
 
 def result_text(boxes: TrackedBoxes) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,37 +16,59 @@ from offline.labels.auto.linking import tracks_of
 from offline.labels.auto.overlaps import covered, doubles
 from offline.labels.auto.parameters import ClassParameters
 from offline.labels.auto.pitch import nods
-from offline.labels.auto.rescoring import rescored
 from offline.labels.auto.tracks import Course, Sightings, refined
 from offline.labels.auto.world import by_track, estimated_poses, in_world
+from offline.labels.calibration.calibrator import Calibrator, published
 from offline.labels.kitti import CLASSES, TrackedBoxes
+from offline.labels.points.appearance import Looks
+from offline.labels.points.gather import gathered as gathered_points
+from offline.labels.points.refinement import Evidence, improved
+from offline.labels.points.sweep import Sweeps
 
 _NEAR = 2
 _STEADY_HITS = 5
 
 
 def label_clip(
-    clip: Clip, by_class: Mapping[str, ClassParameters], everything: bool = False
-) -> AutoLabels:
+    clip: Clip, by_class: Mapping[str, ClassParameters], everything: bool = False,
+    calibrator: Calibrator | None = None,
+) -> AutoLabels:  # fmt: skip
     """All classes of one clip; frames rise, no track is twice in one.
 
     Args:
         clip: what was detected.
         by_class: parameters by class name, for each class that shall be labelled.
         everything: also tracks that the parameters take for wrong, and their weak ends.
+        calibrator: tells the scores; that for PointRCNN's detections where none is given.
     """
-    poses = estimated_poses(clip, by_class)
+    labels = unscored(clip, estimated_poses(clip, by_class), by_class)
+    labels = scored(labels, by_class, published() if calibrator is None else calibrator)
+    return labels if everything else accepted(labels, by_class)
+
+
+def unscored(
+    clip: Clip, poses: Float64s, by_class: Mapping[str, ClassParameters]
+) -> AutoLabels:  # fmt: skip
+    """Everything that is told of a clip, doubles gone, with scores of 0.
+
+    Args:
+        clip: what was detected.
+        poses: `world_SE2_sensor` [frames, 3], known or estimated.
+        by_class: as of `label_clip`.
+    """
+    groups = [_tracked(clip, poses, parameters) for parameters in by_class.values()]
+    if clip.sweeps is not None:
+        groups = _with_points(clip, poses, clip.sweeps, groups)
     first, parts = 0, []
-    for parameters in by_class.values():
-        part = _labels_of(clip, poses, parameters, first)
+    for group in groups:
+        part = _told(clip, poses, group, first)
         first = 1 + max(first - 1, int(part.boxes.track_id.max(initial=-1)))
         parts.append(part)
-    labels = _joined(parts)
-    labels = scored(_with_cover(labels), by_class)
+    labels = _with_cover(_joined(parts))
     limit = np.array([by_class[name].duplicate_overlap for name in by_class])
-    twice = doubles(labels.boxes, labels.boxes.score, float(limit.min(initial=1.0)))
-    labels = labels.take(~twice)
-    return labels if everything else accepted(labels, by_class)
+    # How often its track was rightly seen, as far as the detector can tell.
+    trust = labels.feature("hits") * labels.feature("mean_probability")
+    return labels.take(~doubles(labels.boxes, trust, float(limit.min(initial=1.0))))
 
 
 def accepted(labels: AutoLabels, by_class: Mapping[str, ClassParameters]) -> AutoLabels:
@@ -62,23 +84,61 @@ def accepted(labels: AutoLabels, by_class: Mapping[str, ClassParameters]) -> Aut
     return labels.take(mean[track] >= keep)
 
 
-def _labels_of(clip: Clip, poses: Float64s, parameters: ClassParameters, first: int) -> AutoLabels:
-    """One class, tracks numbered from `first` on, without scores."""
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Tracks of one class: what was seen of each, its course, and the sensor's nod [frames]."""
+
+    parameters: ClassParameters
+    tracks: list[Sightings]
+    courses: list[Course]
+    tilt: Float64s
+
+
+def _tracked(clip: Clip, poses: Float64s, parameters: ClassParameters) -> _Group:
     found = clip.found.of_classes((parameters.class_name,))
     seen = in_world(found, poses, parameters)
+    looks = None if clip.sweeps is None else Looks(found, clip.sweeps)
     tracks = tracks_of(
-        found.frame, seen, clip.edges(found), parameters.association, parameters.linking
+        found.frame, seen, clip.edges(found), parameters.association, parameters.linking, looks
     )
     gathered = [_sightings(found, seen, poses, rows) for rows in by_track(tracks)]
     tilt = _nods(clip.frames, gathered, parameters)
+    known = clip.world_SE2_sensor is not None
+    courses = [
+        refined(
+            replace(track, z_m=track.z_m - tilt[track.frame] * track.range_m), parameters.motion,
+            parameters.association, known,
+        )
+        for track in gathered
+    ]  # fmt: skip
+    return _Group(parameters, gathered, courses, tilt)
+
+
+def _with_points(clip: Clip, poses: Float64s, sweeps: Sweeps, groups: list[_Group]
+                 ) -> list[_Group]:  # fmt: skip
+    courses = [course for group in groups for course in group.courses]
+    nods = [group.tilt for group in groups for _ in group.courses]
+    points = iter(gathered_points(courses, sweeps, poses, nods))
+    known = clip.world_SE2_sensor is not None
+    return [
+        replace(group, courses=[
+            improved(Evidence(track, course, next(points)), group.parameters, poses, known)
+            for track, course in zip(group.tracks, group.courses, strict=True)
+        ])
+        for group in groups
+    ]  # fmt: skip
+
+
+def _told(clip: Clip, poses: Float64s, group: _Group, first: int) -> AutoLabels:
+    """One class, tracks numbered from `first` on, without scores."""
     columns, features = [], []
-    for number, track in enumerate(gathered, start=first):
-        level = replace(track, z_m=track.z_m - tilt[track.frame] * track.range_m)
-        course = refined(level, parameters.motion, parameters.association)
-        whole = completed(course, parameters.extent, poses, tilt)
+    for number, (track, course) in enumerate(
+        zip(group.tracks, group.courses, strict=True), start=first
+    ):
+        whole = completed(course, group.parameters.extent, poses, group.tilt)
         columns.append((whole, np.full(whole.frame.size, number), course.size_m))
         features.append(_features(whole, track, course))
-    return _table(parameters.class_name, columns, features, clip)
+    return _table(group.parameters.class_name, columns, features, clip)
 
 
 def _sightings(found: TrackedBoxes, seen: WorldBoxes, poses: Float64s, rows: Int64s) -> Sightings:
@@ -163,12 +223,14 @@ def _with_cover(labels: AutoLabels) -> AutoLabels:
     return replace(labels, features=features)
 
 
-def scored(labels: AutoLabels, by_class: Mapping[str, ClassParameters]) -> AutoLabels:
-    """The same boxes with the scores that the classes' models give them."""
+def scored(
+    labels: AutoLabels, by_class: Mapping[str, ClassParameters], calibrator: Calibrator
+) -> AutoLabels:
+    """The same boxes, their scores the probability that each is right."""
     score = np.zeros(len(labels.boxes))
     for parameters in by_class.values():
         rows = _rows_of(labels.boxes, parameters)
-        score[rows] = rescored(labels.features[rows], labels.provenance[rows], parameters.rescoring)
+        score[rows] = calibrator.confidence(labels.features[rows], parameters.calibrated_as)
     return replace(labels, boxes=replace(labels.boxes, score=score))
 
 

@@ -7,12 +7,14 @@ with another scale of scores needs another scale only.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
+from contracts.canonical import canonical_digest
 from contracts.errors import InputError
 from contracts.geometry import Frozen
 from contracts.samples import Float64s
@@ -102,35 +104,31 @@ class Motion(Frozen):
 
 
 class Extent(Frozen):
-    """Gap filling, and extension beyond first and last sighting, in frames; `trim_score`: what
-    a track's first and last box must reach.
+    """Gap filling, and extension beyond first and last sighting, in frames; all three at least
+    `standing` for what stands still; `trim_score`: what a track's first and last box must reach.
     """
 
     fill: Count
     before: Count
     after: Count
+    standing: Count = 0
     least_hits: Count = 5
     trim_score: Share
 
 
-class Rescoring(Frozen):
-    """A logistic model of whether a box is right: `offset`, and a factor by name of `terms`."""
-
-    offset: Annotated[float, Field(allow_inf_nan=False)]
-    factors: dict[str, Annotated[float, Field(allow_inf_nan=False)]]
-
-
 class ClassParameters(Frozen):
-    """All of one class."""
+    """All of one class; `calibrated_as`: the class whose tracks a calibrator was fitted to that
+    hold for this one's.
+    """
 
     class_name: str
+    calibrated_as: Literal["Car", "Pedestrian", "Cyclist"]
     scale: ScoreScale
     association: Association
     online: Online
     linking: Linking
     motion: Motion
     extent: Extent
-    rescoring: Rescoring
     duplicate_overlap: Share = 0.3
     keep_score: Share
 
@@ -156,6 +154,11 @@ def read_parameters(path: Path = PUBLISHED) -> dict[str, ClassParameters]:
     if len(by_class) != len(table):
         raise InputError("a class is there twice", str(path))
     return by_class
+
+
+def parameters_digest(by_class: Mapping[str, ClassParameters]) -> str:
+    """Of all of them, in any order."""
+    return canonical_digest([by_class[name].model_dump(mode="json") for name in sorted(by_class)])
 
 
 def parameters_text(by_class: dict[str, ClassParameters]) -> str:

@@ -19,6 +19,8 @@ from contracts.samples import Float64s
 
 _FREEDOM = 5.0
 _ROUNDS = 4
+_LEAST_SEEN = 8
+_LADDER = (1.0, 0.5, 0.25, 0.12, 0.06)
 # Keeps the system regular where fewer values are seen than the walk has parameters.
 _TINY = 1e-9
 
@@ -48,6 +50,30 @@ def smoothed(
         weight = sure * (_FREEDOM + width) / (_FREEDOM + square)
         course = _solved(stiff, weight, target)
     return course
+
+
+def fitting_step(
+    value: Float64s, noise: Float64s, step: float, walk: Literal["place", "speed"]
+) -> float:
+    """The step, at most the one given, with which each half of what was seen foretells the other
+    best: how restless this object is. Arguments as of `smoothed`.
+    """
+    seen = np.flatnonzero(np.isfinite(noise))
+    if seen.size < _LEAST_SEEN:
+        return step
+    best, least = step, np.inf
+    for part in _LADDER:
+        error = 0.0
+        for fold in (0, 1):
+            known = np.full(noise.size, np.inf)
+            known[seen[fold::2]] = noise[seen[fold::2]]
+            asked = seen[1 - fold :: 2]
+            course = smoothed(value, known, step * part, walk, robust=False)
+            away = ((course[asked] - value[asked]) ** 2).sum(axis=1) / noise[asked] ** 2
+            error += float(np.log1p(away / _FREEDOM).sum())
+        if error < least:
+            best, least = step * part, error
+    return best
 
 
 def smoothed_axis(yaw_rad: Float64s, noise: Float64s, step: float) -> Float64s:

@@ -10,7 +10,10 @@ from contracts.geometry import Bools, Int64s, wrapped
 from contracts.samples import Float64s
 from offline.labels.auto.parameters import Association, Motion
 from offline.labels.auto.planar import turned
-from offline.labels.auto.smoothing import faced, smoothed, smoothed_axis
+from offline.labels.auto.smoothing import faced, fitting_step, smoothed, smoothed_axis
+
+_LEAST_AT_REST, _PARTS, _PART_HITS = 8, 10, 4
+_SAME_SIGMAS, _SAME_M = 3.0, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class Sightings:
 class Course:
     """An object in every frame of `first` .. `first + t - 1`: `xy_m` [t, 2], `z_m`, `yaw_rad`
     [t], one `size_m` [3]; `velocity_m` [t, 2] in m a frame; `seen` bool [t]; `residual_m` [t],
-    NaN where unseen; `is_static`.
+    NaN where unseen; `is_static`: does not drive; `motion`: how restless it was taken to be.
     """
 
     first: int
@@ -49,10 +52,13 @@ class Course:
     seen: Bools
     residual_m: Float64s
     is_static: bool
+    motion: Motion
 
 
-def refined(track: Sightings, motion: Motion, association: Association) -> Course:
-    """The course from the first to the last sighting."""
+def refined(
+    track: Sightings, motion: Motion, association: Association, known_world: bool = False
+) -> Course:
+    """The course from the first to the last sighting; `known_world`: poses are no estimate."""
     first = int(track.frame[0])
     place = track.frame - first
     count = int(place[-1]) + 1
@@ -63,20 +69,22 @@ def refined(track: Sightings, motion: Motion, association: Association) -> Cours
     xy = _spread_out(anchored, place, count)
     xy_noise = np.full(count, np.inf)
     xy_noise[place] = noise
+    bottom = _spread_out((track.z_m - track.size_m[:, 2] / 2)[:, None], place, count)
+    yaw_noise = np.full(count, np.inf)
+    yaw_noise[place] = motion.yaw_noise_rad / np.sqrt(np.maximum(track.probability, 0.05))
+    yaw_seen = _spread_out(track.yaw_rad[:, None], place, count)[:, 0]
+    is_static = False
+    if known_world:
+        motion = calmed(motion, (xy, xy_noise), bottom, (yaw_seen, yaw_noise))
+        is_static = rests(place, anchored, noise)
     course = smoothed(xy, xy_noise, motion.acceleration_m, "speed")
-    is_static = stands(course, motion)
+    is_static = is_static or stands(course, motion)
     if is_static:
         course = smoothed(xy, xy_noise, motion.static_drift_m, "place")
     velocity = np.gradient(course, axis=0) if count > 1 else np.zeros((1, 2))
 
-    bottom = track.z_m - track.size_m[:, 2] / 2
-    z = smoothed(
-        _spread_out(bottom[:, None], place, count), 0.5 * xy_noise, motion.height_drift_m, "place"
-    )[:, 0] + size[2] / 2  # fmt: skip
+    z = smoothed(bottom, 0.5 * xy_noise, motion.height_drift_m, "place")[:, 0] + size[2] / 2
 
-    yaw_noise = np.full(count, np.inf)
-    yaw_noise[place] = motion.yaw_noise_rad / np.sqrt(np.maximum(track.probability, 0.05))
-    yaw_seen = _spread_out(track.yaw_rad[:, None], place, count)[:, 0]
     drift = motion.static_yaw_drift_rad if is_static else motion.yaw_drift_rad
     axis = smoothed_axis(yaw_seen, yaw_noise, drift)
     vote, heading = np.zeros(count), yaw_seen.copy()
@@ -93,7 +101,7 @@ def refined(track: Sightings, motion: Motion, association: Association) -> Cours
     seen[place] = True
     residual = np.full(count, np.nan)
     residual[place] = np.hypot(*(course[place] - anchored).T)
-    return Course(first, course, z, yaw, size, velocity, seen, residual, is_static)
+    return Course(first, course, z, yaw, size, velocity, seen, residual, is_static, motion)
 
 
 def stands(course: Float64s, motion: Motion) -> bool:
@@ -105,6 +113,47 @@ def stands(course: Float64s, motion: Motion) -> bool:
     extent = float(np.hypot(*np.ptp(course, axis=0)))
     slow = length / (count - 1) < motion.static_speed_m
     return slow and bool(extent < motion.static_extent_m + motion.static_speed_m / 2 * count)
+
+
+def rests(place: Int64s, xy_m: Float64s, noise_m: Float64s) -> bool:
+    """Whether sightings [h] at frames `place` are of one place: means of parts of the clip differ
+    from that of all by no more than their noise [h], whatever the speed that would explain them.
+    """
+    if place.size < _LEAST_AT_REST:
+        return False
+    parts = min(_PARTS, place.size // _PART_HITS)
+    part = np.arange(place.size) * parts // place.size
+    trust = noise_m**-2.0
+    weight = np.bincount(part, trust)
+    means = np.column_stack([np.bincount(part, axis * trust) / weight for axis in xy_m.T])
+    middle = np.median(means, axis=0)
+    away = np.hypot(*(means - middle).T)
+    return bool((away < _SAME_SIGMAS / np.sqrt(weight) + _SAME_M).all())
+
+
+def calmed(
+    motion: Motion, xy: tuple[Float64s, Float64s], bottom: Float64s,
+    yaw: tuple[Float64s, Float64s],
+) -> Motion:  # fmt: skip
+    """How restless one object is, where the sensor's own motion is no part of it: at most as its
+    class is.
+
+    Args:
+        motion: of the class.
+        xy: what was seen of its place [t, 2], and the noise [t], infinite where unseen.
+        bottom: its lower end [t, 1], half as noisy.
+        yaw: of its heading [t], and the noise [t].
+    """
+    place, noise = xy
+    doubled = np.column_stack([np.cos(2 * yaw[0]), np.sin(2 * yaw[0])])
+    turn = fitting_step(doubled, 2 * yaw[1], 2 * motion.yaw_drift_rad, "place") / 2
+    height = fitting_step(bottom, 0.5 * noise, motion.height_drift_m, "place")
+    return motion.model_copy(update={
+        "acceleration_m": fitting_step(place, noise, motion.acceleration_m, "speed"),
+        "static_drift_m": fitting_step(place, noise, motion.static_drift_m, "place"),
+        "height_drift_m": height, "yaw_drift_rad": turn,
+        "static_yaw_drift_rad": min(turn, motion.static_yaw_drift_rad),
+    })  # fmt: skip
 
 
 def size_of(track: Sightings) -> Float64s:

@@ -1,31 +1,62 @@
-"""What of the parameters is fitted to labels: the detector's size bias and the rescoring model.
-All else is set by hand.
+"""How the auto-labeller's parameters are chosen, and what of them is measured.
+
+A coordinate search on a small stated grid from its middle, so that what was seen of the data
+before has no part in it; it goes by sums over sequences, so that one can be left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from contracts.geometry import Bools, Int64s
-from contracts.samples import Float64s
-from models.evaluation.overlap import paired_iou_3d
-from offline.labels.auto.clip import AutoLabels
-from offline.labels.auto.offline import accepted, scored
 from offline.labels.auto.parameters import ClassParameters
-from offline.labels.auto.rescoring import fitted
-from offline.labels.evaluation.kitti_rules import ClassTable, class_table
 from offline.labels.evaluation.scene import assigned, same_frame
 from offline.labels.kitti import LabelFile, TrackedBoxes
 
-RIGHT_FROM = {"Car": 0.5, "Pedestrian": 0.3, "Cyclist": 0.3}
-"""The 3D overlap from which a box counts as right when scores are fitted."""
-SIZE_BIASED = ("Pedestrian",)
-"""Classes whose size bias is fitted; of others it varies more between sequences than it is."""
+GRID: dict[str, tuple[float, ...]] = {
+    "motion.acceleration_m": (0.06, 0.12, 0.24),
+    "motion.anchor": (0.0, 0.5, 1.0),
+    "extent.fill": (8, 15, 25),
+    "extent.before": (0, 5, 10),
+    "extent.after": (0, 5, 10),
+    "extent.trim_score": (0.3, 0.5),
+    "keep_score": (0.3, 0.4, 0.5),
+}
+"""What each parameter may become, the same for all classes; the search starts amid. Ends of a
+track are not trimmed that are more likely right than wrong: who wants fewer goes by their scores.
+"""
 _SURE = 0.5
 _SAME_M = 1.5
-_NO_REGIONS = np.zeros(0, dtype=np.int64), np.zeros((0, 4))
+
+
+def middle(parameters: ClassParameters) -> ClassParameters:
+    """With every parameter of the grid amid it."""
+    for path, values in GRID.items():
+        parameters = changed(parameters, path, values[len(values) // 2])
+    return parameters
+
+
+def searched(start: ClassParameters, worth: Callable[[ClassParameters], float]) -> ClassParameters:
+    """What one sweep over the grid finds: one parameter after the other takes the best of its
+    values, the earlier ones as they were found; a tie changes nothing.
+    """
+    best, most = start, worth(start)
+    for path, values in GRID.items():
+        for candidate in [changed(best, path, value) for value in values]:
+            found = most if candidate == best else worth(candidate)
+            if found > most:
+                best, most = candidate, found
+    return best
+
+
+def changed(parameters: ClassParameters, path: str, value: float) -> ClassParameters:
+    """With one parameter, named as in `GRID`, of another value."""
+    *outer, name = path.split(".")
+    if not outer:
+        return ClassParameters.model_validate({**parameters.model_dump(), name: value})
+    part = {**getattr(parameters, outer[0]).model_dump(), name: value}
+    return ClassParameters.model_validate({**parameters.model_dump(), outer[0]: part})
 
 
 def size_factor(
@@ -45,48 +76,3 @@ def size_factor(
         ratios.append(real.size_m[one[chosen]] / told.size_m[two[chosen]])
     length, width, height = np.median(np.concatenate(ratios), axis=0).round(3).tolist()
     return length, width, height
-
-
-def refitted(
-    truth: Mapping[str, LabelFile], labels: Mapping[str, AutoLabels], parameters: ClassParameters
-) -> ClassParameters:
-    """With a rescoring model for these sequences.
-
-    Args:
-        truth: by sequence.
-        labels: everything that was made of the same sequences, of one class.
-        parameters: of that class.
-    """
-    features, provenance, right = [], [], []
-    for name, each in labels.items():
-        good, counts = judged(truth[name], each.boxes, parameters.class_name)
-        features.append(each.features[counts])
-        provenance.append(each.provenance[counts])
-        right.append(good[counts])
-    model = fitted(np.concatenate(features), np.concatenate(provenance), np.concatenate(right))
-    return parameters.model_copy(update={"rescoring": model})
-
-
-def told_of(labels: AutoLabels, parameters: ClassParameters) -> LabelFile:
-    """What the parameters accept of everything that was made of one class."""
-    by_class = {parameters.class_name: parameters}
-    return LabelFile(accepted(scored(labels, by_class), by_class).boxes, *_NO_REGIONS)
-
-
-def judged(truth: LabelFile, boxes: TrackedBoxes, class_name: str) -> tuple[Bools, Bools]:
-    """Which boxes [n] of one class and sequence are right, and which count at all."""
-    table = class_table({"": truth}, {"": LabelFile(boxes, *_NO_REGIONS)}, class_name)
-    one, two, overlap = _alike(table, RIGHT_FROM[class_name])
-    chosen = assigned(one, two, overlap) if one.size else np.zeros(0, dtype=np.bool_)
-    right: Bools = np.zeros(len(boxes), dtype=np.bool_)
-    right[two[chosen]] = True
-    excused = table.excused.copy()
-    excused[two[chosen]] = table.ignored[one[chosen]]
-    return right, ~excused
-
-
-def _alike(table: ClassTable, least: float) -> tuple[Int64s, Int64s, Float64s]:
-    one, two = same_frame(table.truth.frame, table.found.frame)
-    overlap = paired_iou_3d(table.truth.as_boxes().take(one), table.found.as_boxes().take(two))
-    near = overlap >= least
-    return one[near], two[near], overlap[near]

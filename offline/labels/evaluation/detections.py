@@ -20,11 +20,16 @@ from contracts.geometry import Bools, Int64s
 from contracts.samples import Float64s
 from models.evaluation.overlap import ap_of
 from models.evaluation.probability import TOLD_FROM, reliability
+from offline.labels.evaluation.acceptance import Accepted, accepted_elsewhere
 from offline.labels.evaluation.kitti_rules import ClassTable
 from offline.labels.evaluation.scene import Scene
 from offline.labels.kitti import TrackedBoxes
 
 LOCALISATION_BINS = 25
+RIGHT_FROM = 0.25
+"""The 3D overlap from which a box is right when confidence is judged, as the AMOTA family's lower
+one: whether something is there, and that it is told of this and of nothing else.
+"""
 AT_ALL = 1e-9
 
 
@@ -60,6 +65,28 @@ def match_boxes(
     table: ClassTable, scene: Scene, min_overlap: float, range_m: tuple[float, float] | None = None
 ) -> BoxMatches:
     """Greedy by falling score, to the free true box of highest overlap; ties by row."""
+    rows, overlap, counts = _judged(table, scene, min_overlap, range_m)
+    return BoxMatches(table.found.score[rows], overlap[rows], int(counts.sum()))
+
+
+def acceptance(table: ClassTable, scene: Scene) -> Accepted | None:
+    """What could be accepted unseen, right from `RIGHT_FROM` on; None for less than two sequences,
+    as the threshold is fixed on others.
+    """
+    if table.starts.size < 2:
+        return None
+    rows, overlap, counts = _judged(table, scene, RIGHT_FROM, None)
+    truths = np.bincount(table.sequence_of(table.truth.frame[counts]), minlength=table.starts.size)
+    sequence = table.sequence_of(table.found.frame[rows])
+    return accepted_elsewhere(table.found.score[rows], overlap[rows] > 0, sequence, truths)
+
+
+def _judged(
+    table: ClassTable, scene: Scene, min_overlap: float, range_m: tuple[float, float] | None
+) -> tuple[Int64s, Float64s, Bools]:
+    """Rows that were found and count, by falling score; the overlap of each found row with the
+    true box that it answers for [m]; and which true rows count [n].
+    """
     truth_in, found_in = _within(table.truth, range_m), _within(table.found, range_m)
     counts = ~table.ignored & truth_in
     scores = table.found.score
@@ -76,8 +103,7 @@ def match_boxes(
     wanted = counts[truth]
     _greedy(truth[wanted], found[wanted], scene.similarity[pairs[wanted]], overlap)
     rows = np.flatnonzero(found_in & ((overlap > 0) | ~excused))
-    rows = rows[np.argsort(rank[rows])]
-    return BoxMatches(scores[rows], overlap[rows], int(counts.sum()))
+    return rows[np.argsort(rank[rows])], overlap, counts
 
 
 def _greedy(truth: Int64s, found: Int64s, similarity: Float64s, overlap: Float64s) -> None:

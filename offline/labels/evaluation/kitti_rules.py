@@ -32,13 +32,19 @@ class ClassTable:
     """One class over all sequences, frames and tracks numbered through.
 
     `truth` [n] with its neighbours, of which `ignored` bool [n] do not count; `found` [m], of
-    which `excused` bool [m] are not wrong where they match nothing.
+    which `excused` bool [m] are not wrong where they match nothing. `starts` int64 [s]: the first
+    frame of each sequence, in the order of their names.
     """
 
     truth: TrackedBoxes
     found: TrackedBoxes
     ignored: Bools
     excused: Bools
+    starts: Int64s
+
+    def sequence_of(self, frame: Int64s) -> Int64s:
+        """The number of the sequence that frames [k] are of."""
+        return np.asarray(np.searchsorted(self.starts, frame, side="right") - 1)
 
     def scene(self, pair_truth: Int64s, pair_found: Int64s, similarity: Float64s) -> Scene:
         """All rows, and the pairs that are alike at all."""
@@ -56,7 +62,7 @@ def class_table(
     if truth.keys() != found.keys():
         only = ", ".join(sorted(truth.keys() ^ found.keys()))
         raise InputError(f"truth and what was found are not of the same sequences: {only}")
-    first = 0
+    first, starts = 0, []
     truths, founds, frames, regions = [], [], [], []
     for sequence in sorted(truth):
         labels, tracks = truth[sequence], found[sequence].objects
@@ -64,6 +70,7 @@ def class_table(
         founds.append(_shifted(tracks.of_classes((name,)), first))
         frames.append(labels.region_frame + first)
         regions.append(labels.region_px)
+        starts.append(first)
         every = (labels.objects.frame, labels.region_frame, tracks.frame)
         first += 1 + max(int(frame.max(initial=0)) for frame in every)
     real, told = _numbered(truths), _numbered(founds)
@@ -74,7 +81,7 @@ def class_table(
     )
     low = told.box_px[:, 3] - told.box_px[:, 1] <= MIN_HEIGHT_PX
     inside = _in_regions(told, np.concatenate(frames), np.concatenate(regions))
-    return ClassTable(real, told, ignored, low | inside)
+    return ClassTable(real, told, ignored, low | inside, np.array(starts, dtype=np.int64))
 
 
 def image_scene(table: ClassTable) -> Scene:

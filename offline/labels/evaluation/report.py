@@ -11,7 +11,13 @@ from contracts.geometry import Frozen
 from models.evaluation.slices import RANGES_M
 from offline.labels.evaluation.amota import Amota, amota
 from offline.labels.evaluation.clear import clear
-from offline.labels.evaluation.detections import AT_ALL, calibration, match_boxes
+from offline.labels.evaluation.detections import (
+    AT_ALL,
+    RIGHT_FROM,
+    acceptance,
+    calibration,
+    match_boxes,
+)
 from offline.labels.evaluation.hota import hota
 from offline.labels.evaluation.identity import identity
 from offline.labels.evaluation.kitti_rules import (
@@ -25,8 +31,6 @@ from offline.labels.evaluation.scene import Scene
 from offline.labels.kitti import LabelFile
 
 OVERLAPS_3D = (0.25, 0.5, 0.7)
-RIGHT_FROM = {"Car": 0.7, "Pedestrian": 0.5, "Cyclist": 0.5}
-"""The 3D overlap from which KITTI takes a box of a class as right: calibration goes by it."""
 Figure = float | None
 """In 0..1 unless told otherwise; None where there is nothing to measure."""
 _DIGITS = 4
@@ -66,20 +70,35 @@ class SpaceFigures(Frozen):
 
 
 class BoxFigures(Frozen):
-    """Boxes frame by frame, all or within a range; `ap` by overlap as text. The calibration is
-    None where scores are no probabilities.
+    """Boxes frame by frame, all or within a range; `ap` by overlap as text. Calibration is None
+    where scores are no probabilities; `ece` and `worst_bin` go by `RIGHT_FROM`, `ece_at` by the
+    overlaps from which a box may count as right.
     """
 
     truths: int
     ap: dict[str, Figure]
     ece: Figure
+    ece_at: dict[str, Figure]
     worst_bin: Figure
     laece: Figure
     laace: Figure
 
 
+class AcceptFigures(Frozen):
+    """Accepted unseen at `PRECISION`, each sequence by a threshold fixed on the others: the
+    `share` of all true boxes, and the `precision` that came out. `confidence`: the threshold that
+    holds on all, None where there is none.
+    """
+
+    share: Figure
+    precision: Figure
+    confidence: float | None
+
+
 class ClassReport(Frozen):
-    """One class; `space` by overlap, `boxes` by range in metres, both as text, "all" first."""
+    """One class; `space` by overlap, `boxes` by range in metres, both as text, "all" first;
+    `accepted` is None for a single sequence.
+    """
 
     class_name: str
     sequences: int
@@ -88,6 +107,7 @@ class ClassReport(Frozen):
     image: ImageFigures
     space: dict[str, SpaceFigures]
     boxes: dict[str, BoxFigures]
+    accepted: AcceptFigures | None
 
 
 def evaluate(truth: Mapping[str, LabelFile], found: Mapping[str, LabelFile]
@@ -111,12 +131,13 @@ def class_report(name: str, table: ClassTable, sequences: int) -> ClassReport:
         image=_image_figures(image_scene(table)),
         space={f"{one:g}": _space_figures(amota(table, scene, one)) for one in OVERLAPS_3D},
         boxes={
-            "all": _box_figures(name, table, scene),
+            "all": _box_figures(table, scene),
             **{
-                f"{low:g}-{high:g}": _box_figures(name, table, scene, (low, high))
+                f"{low:g}-{high:g}": _box_figures(table, scene, (low, high))
                 for low, high in RANGES_M
             },
         },
+        accepted=_accept_figures(table, scene),
     )  # fmt: skip
 
 
@@ -132,8 +153,14 @@ def flat(report: ClassReport) -> dict[str, Figure | str]:
         where = "" if distance == "all" else f"_{distance.replace('-', '_')}"
         figures = boxes.model_dump()
         found |= {f"ap_{_code(o)}{where}": value for o, value in figures.pop("ap").items()}
+        found |= {f"ece_{_code(o)}{where}": v for o, v in figures.pop("ece_at").items()}
         figures["boxes"] = figures.pop("truths")
         found |= {f"{name}{where}": value for name, value in figures.items()}
+    told = report.accepted
+    found |= {
+        f"accept_{name}": None if told is None else getattr(told, name)
+        for name in AcceptFigures.model_fields
+    }
     return found
 
 
@@ -167,16 +194,30 @@ def _space_figures(family: Amota) -> SpaceFigures:
     )  # fmt: skip
 
 
+def _accept_figures(table: ClassTable, scene: Scene) -> AcceptFigures | None:
+    told = acceptance(table, scene)
+    if told is None:
+        return None
+    least = float(told.overall)
+    return AcceptFigures(
+        share=_figure(told.share), precision=_figure(told.precision),
+        confidence=None if math.isinf(least) else least,
+    )  # fmt: skip
+
+
 def _box_figures(
-    name: str, table: ClassTable, scene: Scene, range_m: tuple[float, float] | None = None
+    table: ClassTable, scene: Scene, range_m: tuple[float, float] | None = None
 ) -> BoxFigures:
     matches = {overlap: match_boxes(table, scene, overlap, range_m) for overlap in OVERLAPS_3D}
-    right = matches[RIGHT_FROM[name]]
-    trust = calibration(right, match_boxes(table, scene, AT_ALL, range_m))
+    located = match_boxes(table, scene, AT_ALL, range_m)
+    by_overlap = {overlap: calibration(match, located) for overlap, match in matches.items()}
+    right, trust = matches[RIGHT_FROM], by_overlap[RIGHT_FROM]
     return BoxFigures(
         truths=right.truths,
         ap={f"{overlap:g}": _figure(match.ap) for overlap, match in matches.items()},
-        ece=trust and _figure(trust.ece), worst_bin=trust and _figure(trust.worst_bin),
+        ece=trust and _figure(trust.ece),
+        ece_at={f"{o:g}": each and _figure(each.ece) for o, each in by_overlap.items()},
+        worst_bin=trust and _figure(trust.worst_bin),
         laece=trust and _figure(trust.laece), laace=trust and _figure(trust.laace),
     )  # fmt: skip
 

@@ -140,7 +140,7 @@ def test_uncertain_clips_win_then_novel_ones_then_cheap_ones() -> None:
     assert first({}, (0.3, 9, north), (0.4, 9, north)) == 1
     assert first({}, (0.4, 9, north), (0.3, 9, north)) == 0
     near = (north + 3 * east) / np.sqrt(10, dtype=np.float32)
-    assert first({}, (0.4, 9, near), (0.3, 9, north)) == 1
+    assert first({"novelty_exponent": 1}, (0.4, 9, near), (0.3, 9, north)) == 1
     assert first({"novelty_exponent": 0}, (0.4, 9, near), (0.3, 9, north)) == 0
     assert first({}, (0.4, 30, north), (0.3, 5, north)) == 1
     assert first({"cost_exponent": 0}, (0.4, 30, north), (0.3, 5, north)) == 0

@@ -42,7 +42,7 @@ NEW = "a" * 64
 
 def manifest(**changes: Any) -> ModelManifest:
     lineage = {
-        **OLD_MANIFEST.lineage, "dataset": "d" * 64, "embedding_space": "two",
+        **OLD_MANIFEST.lineage, "dataset_sha256": "d" * 64, "embedding_space": "two",
         **changes.pop("lineage", {}),
     }  # fmt: skip
     return OLD_MANIFEST.model_copy(update={"sha256": NEW, "lineage": lineage, **changes})

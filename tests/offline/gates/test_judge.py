@@ -58,7 +58,7 @@ def test_a_candidate_that_loses_nothing_passes_every_gate() -> None:
         ({"file_bytes": 7}, "file", "7 bytes"),
         ({"self_test": "output 3 is 0.1, not 0.9"}, "self-test", "output 3 is 0.1"),
         ({"candidate": manifest(classes=("car",))}, "taxonomy", "version"),
-        ({"candidate": manifest(lineage={"dataset": ""})}, "lineage", ""),
+        ({"candidate": manifest(lineage={"dataset_sha256": ""})}, "lineage", ""),
         ({"candidate": manifest(embedding_tensor=None)}, "embedding", "has none"),
         (
             {"reference": manifest(lineage={"embedding_space": "two"})},
@@ -97,7 +97,7 @@ def test_one_scenario_outweighs_any_mean() -> None:
 
 def test_a_scenario_without_a_result_is_no_pass() -> None:
     given = Given(scenario_evidence=scenarios(left_out=("deer-at-dusk",)))
-    assert stopped_at(judged(given), "scenarios") == {"deer-at-dusk": "has no result"}
+    assert stopped_at(judged(given), "scenarios") == {"suite": "2 of 3: not deer-at-dusk"}
 
 
 @pytest.mark.parametrize(

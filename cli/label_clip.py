@@ -1,0 +1,104 @@
+"""`longtail label clip`: labelled drives from recorded clips, by a teacher that saw them whole."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.output import JsonOption, print_json
+from cli.stage_run import RUN_FOLDER, RayOption, WorkersOption, publish, tell_progress
+
+if TYPE_CHECKING:
+    from offline.runs.folder import WorkFolder
+    from offline.runs.records import ClipRecord
+
+LABEL_FOLDER, CLIP_FILE = "labels", "clip.mcap"
+
+
+def label_clips(
+    drives: Annotated[
+        list[Path],
+        typer.Argument(metavar="DRIVE...", exists=True, help="Folders with clip.mcap, or clips."),
+    ],
+    teacher: Annotated[
+        Path, typer.Option("--teacher", exists=True, file_okay=False, help="Its training run.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", file_okay=False, help="Folder for the labelled drives.")
+    ],
+    parameters: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False,
+            help="NAME.json, with NAME.calibration.json beside it. Else the shipped teacher's.",
+        ),
+    ] = None,
+    points: Annotated[
+        bool, typer.Option("--points", help="Fit boxes to the lidar's points; takes longer.")
+    ] = False,
+    bf16: Annotated[
+        bool, typer.Option("--bf16", help="Low precision, faster where the CPU has it.")
+    ] = False,
+    workers: WorkersOption = None,
+    ray: RayOption = None,
+    as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Label recorded clips: boxes as tracks, ground and light, at ten instants a second.
+
+    Writes OUT/<drive>/labels/<mono_ns>.npz with the clip beside them: drives to train on. Each is
+    labelled once: called again, it goes on where it was (OUT/.run).
+    """
+    from offline.executor.choice import executor_of
+    from offline.labels.clips.parameters import TEACHER, read_clip_parameters
+    from offline.labels.clips.stage import STAGE, Settings, drive_inputs
+    from offline.runs.folder import WorkFolder
+    from offline.runs.run import Progress, check, run_stage
+
+    chosen = parameters or TEACHER
+    read_clip_parameters(chosen)
+    clips = [drive_inputs(drive, teacher, chosen) for drive in dict.fromkeys(drives)]
+    by_name = {each.clip: each.files["clip"][0] for each in clips}
+    folder = WorkFolder(out / RUN_FOLDER)
+
+    def tell(progress: Progress) -> None:
+        _publish(folder, progress.record, by_name[progress.record.clip], out)
+        tell_progress(progress)
+
+    settings = Settings(bf16=bf16, points=points).model_dump()
+    run = run_stage(STAGE, settings, clips, folder, executor_of(workers, ray), tell)
+    figures = [{"drive": each.clip, **each.figures} for each in run.clips if each.output]
+    if as_json:
+        print_json(figures)
+    else:
+        for row in figures:
+            typer.echo(
+                "{drive}: {tracks} tracks, {boxes} boxes taught and {ignored} ignored "
+                "at {instants} instants".format(**row)
+            )
+    check(run)
+
+
+def _publish(folder: WorkFolder, record: ClipRecord, clip: Path, out: Path) -> None:
+    """Put a drive's labels where people look for them, and the clip beside them."""
+    drive = out / record.clip
+    labels = drive / LABEL_FOLDER
+    for stale in {path.name for path in labels.glob("*.npz")} - set(record.files):
+        (labels / stale).unlink()
+    if record.output is None:
+        return
+    labels.mkdir(parents=True, exist_ok=True)
+    for name in record.files:
+        publish(folder, record, name, labels / name)
+    beside = drive / CLIP_FILE
+    if beside.exists() and beside.samefile(clip):
+        return
+    partial = drive / f".{CLIP_FILE}"
+    partial.unlink(missing_ok=True)
+    try:
+        partial.hardlink_to(clip)
+    except OSError:  # another file system
+        shutil.copyfile(clip, partial)
+    partial.replace(beside)

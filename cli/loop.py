@@ -1,0 +1,21 @@
+"""`longtail loop ...`: from clips to what is labelled next, and from there to a model."""
+
+from __future__ import annotations
+
+import typer
+
+from cli.loop_acquire import acquire
+from cli.loop_dataset import app as dataset
+from cli.loop_embed import embed
+from cli.loop_lineage import lineage
+
+app = typer.Typer(help="The loop from clips to models.", no_args_is_help=True)
+app.command()(acquire)
+app.command()(embed)
+app.command()(lineage)
+app.add_typer(dataset, name="dataset")
+
+
+@app.callback()
+def _group() -> None:
+    """The loop from clips to models."""

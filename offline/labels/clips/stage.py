@@ -1,0 +1,84 @@
+"""The clip labeller as a stage: each drive is a clip, its product a label file an instant.
+
+Files are `<mono_ns>.npz` (`contracts.labels`); the figures are how many `instants` are labelled,
+how many `tracks` and `boxes` are taught, and how many boxes are `ignored`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from contracts.errors import InputError
+from contracts.geometry import Frozen
+from contracts.labels import FrameLabels, labels_bytes
+from kernels.clip.reader import read_manifest
+from offline.executor.ports import Product, Request
+from offline.labels.clips.labelling import Labeller, labels_of
+from offline.labels.clips.parameters import TEACHER, calibration_file, read_clip_parameters
+from offline.labels.clips.seen import see_clip
+from offline.labels.clips.sweeps import read_sweeps
+from offline.runs.stage import ClipInputs, Stage
+
+STAGE = Stage("label-clip", 1, "offline.labels.clips.stage:label_drive")
+CLIP_FILE, RUN_FILE, WEIGHTS_FILE = "clip.mcap", "run.json", "weights.pt"
+SUFFIX = ".npz"
+
+
+class Settings(Frozen):
+    """The stage's configuration. `bf16`: run the teacher in low precision, faster on machines that
+    have it; `points`: fit boxes to the lidar's points.
+    """
+
+    bf16: bool = False
+    points: bool = False
+
+
+class Files(Frozen):
+    """The paths of one drive's files, as `drive_inputs` names them."""
+
+    clip: tuple[Path]
+    teacher: tuple[Path, Path]
+    parameters: tuple[Path, Path]
+
+
+def drive_inputs(drive: Path, teacher: Path, parameters: Path = TEACHER) -> ClipInputs:
+    """What one drive is labelled from: its folder or its clip's file, the folder of the teacher's
+    training run, and the file of parameters. Raises `InputError` where there is no clip.
+    """
+    clip = drive / CLIP_FILE if drive.is_dir() else drive
+    if not clip.is_file():
+        raise InputError(f"no clip: neither an MCAP file nor a folder with {CLIP_FILE}", str(drive))
+    name = clip.parent.resolve().name if clip.name == CLIP_FILE else clip.stem
+    return ClipInputs(name, {
+        "clip": [clip], "teacher": [teacher / RUN_FILE, teacher / WEIGHTS_FILE],
+        "parameters": [parameters, calibration_file(parameters)],
+    })  # fmt: skip
+
+
+def label_drive(request: Request) -> Product:
+    """The stage's work. Raises `InputError` for a clip of which nothing can be labelled."""
+    from models.runs import load_teacher
+    from models.teacher.predict import TeacherView
+
+    settings = Settings.model_validate(request["configuration"])
+    files = Files.model_validate(request["files"])
+    clip, folder = files.clip[0], files.teacher[0].parent
+    network, run = load_teacher(folder)
+    parameters, calibrator = read_clip_parameters(files.parameters[0])
+    labeller = Labeller(folder.resolve().name, run.weights, parameters, calibrator)
+    seen = see_clip(clip, TeacherView(network, bf16=settings.bf16), parameters.seen_from)
+    sweeps = read_sweeps(clip, seen.mono_ns) if settings.points else None
+    drive_id = read_manifest(clip).drive_id
+    labels = labels_of(seen, sweeps, drive_id, network.config.taxonomy, labeller)
+    return Product(
+        {f"{one.record.mono_ns}{SUFFIX}": labels_bytes(one) for one in labels}, _figures(labels)
+    )
+
+
+def _figures(labels: list[FrameLabels]) -> dict[str, int]:
+    every = [box for one in labels for box in one.record.boxes]
+    taught = [box for box in every if not box.ignored]
+    return {
+        "instants": len(labels), "tracks": len({box.box.track_id for box in taught}),
+        "boxes": len(taught), "ignored": len(every) - len(taught),
+    }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Many detectors of one scene as one: boxes by weighted fusion."""

@@ -1,0 +1,1 @@
+"""What lidar points add to the labels: sharper sweeps, better boxes, and appearance."""

@@ -1,0 +1,1 @@
+"""The queue of review tasks for people, in PostgreSQL."""
