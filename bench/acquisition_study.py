@@ -5,7 +5,7 @@ other seeds with more that is rare to measure on (`test.yaml`). The shipped stud
 its features an ensemble of heads is trained from scratch after each turn and measured: mean AP at
 2 m over the rare classes, and over the common ones. Each seed has a part of the pool, a labelled
 start and first weights of its own, the same for all strategies: chance, predictive entropy alone,
-k-centre alone, and the selector as it ships, whose random stream counts in its cost.
+k-centre alone, and the selector, whose random stream counts in its cost.
 
 What is saved is told on all boxes ever labelled, with those of the start
 (`offline.acquisition.study.savings`), with Student's interval over the seeds.
@@ -130,6 +130,11 @@ def figures_of(result: StudyResult) -> list[Figure]:
         saved = result.saving_of(name, RARE).all_boxes
         figures.append(figure(f"{name} only: {said}", 100 * saved.mean, "%"))
         figures.append(figure(f"{name} only: {said}, low end of 95 %", 100 * saved.low, "%"))
+    figures += [
+        figure(f"{name}: clips with something rare in 100 boxes chosen", _yield(result, name),
+               "clips", reference=RANDOM, reference_value=_yield(result, RANDOM))
+        for name in names
+    ]  # fmt: skip
     for kind in (RARE, COMMON):
         chance = _end(result, RANDOM, kind)
         figures += [
@@ -138,6 +143,13 @@ def figures_of(result: StudyResult) -> list[Figure]:
             for name in names
         ]  # fmt: skip
     return figures
+
+
+def _yield(result: StudyResult, strategy: str) -> float:
+    """Of all that was chosen after the start, over all seeds."""
+    ends = [(curve.points[0], curve.points[-1]) for curve in result.of(strategy)]
+    found = sum(last.rare_clips - first.rare_clips for first, last in ends)
+    return 100 * found / sum(last.boxes - first.boxes for first, last in ends)
 
 
 def _end(result: StudyResult, strategy: str, name: str) -> float:

@@ -161,7 +161,7 @@ def street_figures(streets: int = _STREETS) -> list[Figure]:
 
 def join_figures(streets: int = _STREETS) -> list[Figure]:
     """Tracks cut by gaps of 2 to 5 s."""
-    right, wrong, count = np.zeros(3, dtype=np.int64), np.zeros(3, dtype=np.int64), 0
+    right, wrong, count = [0, 0, 0], [0, 0, 0], 0
     for seed in range(streets):
         world = street(100 + seed, frames=110, standing=14, moving=14)
         parameters = stated_noise(world.truth, _SIGMA_M, _SIGMA_RAD)["Car"]

@@ -14,8 +14,9 @@ tells nothing, and labels come from tracks only.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,14 +32,13 @@ from bench.label_sim_measures import (
     beyond,
     error_of,
     ground_tally,
-    hidden_rows,
+    hidden_of,
     known_tally,
     light_tally,
     mean_known,
     of_detections,
     of_labels,
     of_people,
-    recovered,
 )
 from contracts.geometry import TAXONOMY, Int64s
 from models.evaluation.matching import Matcher
@@ -57,6 +57,10 @@ SMALL_S = 12.0
 FAR_M = (50.0, 80.0)
 NAMES = ("car", "truck", "pedestrian")
 """Classes that the teacher knows and that are common."""
+MEASURES: dict[str, Callable[[Results, str], float]] = {
+    "3D IoU 0.7": partial(ap_3d, overlap=0.7), "BEV IoU 0.7": partial(ap_from_above, overlap=0.7),
+    "0.5 m": partial(ap_at, distance_m=0.5), "2 m": partial(ap_at, distance_m=2.0),
+}  # fmt: skip
 _LAYERS = ("road", "lanes")
 _SEED = 8
 _LEFT_OUT_M = 2.0
@@ -71,9 +75,9 @@ class Tally:
     labels: Results = field(default_factory=list)
     taught: Results = field(default_factory=list)
     people: Results = field(default_factory=list)
-    hidden: Hidden = field(default_factory=lambda: Hidden(0, 0, 0))
-    online: Hidden = field(default_factory=lambda: Hidden(0, 0, 0))
-    told_at_all: Hidden = field(default_factory=lambda: Hidden(0, 0, 0))
+    hidden: Hidden = field(default_factory=Hidden)
+    online: Hidden = field(default_factory=Hidden)
+    told_at_all: Hidden = field(default_factory=Hidden)
     ground: dict[str, Int64s] = field(default_factory=dict)
     light: dict[str, Int64s] = field(default_factory=dict)
     instants: int = 0
@@ -102,18 +106,17 @@ class Tally:
     ) -> None:
         causal = online_boxes(*clip)  # type: ignore[arg-type]
         causal_boxes, frames = causal.as_boxes(), drive.frames()
-        for k, rows in hidden_rows(drive).items():
-            truth = drive.truth[k]
-            if truth is None:
-                continue
-            self.hidden += recovered(truth, rows, taught.boxes.take(taught.instant == k))
-            self.told_at_all += recovered(truth, rows, told.boxes.take(told.instant == k))
-            here = causal_boxes.take(causal.frame == frames[k])
-            self.online += recovered(truth, rows, here)
+
+        def ego(boxes: ClipBoxes) -> Hidden:
+            return hidden_of(drive, lambda k: boxes.boxes.take(boxes.instant == k))
+
+        self.hidden += ego(taught)
+        self.told_at_all += ego(told)
+        self.online += hidden_of(drive, lambda k: causal_boxes.take(causal.frame == frames[k]))
 
     def _add_surroundings(self, drive: Drive, parameters: ClipParameters) -> None:
         seen = drive.seen
-        alone = seen.ground.astype(np.float32) / 255
+        alone = (seen.ground / 255).astype(np.float32)
         over = fused_ground(seen.ground, seen.world_SE3_ego, seen.grid, parameters.ground)
         known = over.labels(parameters.ground)
         light = fused_light(seen.light, drive.frames(), parameters.light, PERIOD_NS * 1e-9)
@@ -156,14 +159,11 @@ def _fusion_figures(tally: Tally) -> list[Figure]:
     """Boxes fused over members and views against boxes of the fused map."""
     return [
         figure(
-            f"box fusion of members and views, {name}, AP at {at}", measure(tally.by_boxes), "%",
-            reference="boxes of the fused heat map", reference_value=measure(tally.by_map),
+            f"box fusion of members and views, {name}, AP at {at}",
+            MEASURES[at](tally.by_boxes, name), "%", reference="boxes of the fused heat map",
+            reference_value=MEASURES[at](tally.by_map, name),
         )
-        for name, at, measure in (
-            ("car", "3D IoU 0.7", lambda each: ap_3d(each, "car", 0.7)),
-            ("car", "2 m", lambda each: ap_at(each, "car", 2.0)),
-            ("pedestrian", "0.5 m", lambda each: ap_at(each, "pedestrian", 0.5)),
-        )
+        for name, at in (("car", "3D IoU 0.7"), ("car", "2 m"), ("pedestrian", "0.5 m"))
     ]  # fmt: skip
 
 
@@ -217,13 +217,7 @@ def _far_figures(tally: Tally) -> list[Figure]:
 def _people_figures(tally: Tally) -> list[Figure]:
     """Against simulated annotators of published noise."""
     figures = []
-    measures = (
-        ("3D IoU 0.7", lambda each, name: ap_3d(each, name, 0.7)),
-        ("BEV IoU 0.7", lambda each, name: ap_from_above(each, name, 0.7)),
-        ("0.5 m", lambda each, name: ap_at(each, name, 0.5)),
-        ("2 m", lambda each, name: ap_at(each, name, 2.0)),
-    )
-    for at, measure in measures:
+    for at, measure in MEASURES.items():
         ours = [measure(tally.labels, name) for name in NAMES]
         theirs = [measure(tally.people, name) for name in NAMES]
         goal = "ratio >= 1" if at == "3D IoU 0.7" else ""
@@ -252,7 +246,14 @@ def _hidden_figures(tally: Tally) -> list[Figure]:
             reference="causal tracker", reference_value=tally.online.over / count,
         ),
         figure(
-            "of these taught or ignored, within 2 m", tally.told_at_all.near / count, "recall"
+            "hidden, labelled just before and after: taught, within 2 m",
+            tally.hidden.flanked_near / max(1, tally.hidden.flanked), "recall",
+        ),
+        figure(
+            "of these, share of all hidden", tally.hidden.flanked / count, "ratio"
+        ),
+        figure(
+            "of all hidden taught or ignored, within 2 m", tally.told_at_all.near / count, "recall"
         ),
     ]  # fmt: skip
 

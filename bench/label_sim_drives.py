@@ -15,6 +15,7 @@ import numpy as np
 from contracts.canonical import canonical_digest
 from contracts.errors import InputError
 from contracts.geometry import Bools, Boxes, Int64s
+from contracts.ids import sha256_hex
 from contracts.labels import FrameLabels, read_labels
 from models.data.drives import CLIP_FILE, LABEL_FOLDER, drive_folders
 from models.evaluation.matching import joined
@@ -77,9 +78,10 @@ def simulate(
             scenario=f"everyday-{place}", seeds=(first_seed, count), seconds=seconds, every_s=0.1,
             traffic=traffic,
         ))  # fmt: skip
-    spec = DatasetSpec(
-        apiVersion="longtail/dataset/v1", name=f"label-sim-{first_seed}", drives=tuple(drives)
-    )
+    spec = DatasetSpec.model_validate({
+        "apiVersion": "longtail/dataset/v1", "name": f"label-sim-{first_seed}",
+        "drives": tuple(drives),
+    })  # fmt: skip
     return write_dataset(spec, out)
 
 
@@ -96,7 +98,7 @@ def drives_of(roots: Sequence[Path], teacher: Path = TEACHER) -> Iterator[Drive]
             one.record.mono_ns: one
             for one in map(read_labels, sorted((folder / LABEL_FOLDER).glob("*.npz")))
         }
-        key = canonical_digest([run.weights, clip.stat().st_size, folder.name, SEEN_FROM])[:24]
+        key = canonical_digest([run.weights, sha256_hex(clip.read_bytes()), SEEN_FROM])[:24]
         path = folder / CACHE / f"{key}.npz"
         if not path.exists():
             path.parent.mkdir(exist_ok=True)

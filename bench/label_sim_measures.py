@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -105,30 +105,47 @@ def _slab(boxes: Boxes) -> Boxes:
 @dataclass(frozen=True, slots=True)
 class Hidden:
     """Instants of true boxes that are hidden for a while, and seen before and after: how many, and
-    of how many there is a box within `SAME_M`, and one that overlaps by `SAME_IOU`.
+    of how many there is a box within `SAME_M`, and one that overlaps by `SAME_IOU`. `flanked` are
+    those of objects told within `SAME_M` just before and just after, `flanked_near` of these.
     """
 
-    boxes: int
-    near: int
-    over: int
+    boxes: int = 0
+    near: int = 0
+    over: int = 0
+    flanked: int = 0
+    flanked_near: int = 0
 
     def __add__(self, other: Hidden) -> Hidden:
-        return Hidden(
-            self.boxes + other.boxes, self.near + other.near, self.over + other.over
-        )  # fmt: skip
+        return Hidden(*(
+            getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__
+        ))  # fmt: skip
 
 
-def hidden_rows(drive: Drive) -> dict[int, Int64s]:
-    """Rows of the true boxes of each instant that are hidden for 0.5 to 3 s."""
+def hidden_of(drive: Drive, told_at: Callable[[int], Boxes]) -> Hidden:
+    """How much is told of what is hidden for 0.5 to 3 s; `told_at` gives an instant's boxes."""
     truth, instant, ignored = drive.true_boxes()
-    first = {k: int(np.searchsorted(instant, k)) for k in np.unique(instant).tolist()}
-    found: dict[int, list[int]] = {}
+    first = np.searchsorted(instant, np.arange(len(drive.truth)))
+    known: dict[int, tuple[Bools, Bools]] = {}
+
+    def told(row: int) -> tuple[bool, bool]:
+        k = int(instant[row])
+        if k not in known:
+            rows = np.arange(first[k], np.searchsorted(instant, k, side="right"))
+            known[k] = _answered(truth.take(rows), told_at(k))
+        near, over = known[k]
+        return bool(near[row - first[k]]), bool(over[row - first[k]])
+
+    result = Hidden()
     for track in np.unique(truth.track_id).tolist():
         rows = np.flatnonzero(truth.track_id == track)
         for run in _runs(instant[rows], ignored[rows]):
-            for row in rows[run].tolist():
-                found.setdefault(int(instant[row]), []).append(row - first[int(instant[row])])
-    return {k: np.array(some) for k, some in found.items()}
+            found = np.array([told(row) for row in rows[run].tolist()])
+            near, over = (int(count) for count in found.sum(axis=0))
+            flanked = told(int(rows[run[0] - 1]))[0] and told(int(rows[run[-1] + 1]))[0]
+            result += Hidden(
+                run.size, near, over, run.size if flanked else 0, near if flanked else 0
+            )
+    return result
 
 
 def _runs(instant: Int64s, hidden: Bools) -> list[Int64s]:
@@ -145,16 +162,17 @@ def _runs(instant: Int64s, hidden: Bools) -> list[Int64s]:
     return kept
 
 
-def recovered(truth: FrameLabels, rows: Int64s, found: Boxes) -> Hidden:
-    """How many of some true boxes of an instant are told; each told box answers for one."""
-    boxes = truth.boxes()
-    alike = _GROUPS[boxes.class_index][:, None] == _GROUPS[found.class_index][None]
+def _answered(truth: Boxes, found: Boxes) -> tuple[Bools, Bools]:
+    """Which true boxes [n] are told within `SAME_M`, and which at `SAME_IOU`; each told box
+    answers for one, of its class group.
+    """
+    alike = _GROUPS[truth.class_index][:, None] == _GROUPS[found.class_index][None]
     away = np.hypot(*np.moveaxis(
-        boxes.centre_m[:, None, :2] - found.centre_m[None, :, :2], -1, 0
+        truth.centre_m[:, None, :2] - found.centre_m[None, :, :2], -1, 0
     ))  # fmt: skip
     near = _paired(np.where(alike, np.maximum(0, SAME_M - away), 0))
-    over = _paired(np.where(alike, iou_3d(boxes, found), 0), SAME_IOU)
-    return Hidden(rows.size, int(near[rows].sum()), int(over[rows].sum()))
+    over = _paired(np.where(alike, iou_3d(truth, found), 0), SAME_IOU)
+    return near, over
 
 
 def _paired(gain: Float64s, least: float = 0.0) -> Bools:
@@ -172,7 +190,7 @@ def ground_tally(drive: Drive, told: Float32s) -> Int64s:
         np.stack(ground_counts(told[k], truth.ground))
         for k, truth in drive.labelled() if truth.ground is not None
     ]  # fmt: skip
-    return np.sum(parts, axis=0)
+    return np.asarray(np.sum(parts, axis=0))
 
 
 def known_tally(labels: NDArray[np.uint8]) -> Int64s:

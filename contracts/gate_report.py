@@ -102,8 +102,8 @@ class GateReport(Frozen):
 
     `candidate` and `reference` are model digests; `reference` is the best ever, not the last.
     `policy` is the digest of the rules, `suite` that of the frozen scenarios. `indicators` are
-    safety performance indicators by name, told for people and judged by nobody; `observed` are all frozen
-    scenarios, those included that nobody must pass yet.
+    safety performance indicators by name, told for people and judged by nobody; `observed` are
+    all frozen scenarios, those included that nobody must pass yet.
     """
 
     schema_version: Literal[1] = 1
@@ -132,6 +132,12 @@ class GateReport(Frozen):
     def passes(self) -> bool:
         """Every gate ran, and every claim holds."""
         return all(outcome.verdict == "pass" for outcome in self.gates)
+
+    @property
+    def waits_for_the_fleet(self) -> bool:
+        """Everything but the shadow passed, and the shadow has not run: it may begin."""
+        *before, shadow = self.gates
+        return shadow.verdict == "not_run" and all(gate.verdict == "pass" for gate in before)
 
     @property
     def stopped_by(self) -> GateOutcome | None:

@@ -16,7 +16,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, ValidationError, model_validator
+from pydantic import ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from contracts.canonical import canonical_digest
 from contracts.errors import InputError
@@ -79,7 +79,7 @@ class Scenario(Frozen):
     drive: dict[str, JsonValue]
     asks: tuple[Ask, ...] = Field(min_length=1)
 
-    model_config = {"populate_by_name": True}
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 def _once(names: list[str]) -> None:

@@ -5,16 +5,17 @@ hard cancels out of the difference: the interval is of the gain, not of two figu
 (paired bootstrap over drives). Where frames came by lot, each weighs the inverse of its
 probability (Horvitz and Thompson), so that the figures speak of all that was driven.
 
-A figure's name is `figure[/group][@slice]`: `recall/vulnerable@tod=night`. Groups are the
+A figure's name is `figure[/group][@slice]`: `recall/vulnerable@tod=night`. `error/...` are mean
+errors of what is told and right. Groups are the
 classes of the taxonomy, and those of `GROUPS`; slices those of `models.evaluation.slices`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from contracts.errors import InputError
 from contracts.geometry import Bools, Frozen, Int64s, Taxonomy
 from contracts.labels import GROUND_LAYERS
 from contracts.samples import Float64s
-from models.evaluation.detection import ERROR_DISTANCE_M
+from models.evaluation.detection import ERROR_DISTANCE_M, ERRORS, match_errors
 from models.evaluation.document import ADE, CALIBRATION, FDE, FrameSet, ModelIdentity
 from models.evaluation.intervals import Estimate, Statistic
 from models.evaluation.matching import Matched
@@ -34,6 +35,7 @@ from models.evaluation.statistics import (
     ap_2m,
     headline_statistics,
     mean_iou,
+    mean_of,
 )
 from models.evaluation.trajectory import displacements
 
@@ -45,7 +47,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 """Classes that a driver answers for alike; whoever calls a cyclist a motorcycle has seen it."""
 
 AP, RECALL, FALSE = "ap_2m", "recall", "false_per_frame"
-LOWER_IS_BETTER = frozenset({CALIBRATION, ADE, FDE, FALSE})
+ERROR = "error"
+LOWER_IS_BETTER = frozenset({CALIBRATION, ADE, FDE, FALSE, ERROR})
 RESAMPLES = 500
 _CONFIDENCE = 0.95
 
@@ -78,12 +81,34 @@ def figure_of(name: str) -> str:
     return re.split("[/@]", name, maxsplit=1)[0]
 
 
+Wanted = Callable[[str], bool]
+
+
+def _every(name: str) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Sized:
-    """A statistic over the weights of all frames, and how much truth it rests on."""
+    """A statistic over the weights of all frames, and how much truth it rests on.
+
+    `by_rows`: it takes a table of weights [resamples, frames] at once, a value a row.
+    """
 
     statistic: Statistic
     truths: int
+    by_rows: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Resampled:
+    """One figure of one model: its `value`, and those of the resamples float64 [resamples],
+    None where there are none.
+    """
+
+    value: float
+    truths: int
+    draws: Float64s | None
 
 
 def compare(
@@ -95,6 +120,7 @@ def compare(
     inclusion: Float64s | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    wanted: Wanted = _every,
 ) -> Comparison:
     """Every figure of both models.
 
@@ -106,28 +132,57 @@ def compare(
             the frames are all that there is to speak of.
         resamples: of the drives.
         seed: of the resamples.
+        wanted: which figures, by name; all unless told.
 
     Raises `InputError` when the frames are not the same, or a probability is none.
     """
     if candidate.truth.digest() != reference.truth.digest():
         raise InputError("the models were measured on different frames", data.name)
-    weights = _weights(inclusion, len(candidate.truth), data.name)
-    ours, theirs = sized_statistics(candidate), sized_statistics(reference)
+    ours, theirs = (
+        resampled(one, inclusion, data.name, resamples=resamples, seed=seed, wanted=wanted)
+        for one in (candidate, reference)
+    )
+    return compared(ours, theirs, models, data, weighted=inclusion is not None)
+
+
+def compared(
+    ours: Mapping[str, Resampled], theirs: Mapping[str, Resampled],
+    models: tuple[ModelIdentity, ModelIdentity], data: FrameSet, *, weighted: bool,
+) -> Comparison:  # fmt: skip
+    """The difference of figures that were made on the same frames with the same resamples."""
     if ours.keys() != theirs.keys():
         odd = sorted(ours.keys() ^ theirs.keys())
         raise InputError(f"only one of the models has {odd[0]}", data.name)
-    draws = _draws(candidate.drives, resamples, seed)
     return Comparison(
-        candidate=models[0], reference=models[1], data=data, weighted=inclusion is not None,
-        figures={
-            name: _difference(name, one, theirs[name], weights, draws)
-            for name, one in ours.items()
-        },
+        candidate=models[0], reference=models[1], data=data, weighted=weighted,
+        figures={name: _difference(name, one, theirs[name]) for name, one in ours.items()},
     )  # fmt: skip
 
 
-def sized_statistics(measured: Measured) -> dict[str, Sized]:
-    """All figures of one model by name, as functions of all frames' weights."""
+def resampled(
+    measured: Measured, inclusion: Float64s | None, place: str, *, resamples: int = RESAMPLES,
+    seed: int = 0, wanted: Wanted = _every,
+) -> dict[str, Resampled]:  # fmt: skip
+    """All wanted figures of one model; the same drives and seed give the same resamples."""
+    weights = _weights(inclusion, len(measured.truth), place)
+    draws = _draws(measured.drives, resamples, seed)
+    rows = None if draws is None else draws * weights
+    return {
+        name: Resampled(each.statistic(weights), each.truths, _on(each, rows))
+        for name, each in sized_statistics(measured, wanted).items()
+    }
+
+
+def _on(sized: Sized, rows: Float64s | None) -> Float64s | None:
+    if rows is None:
+        return None
+    if sized.by_rows:
+        return np.asarray(sized.statistic(rows))
+    return np.array([sized.statistic(row) for row in rows])
+
+
+def sized_statistics(measured: Measured, wanted: Wanted = _every) -> dict[str, Sized]:
+    """All wanted figures of one model by name, as functions of all frames' weights."""
     taxonomy, truth = measured.taxonomy, measured.truth
     results = measured.recording.results
     overall = whole(results)
@@ -143,17 +198,18 @@ def sized_statistics(measured: Measured) -> dict[str, Sized]:
         name: Sized(statistic, sizes.get(name, every))
         for name, statistic in headline_statistics(measured, overall.matcher, moved).items()
     }
-    found |= _ground_layers(measured)
+    found |= _ground_layers(measured) | _errors(overall.matcher, matches)
+    found = {name: each for name, each in found.items() if wanted(name)}
     parts = parts_of(
         results, truth.tags, measured.tag_names, measured.ranges_m, truth.visibility, taxonomy
     )
-    found |= _of_part("", overall, taxonomy)
+    found |= _of_part("", overall, taxonomy, wanted)
     for name, part in parts.items():
-        found |= _of_part(f"@{name}", part, taxonomy)
+        found |= _of_part(f"@{name}", part, taxonomy, wanted)
     return found
 
 
-def _of_part(suffix: str, part: Part, taxonomy: Taxonomy) -> dict[str, Sized]:
+def _of_part(suffix: str, part: Part, taxonomy: Taxonomy, wanted: Wanted) -> dict[str, Sized]:
     """AP, recall and false alarms of every group that the part holds."""
     groups: dict[str, tuple[int, ...]] = {name: (taxonomy.index(name),) for name in taxonomy.names}
     groups |= {
@@ -162,14 +218,18 @@ def _of_part(suffix: str, part: Part, taxonomy: Taxonomy) -> dict[str, Sized]:
     }
     found: dict[str, Sized] = {}
     for name, classes in groups.items():
+        ap, recall, false = (f"{figure}/{name}{suffix}" for figure in (AP, RECALL, FALSE))
         truths = part.matcher.truths_by_frame(classes)
-        matched = part.matcher.match(classes, ERROR_DISTANCE_M)
-        key, size = f"/{name}{suffix}", int(truths.sum())
-        found[f"{FALSE}{key}"] = Sized(_placed(_false_alarms(matched), part), part.frames.size)
-        if size:
-            found[f"{AP}{key}"] = Sized(_placed(ap_2m(part.matcher, classes), part), size)
-            found[f"{RECALL}{key}"] = Sized(_placed(_recall(matched, truths), part), size)
-    if suffix:
+        size = int(truths.sum())
+        if wanted(false):
+            matched = part.matcher.match(classes, ERROR_DISTANCE_M)
+            found[false] = Sized(_placed(_false_alarms(matched), part), part.frames.size, True)
+        if size and wanted(ap):
+            found[ap] = Sized(_placed(ap_2m(part.matcher, classes), part), size)
+        if size and wanted(recall):
+            matched = part.matcher.match(classes, ERROR_DISTANCE_M)
+            found[recall] = Sized(_placed(_recall(matched, truths), part), size, True)
+    if suffix and wanted(f"{AP}{suffix}"):
         found |= _joint(suffix, part, taxonomy)
     return found
 
@@ -191,27 +251,44 @@ def _joint(suffix: str, part: Part, taxonomy: Taxonomy) -> dict[str, Sized]:
 
 def _recall(matched: Matched, truths: Int64s) -> Statistic:
     frame = matched.frame[matched.right & (matched.scores >= OPERATING_PROBABILITY)]
-
-    def recall(weights: Float64s) -> float:
-        asked = float(truths @ weights)
-        return float(weights[frame].sum()) / asked if asked else float("nan")
-
-    return recall
+    hits = np.bincount(frame, minlength=truths.size)
+    return lambda weights: _share(weights @ hits, weights @ truths)
 
 
 def _false_alarms(matched: Matched) -> Statistic:
     frame = matched.frame[~matched.right & (matched.scores >= OPERATING_PROBABILITY)]
 
     def rate(weights: Float64s) -> float:
-        frames = float(weights.sum())
-        return float(weights[frame].sum()) / frames if frames else float("nan")
+        alarms = np.bincount(frame, minlength=weights.shape[-1])
+        return _share(weights @ alarms, weights.sum(axis=-1))
 
     return rate
 
 
+def _share(part: Float64s, of: Float64s) -> Any:
+    """Row by row; NaN of nothing."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(of > 0, part / of, np.nan)[()]
+
+
 def _placed(statistic: Statistic, part: Part) -> Statistic:
     """A part's statistic as one over all frames."""
-    return lambda weights: statistic(weights[part.frames])
+    return lambda weights: statistic(weights[..., part.frames])
+
+
+def _errors(matcher: Matcher, matches: Sequence[Matched]) -> dict[str, Sized]:
+    """Mean errors of what is told and right: place, size, heading, velocity."""
+    found = [(each, each.right & (each.scores >= OPERATING_PROBABILITY)) for each in matches]
+    table = np.concatenate([
+        match_errors(matcher, each)[told[each.right]] for each, told in found
+    ])  # fmt: skip
+    frame = np.concatenate([each.frame[told] for each, told in found])
+    sized = {}
+    for column, name in enumerate(ERRORS):
+        known = ~np.isnan(table[:, column])
+        values = mean_of(table[known, column], frame[known])
+        sized[f"{ERROR}/{name}"] = Sized(values, int(known.sum()))
+    return sized
 
 
 def _ground_layers(measured: Measured) -> dict[str, Sized]:
@@ -250,25 +327,18 @@ def _draws(drives: Int64s, resamples: int, seed: int) -> Float64s | None:
     return np.asarray(counts[:, place], dtype=np.float64)
 
 
-def _difference(
-    name: str, ours: Sized, theirs: Sized, weights: Float64s, draws: Float64s | None
-) -> Difference:
-    sign = (
-        -1.0 if name.split("/", maxsplit=1)[0].split("@", maxsplit=1)[0] in LOWER_IS_BETTER else 1.0
-    )
-    one, other = ours.statistic(weights), theirs.statistic(weights)
-    gain = sign * (one - other)
+def _difference(name: str, ours: Resampled, theirs: Resampled) -> Difference:
+    sign = -1.0 if figure_of(name) in LOWER_IS_BETTER else 1.0
+    gain = sign * (ours.value - theirs.value)
     low = high = float("nan")
-    if draws is not None and not np.isnan(gain):
-        gains = sign * np.array([
-            ours.statistic(draw) - theirs.statistic(draw) for draw in draws * weights
-        ])  # fmt: skip
+    if ours.draws is not None and theirs.draws is not None and not np.isnan(gain):
+        gains = sign * (ours.draws - theirs.draws)
         known = gains[~np.isnan(gains)]
         if known.size > 1:
             tail = 100 * (1 - _CONFIDENCE) / 2
             low, high = np.percentile(known, (tail, 100 - tail)).tolist()
     return Difference(
-        candidate=as_figure(one), reference=as_figure(other),
-        gain=Estimate(value=as_figure(gain), low=as_figure(low), high=as_figure(high)),
+        candidate=as_figure(float(ours.value)), reference=as_figure(float(theirs.value)),
+        gain=Estimate(value=as_figure(float(gain)), low=as_figure(low), high=as_figure(high)),
         truths=ours.truths,
     )  # fmt: skip

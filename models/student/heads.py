@@ -33,7 +33,7 @@ _RARE_LOGIT = -4.0
 _NEAR = 0.3
 """Target from which on a cell counts as near an object of a class."""
 _MAX_GRADIENT = 10.0
-_AT_ONCE = 32_768
+_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True)

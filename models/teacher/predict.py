@@ -93,7 +93,11 @@ class TeacherView:
         heat, ground, light = (
             torch.from_numpy(part) for part in (opinions.heat, opinions.ground, opinions.light)
         )
-        boxes = torch.from_numpy(opinions.boxes).unflatten(2, (-1, len(BOX_CHANNELS)))
+        members, views, channels, rows, columns = opinions.boxes.shape
+        groups = channels // len(BOX_CHANNELS)
+        boxes = torch.from_numpy(opinions.boxes).reshape(
+            members, views, groups, len(BOX_CHANNELS), rows, columns
+        )
         return TeacherMaps(
             _array(heat.mean(dim=(0, 1))), _array(heat.mean(dim=1)),
             _array(self._fused_boxes(boxes, heat)), _array(ground.mean(dim=(0, 1))),

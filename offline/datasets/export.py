@@ -63,14 +63,15 @@ def _write(folder: Path, clip: DatasetClip, store: DatasetStore) -> None:
     path = store.clip_path(clip_id)
     if digest_file(path).clip_id() != clip_id:
         raise CorruptError("the clip is not what its name says", str(path))
-    _place(path, folder / CLIP_FILE)
+    place_file(path, folder / CLIP_FILE)
     for frame in clip.frames:
         store.objects.get(frame.labels)  # Raises for a file that is damaged.
         labels = folder / LABEL_FOLDER / label_name(frame.mono_ns)
-        _place(store.objects.path(frame.labels), labels)
+        place_file(store.objects.path(frame.labels), labels)
 
 
-def _place(source: Path, target: Path) -> None:
+def place_file(source: Path, target: Path) -> None:
+    """Link a file to a new place, or copy it where that is not possible."""
     try:
         os.link(source, target)
     except OSError as error:

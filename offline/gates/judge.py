@@ -49,7 +49,8 @@ class EvidenceSource(Protocol):
     """Makes evidence when a gate asks for it; each is asked for once at most.
 
     `tails` are hard frames, `aggregate` frames of the random stream, with the probabilities of
-    their draw; heads and calibration are judged on the latter.
+    their draw; heads and calibration are judged on the latter. `shadow` is None
+    while the fleet has not been asked yet.
     """
 
     def manifest(self) -> ManifestEvidence: ...
@@ -62,7 +63,7 @@ class EvidenceSource(Protocol):
 
     def aggregate(self) -> ComparisonEvidence: ...
 
-    def shadow(self) -> ShadowEvidence: ...
+    def shadow(self) -> ShadowEvidence | None: ...
 
 
 Progress = Callable[[GateOutcome], None]
@@ -85,7 +86,8 @@ def judge(
                 gate=gate, verdict="not_run", reason=f"the gate `{stopped}` did not pass"
             )
         else:
-            outcome = _outcome(gate, bench.claims(gate))
+            claims = bench.claims(gate)
+            outcome = _not_yet(gate) if claims is None else _outcome(gate, claims)
             stopped = None if outcome.verdict == "pass" else gate
         progress(outcome)
         outcomes.append(outcome)
@@ -93,6 +95,10 @@ def judge(
         **subjects.model_dump(), policy=policy.digest, gates=tuple(outcomes),
         indicators=bench.indicators, observed=bench.observed,
     )  # fmt: skip
+
+
+def _not_yet(gate: GateName) -> GateOutcome:
+    return GateOutcome(gate=gate, verdict="not_run", reason="the fleet has not been asked yet")
 
 
 def _outcome(gate: GateName, claims: tuple[Claim, ...]) -> GateOutcome:
@@ -112,7 +118,8 @@ class _Bench:
         self.indicators: dict[str, float] = {}
         self.observed: tuple[Observed, ...] = ()
 
-    def claims(self, gate: GateName) -> tuple[Claim, ...]:
+    def claims(self, gate: GateName) -> tuple[Claim, ...] | None:
+        """None where the evidence is still to come."""
         match gate:
             case "manifest":
                 return manifest_claims(self._source.manifest(), self._subjects, self._policy)
@@ -123,7 +130,8 @@ class _Bench:
             case "tails":
                 return self._figures(gate, self._source.tails())
             case "shadow":
-                return shadow_claims(self._source.shadow(), self._subjects, self._policy)
+                seen = self._source.shadow()
+                return None if seen is None else shadow_claims(seen, self._subjects, self._policy)
             case "aggregate" | "heads" | "calibration":
                 if self._aggregate is None:
                     self._aggregate = self._source.aggregate()
@@ -142,17 +150,21 @@ class _Bench:
             wanted = getattr(self._subjects, who)
             if digest != wanted:
                 raise InputError(f"the comparison is of another {who}: {digest}", gate)
-        if gate == "aggregate" and not found.weighted:
-            raise InputError("frames come without the probability of their draw", gate)
         self.indicators |= {
             f"{found.data.name}: {name}": figure.candidate
             for name, figure in found.figures.items()
-            if figure.candidate is not None and name in _INDICATORS
+            if figure.candidate is not None and name in INDICATORS
         }
-        return figure_claims(gate, found, self._policy, _named("comparison", digest_of(evidence)))
+        named = _named("comparison", digest_of(evidence))
+        claims = figure_claims(gate, found, self._policy, named)
+        if gate != "aggregate":
+            return claims
+        told = "given" if found.weighted else "nobody says how the frames were drawn"
+        requirement = "each frame comes with the probability of its draw"
+        return (_claim("weights", requirement, found.weighted, told, named), *claims)
 
 
-_INDICATORS = frozenset({
+INDICATORS = frozenset({
     "mean_ap", "vehicle_ap_2m", "recall/vulnerable", "recall/vehicle", "recall/obstacle",
     "false_per_frame/vulnerable", "false_per_frame/vehicle", "false_per_frame/obstacle",
     "calibration_error", "mean_iou", "light_accuracy",

@@ -153,8 +153,9 @@ def _boxes(table: Any, frame: Int64s, level: Float64s) -> tuple[TrackedBoxes, In
     rows = rows[np.argsort(frame[rows], kind="stable")]
     at = level[frame[rows]] @ _transforms(table)[rows]
     n = rows.size
+    track = np.array([number[uuids[k]] for k in rows.tolist()], dtype=np.int64)
     return TrackedBoxes(
-        frame=frame[rows], kind=kind[rows], track_id=np.array([number[uuids[k]] for k in rows.tolist()]),
+        frame=frame[rows], kind=kind[rows], track_id=track,
         occlusion=np.zeros(n, dtype=np.int64), truncation=np.zeros(n), alpha_rad=np.zeros(n),
         box_px=np.zeros((n, 4)), centre_m=at[:, :3, 3],
         size_m=np.column_stack([_real(table, name)[rows] for name in _SIZE]),

@@ -169,8 +169,8 @@ class _Grower:
             low, high = self._bounds(place[:, 0], middle, low, high)
             node = 2 * node + right
         leaves = inner + 1
-        total: Float64s = np.bincount(node, slope, minlength=leaves)
-        bend: Float64s = np.bincount(node, curve, minlength=leaves)
+        total = np.bincount(node, slope, minlength=leaves).astype(np.float64)
+        bend = np.bincount(node, curve, minlength=leaves).astype(np.float64)
         value = self._growth.step * self._worth(total, bend, low, high)
         return (feature, threshold, np.round(value, _DIGITS)), node
 

@@ -71,14 +71,14 @@ def samples_of(truth: Mapping[str, LabelFile], labels: Mapping[str, AutoLabels])
     truths: Int64s = np.zeros((len(CLASS_NAMES), len(names)), dtype=np.int64)
     parts, first = [], 0
     for number, name in enumerate(names):
-        for kind, class_name in enumerate(CLASS_NAMES):
+        for place, class_name in enumerate(CLASS_NAMES):
             rows = labels[name].boxes.kind == CLASSES.index(class_name)
             each = labels[name].take(rows)
-            right, counts, truths[kind, number] = judged(truth[name], each.boxes, class_name)
+            right, counts, truths[place, number] = judged(truth[name], each.boxes, class_name)
             n = int(counts.sum())
             parts.append((
                 inputs_of(each.features[counts], class_name),
-                each.feature("own_probability")[counts], right[counts], np.full(n, kind),
+                each.feature("own_probability")[counts], right[counts], np.full(n, place),
                 np.full(n, number), each.boxes.track_id[counts] + first,
             ))  # fmt: skip
         first += 1 + int(labels[name].boxes.track_id.max(initial=-1))

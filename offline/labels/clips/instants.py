@@ -81,4 +81,4 @@ def _one_a_frame(times: Int64s) -> Int64s:
     off = np.abs(times - times[0] - frame * PERIOD_NS)
     order = np.lexsort((off, frame))
     first = np.append(True, np.diff(frame[order]) > 0)
-    return times[np.sort(order[first])]
+    return np.asarray(times[np.sort(order[first])])

@@ -85,10 +85,10 @@ def see_clip(
         progress(done, len(times))
     sources = len(views[0])
     by_source = detections_of([one for frame in views for one in frame], classes)
-    frame, source = np.divmod(by_source.group, sources)
+    at, source = np.divmod(by_source.group, sources)
     return ClipSeen(
         instants.mono_ns, instants.world_SE3_ego, detections_of(fused, classes),
-        Detections(by_source.boxes, by_source.scores, by_source.distributions, frame), source,
+        Detections(by_source.boxes, by_source.scores, by_source.distributions, at), source,
         sources, np.stack(grounds), np.stack(lights), config.grid,
     )  # fmt: skip
 
@@ -111,10 +111,12 @@ def read_seen(path: Path) -> ClipSeen:
     """Raises `CorruptError` for anything but a whole file of what was seen."""
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
-            tables = {name: _table(archive, name) for name in _TABLES}
-            arrays = {name: archive[name] for name in _ARRAYS}
+            fused, views = (_table(archive, name) for name in _TABLES)
+            mono_ns, poses, source, ground, light = (archive[name] for name in _ARRAYS)
             grid = BevGrid.model_validate_json(archive["grid"].tobytes())
-            return ClipSeen(**arrays, **tables, sources=int(archive["sources"]), grid=grid)
+            return ClipSeen(
+                mono_ns, poses, fused, views, source, int(archive["sources"]), ground, light, grid
+            )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise CorruptError(f"this is not what was seen of a clip: {error}", str(path)) from error
 
@@ -128,6 +130,9 @@ def _columns(table: Detections) -> dict[str, NDArray[np.generic]]:
 
 
 def _table(archive: Mapping[str, NDArray[Any]], name: str) -> Detections:
-    boxes = Boxes(**{column: archive[f"{name}.{column}"] for column in _BOX_COLUMNS})
+    centre, size, yaw, velocity, kind, track = (
+        archive[f"{name}.{column}"] for column in _BOX_COLUMNS
+    )
+    boxes = Boxes(centre, size, yaw, velocity, kind, track)
     rest = (archive[f"{name}.{column}"] for column in ("scores", "distributions", "group"))
     return Detections(boxes, *rest)

@@ -37,6 +37,7 @@ DRIVEN = ("vehicle", "two_wheels")
 """Class groups whose members point where they go."""
 _SAME_M = 2.0
 _LEAST = 1e-4
+_MOST_TRACKS = 2**32
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +148,8 @@ def _poses_of(clip: Clip) -> Float64s:
 
 
 def _keys(boxes: TrackedBoxes) -> Int64s:
-    """A number for each frame and track."""
-    return np.asarray(boxes.frame * (int(boxes.track_id.max(initial=0)) + 1) + boxes.track_id)
+    """A number for each frame and track, the same whatever else is in the table."""
+    return np.asarray(boxes.frame * _MOST_TRACKS + boxes.track_id)
 
 
 def _class_shares(labels: AutoLabels, found: TrackedBoxes, distributions: Float32s) -> Float64s:

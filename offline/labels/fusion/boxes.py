@@ -18,7 +18,8 @@ from numba import njit
 from contracts.errors import InputError
 from contracts.geometry import Bools, Boxes, Int64s, Taxonomy, wrapped
 from contracts.samples import Float64s
-from offline.labels.fusion.table import Detections, stacked
+from models.evaluation.matching import joined as stacked
+from offline.labels.fusion.table import Detections
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,12 +178,17 @@ def test_the_fleet_has_the_last_word(change: dict[str, Any], name: str) -> None:
             "run with another model",
         ),
         (Given(scenario_evidence=scenarios().model_copy(update={"suite": OLD})), "another suite"),
-        (Given(aggregate_comparison=comparison(weighted=False)), "without the probability"),
     ],
 )
 def test_evidence_of_something_else_is_refused(given: Given, words: str) -> None:
     with pytest.raises(InputError, match=words):
         judged(given)
+
+
+def test_an_aggregate_that_nobody_knows_how_to_weigh_is_no_pass() -> None:
+    given = Given(aggregate_comparison=comparison(weighted=False))
+    failures = stopped_at(judged(given), "aggregate")
+    assert failures == {"weights": "nobody says how the frames were drawn"}
 
 
 def test_a_comparison_of_another_model_is_refused() -> None:

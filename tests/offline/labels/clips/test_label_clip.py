@@ -12,17 +12,31 @@ from typer.testing import CliRunner
 
 from cli.label import app
 from contracts.errors import CorruptError, InputError
+from contracts.geometry import TAXONOMY
 from contracts.ids import sha256_hex
 from contracts.labels import LIGHT_STATES, FrameLabels, read_labels
-from models.data.drives import LabelledFrame, read_drive
-from models.runs import TrainingRun, finish_run, save_weights
+from models.data.drives import drive_folders, frames_at
+from models.runs import TrainingRun, finish_run, load_teacher, save_weights
 from models.student.config import StudentConfig, student_s
 from models.student.network import Student
+from models.teacher.boxes import TeacherBoxes
 from models.teacher.config import teacher_config
 from models.teacher.network import new_teacher
-from offline.labels.clips.instants import PERIOD_NS, _one_a_frame, frames_of, instants_of
-from offline.labels.clips.seen import read_seen, see_clip, write_seen
+from models.teacher.predict import TeacherView
+from offline.labels.clips import seen as seen_module
+from offline.labels.clips.instants import (
+    PERIOD_NS,
+    Instants,
+    _one_a_frame,
+    frames_of,
+    instants_of,
+)
+from offline.labels.clips.labelling import Labeller, labels_of
+from offline.labels.clips.parameters import read_clip_parameters
+from offline.labels.clips.seen import ClipSeen, read_seen, see_clip, write_seen
+from offline.labels.fusion.table import Detections, joined
 from tests.models.evaluation_drives import NARROW
+from tests.offline.labels.clips.scene import FRAMES, KINDS, POSES, TIMES_NS, detections, truth
 from tests.sim_fleet.labelled import short_drive
 
 RUNNER = CliRunner()
@@ -35,15 +49,11 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run of a teacher that has learned nothing, but to see something anywhere."""
+    """The run of a teacher that has learned nothing."""
     folder = tmp_path_factory.mktemp("teacher")
     torch.manual_seed(0)
-    student = student_s()
-    config = StudentConfig.model_validate({**teacher_config(student).model_dump(), **NARROW})
+    config = StudentConfig.model_validate({**teacher_config(student_s()).model_dump(), **NARROW})
     network = new_teacher(Student(config), 2, 0)
-    for member in network.members:
-        torch.nn.init.normal_(member.tail_heat.bias, -4.0, 0.2)
-        torch.nn.init.normal_(member.tail_heat.weight, 0.0, 0.7)
     nothing = sha256_hex(b"")
     weights = save_weights(folder, network)
     finish_run(folder, TrainingRun(
@@ -78,8 +88,8 @@ def test_a_drive_is_labelled_once_and_can_be_trained_on(
     assert {one.record.provenance.source for one in labels} == {"auto"}
     for one in labels:
         check(one)
-    frames: list[LabelledFrame] = list(read_drive(out, student_s()))
-    assert len(frames) == len(made)
+    assert drive_folders([tmp_path]) == [out]
+    assert (out / "clip.mcap").samefile(drive / "clip.mcap")
     # Called again, nothing is done anew, and a label that somebody lost is there again.
     next((out / "labels").iterdir()).unlink()
     assert labelled(drive, teacher, tmp_path) == [figures]
@@ -97,14 +107,16 @@ def check(labels: FrameLabels) -> None:
         assert each.ignored or each.confidence >= 0.5
 
 
-def test_what_was_seen_is_kept_whole(drive: Path, teacher: Path, tmp_path: Path) -> None:
-    from models.runs import load_teacher
-    from models.teacher.boxes import TeacherBoxes
-    from models.teacher.predict import TeacherView
-
+def test_what_was_seen_is_kept_whole(
+    drive: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = drive / "clip.mcap"
+    few = instants_of(clip, 0.2)
+    few = Instants(few.mono_ns[5:7], few.world_SE3_ego[5:7])
+    monkeypatch.setattr(seen_module, "instants_of", lambda clip, ahead_s: few)
     network, _ = load_teacher(teacher)
     view = TeacherView(network)
-    seen = see_clip(drive / "clip.mcap", view, 0.05)
+    seen = see_clip(clip, view, 0.01)
     path = tmp_path / "seen.npz"
     write_seen(path, seen)
     again = read_seen(path)
@@ -113,14 +125,50 @@ def test_what_was_seen_is_kept_whole(drive: Path, teacher: Path, tmp_path: Path)
     np.testing.assert_array_equal(again.ground, seen.ground)
     assert again.grid == seen.grid and again.sources == 4 and len(seen.views) > 0
     assert set(seen.source.tolist()) <= set(range(4))
-    (frame, *_) = (one.frame for one in read_drive(drive, network.config))
-    opinions = view.opinions(frame)
-    decoder = TeacherBoxes(network.config, 0.05)
+    frame = next(frames_at(clip, few.mono_ns.tolist(), network.config))
+    opinions, decoder = view.opinions(frame), TeacherBoxes(network.config, 0.01)
+    by_view = [one for member in decoder.by_view(opinions) for one in member]
+    assert sum(len(one.boxes) for one in by_view) == int((seen.views.group == 0).sum())
     assert len(decoder.by_member(opinions)) == 2
-    assert [len(views) for views in decoder.by_view(opinions)] == [2, 2]
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CorruptError, match="not what was seen"):
         read_seen(path)
+
+
+def test_labels_teach_what_is_sure_and_ignore_what_is_not() -> None:
+    kept = np.ones((FRAMES, 4), dtype=np.bool_)
+    kept[20:30, 1] = False
+    found = detections(kept)
+    weak = np.where(found.boxes.track_id == 3, 0.35, 0.9)
+    found = Detections(found.boxes, weak, found.distributions, found.group)
+    # A ghost that is seen once is a track of its own, and takes nothing from the others.
+    ghost = found.take(np.array([len(found) - 1]))
+    ghost.boxes.centre_m[0, :2] = (-20.0, 30.0)
+    found = joined([found, ghost], len(TAXONOMY.classes))
+    grid = student_s().grid
+    ground = np.full((FRAMES, 2, grid.rows, grid.columns), 250, dtype=np.uint8)
+    light = np.tile(np.float32([0.02, 0.9, 0.04, 0.04]), (FRAMES, 1))
+    none = found.take(np.zeros(len(found), dtype=np.bool_))
+    seen = ClipSeen(
+        TIMES_NS, POSES, found, none, np.zeros(0, np.int64), 1, ground, light, grid
+    )  # fmt: skip
+    parameters, calibrator = read_clip_parameters()
+    labeller = Labeller("teacher", sha256_hex(b"weights"), parameters, calibrator)
+    labels = labels_of(seen, None, "drive", TAXONOMY, labeller)
+    assert len(labels) == FRAMES
+    for k, one in enumerate(labels):
+        check(one)
+        taught = one.boxes().take(~one.ignored())
+        real = truth(k)
+        for row in range(3):
+            away = np.hypot(*(taught.centre_m - real.centre_m[row])[:, :2].T)
+            assert away.min() < 0.25 and taught.class_index[away.argmin()] == KINDS[row]
+        assert one.record.ego_pose is not None
+        np.testing.assert_allclose(one.record.ego_pose.world_SE3_ego(), POSES[k], atol=1e-9)
+    said = {each.provenance.made_by for each in labels[25].record.boxes if each.provenance}
+    assert any(words.endswith("filled") for words in said)
+    assert labels[0].record.provenance.made_by == "auto-labeller with teacher"
+    assert labels_of(seen, None, "drive", TAXONOMY, labeller)[9].record == labels[9].record
 
 
 def test_instants_are_the_sweeps_that_can_be_seen_from_later(drive: Path) -> None:
@@ -132,7 +180,7 @@ def test_instants_are_the_sweeps_that_can_be_seen_from_later(drive: Path) -> Non
 
 
 def test_of_a_faster_lidar_one_sweep_a_frame_is_taken() -> None:
-    times = 7 + np.arange(0, 10**9, 40_000_000)
+    times = 7 + np.arange(0, 920_000_000, 40_000_000)
     kept = _one_a_frame(times)
     assert (np.diff(frames_of(kept)) == 1).all()
     off = (kept - 7) - frames_of(kept) * PERIOD_NS

@@ -1,0 +1,139 @@
+"""Evidence over folders of labelled drives: two models on the same frames."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from contracts.errors import InputError
+from contracts.ids import sha256_hex
+from kernels.clip.reader import read_manifest
+from models.data.drives import CLIP_FILE, LABEL_FOLDER, LabelledFrame, drive_digest, drive_folders
+from models.evaluation.comparison import compare
+from models.evaluation.document import FrameSet
+from models.evaluation.evaluate import Subject, measure
+from models.evaluation.statistics import Measured
+from models.student.config import StudentConfig
+from offline.gates.evidence import ComparisonEvidence
+from offline.gates.model_file import ModelFile
+
+ANY_DRIVE = "*"
+Progress = Callable[[int, int], None]
+Wanted = Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class DriveSet:
+    """Labelled drives under one name; `inclusion` is the probability of each folder's draw, None
+    where the drives are all that there is to speak of.
+    """
+
+    name: str
+    folders: tuple[Path, ...]
+    inclusion: Mapping[Path, float] | None = None
+
+
+@dataclass(slots=True)
+class _Frames:
+    """The frames of a set, a drive in memory at a time; `inclusion` grows by one a frame."""
+
+    drives: DriveSet
+    config: StudentConfig
+    progress: Progress
+    inclusion: list[float] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[LabelledFrame]:
+        from models.data.frames import load_frames
+
+        for number, folder in enumerate(self.drives.folders, start=1):
+            if any((folder / LABEL_FOLDER).glob("*.npz")):
+                for each in load_frames([folder], self.config):
+                    if self.drives.inclusion is not None:
+                        self.inclusion.append(self.drives.inclusion[folder])
+                    yield each
+            self.progress(number, len(self.drives.folders))
+
+
+def comparison_evidence(
+    candidate: ModelFile, reference: ModelFile, drives: DriveSet, wanted: Wanted,
+    progress: Progress = lambda done, of: None,
+) -> ComparisonEvidence:  # fmt: skip
+    """Both models on all frames of a set; `wanted` tells which figures are judged.
+
+    A pass for both together where their frames are made alike, else a pass for each. Raises
+    `InputError` when there is no labelled frame.
+    """
+    models = (candidate, reference)
+    digest = sha256_hex("\n".join(sorted(map(drive_digest, drives.folders))).encode())
+
+    def measured(some: Sequence[ModelFile]) -> tuple[FrameSet, tuple[Measured, ...], list[float]]:
+        frames = _Frames(drives, some[0].config, progress)
+        subjects = [Subject(one.identity, one.predictor) for one in some]
+        data, found = measure(subjects, frames, drives.name, digest=digest)
+        return data, found, frames.inclusion
+
+    if candidate.config == reference.config:
+        data, (ours, theirs), drawn = measured(models)
+    else:
+        (data, (ours,), drawn), (_, (theirs,), _) = (measured([one]) for one in models)
+    return ComparisonEvidence(
+        comparison=compare(
+            ours, theirs, (candidate.identity, reference.identity), data, wanted=wanted,
+            inclusion=None if drives.inclusion is None else np.array(drawn),
+        )
+    )  # fmt: skip
+
+
+def hard_drives(roots: Sequence[Path]) -> DriveSet:
+    """Drives to measure tails on. Raises `InputError` for a root without any."""
+    return DriveSet("tails", tuple(drive_folders(roots)))
+
+
+def random_drives(roots: Sequence[Path], table: Path | None) -> DriveSet:
+    """Drives of the random stream, each with the probability of its draw.
+
+    Args:
+        table: JSON `{drive: probability}`, or CSV with the columns `drive` and `probability`; a
+            drive is named by its folder or its clip's id, `*` speaks for all that are not named.
+            None: what each clip's manifest says.
+
+    Raises `InputError` where a drive has no probability over 0 up to 1.
+    """
+    folders = tuple(drive_folders(roots))
+    told = {} if table is None else read_probabilities(table)
+    return DriveSet("random", folders, {each: _probability(each, told) for each in folders})
+
+
+def _probability(folder: Path, told: Mapping[str, float]) -> float:
+    manifest = read_manifest(folder / CLIP_FILE)
+    for name in (folder.name, manifest.clip_id, ANY_DRIVE):
+        if name in told:
+            return told[name]
+    if manifest.inclusion_probability is None:
+        raise InputError("nobody says with which probability it was drawn", str(folder))
+    return manifest.inclusion_probability
+
+
+def read_probabilities(path: Path) -> dict[str, float]:
+    """Probabilities by drive. Raises `InputError`."""
+    try:
+        text = path.read_text("utf-8")
+        if path.suffix == ".csv":
+            rows = csv.DictReader(io.StringIO(text))
+            found = {row["drive"]: float(row["probability"]) for row in rows}
+        else:
+            found = {str(name): float(value) for name, value in json.loads(text).items()}
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", str(path)) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"tells no probability for each drive: {error}", str(path)) from error
+    for name, value in found.items():
+        if not 0 < value <= 1:
+            raise InputError(f"{value:g} is no probability over 0 up to 1", f"{path}: {name}")
+    return found
