@@ -52,18 +52,29 @@ def auto_label(
     everything: Annotated[
         bool, typer.Option("--everything", help="Also doubtful tracks, for people to judge.")
     ] = False,
+    openlabel: Annotated[
+        bool,
+        typer.Option("--openlabel", help="Also SEQUENCE.json: how each box came about."),
+    ] = False,
     workers: WorkersOption = None,
     ray: RayOption = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Make tracks from a detector's boxes: smoothed, completed, scored.
 
-    Writes result files of KITTI's, scores in column 18, that `longtail label eval` reads. Each
+    Writes result files of KITTI's, scores in column 18, that `longtail label eval` reads; with
+    `--openlabel` also ASAM OpenLABEL, with the provenance of every box. Each
     sequence is labelled once: called again, it goes on where it was (OUT/.run).
     """
     from offline.executor.choice import executor_of
     from offline.labels.auto.kitti_clips import sequences_of
-    from offline.labels.auto.kitti_stage import RESULT, STAGE, Settings, sequence_inputs
+    from offline.labels.auto.kitti_stage import (
+        OPENLABEL,
+        RESULT,
+        STAGE,
+        Settings,
+        sequence_inputs,
+    )
     from offline.labels.auto.parameters import PUBLISHED, read_parameters
     from offline.labels.calibration.calibrator import PUBLISHED as CALIBRATOR
     from offline.labels.calibration.calibrator import read_calibrator
@@ -85,12 +96,14 @@ def auto_label(
         )
         for name in dict.fromkeys(names)
     ]
-    settings = Settings(online=online, everything=everything)
+    settings = Settings(online=online, everything=everything, openlabel=openlabel)
     folder = WorkFolder(out / RUN_FOLDER)
 
     def tell(progress: Progress) -> None:
         record = progress.record
         publish(folder, record, RESULT, out / f"{record.clip}.txt")
+        if openlabel:
+            publish(folder, record, OPENLABEL, out / f"{record.clip}.json")
         tell_progress(progress)
 
     run = run_stage(STAGE, settings.model_dump(), clips, folder, executor_of(workers, ray), tell)

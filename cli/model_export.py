@@ -61,7 +61,9 @@ def export(
         "stage": trained.stage, "seed": str(trained.seed), "dataset_sha256": trained.dataset,
         "examples": str(trained.examples), "calibration_sha256": others.digest,
         "software_version": SOFTWARE_VERSION, "precision": "float32" if float_graph else "int8",
+        "embedding_space": trained.space(),
         **{f"{parent}_sha256": digest for parent, digest in trained.parents.items()},
+        **{f"replayed_{name}_sha256": digest for name, digest in trained.replayed.items()},
     }  # fmt: skip
     made = deployed(
         student, [seen.frame(int(row)) for row in rows],

@@ -24,7 +24,12 @@ RUN_FILE, WEIGHTS_FILE, CHECKPOINT_FILE = "run.json", "weights.pt", "checkpoint.
 
 
 class TrainingRun(BaseModel):
-    """What was trained. `parents` are digests of the weights that it built on."""
+    """What was trained. `parents` are digests of the weights that it built on.
+
+    `dataset` names what was new to it, `replayed` by name what came along from before: a dataset
+    version's own digest, or that of folders (`models.data.frames`). `embedding_space` is the
+    digest of the weights whose embeddings its own compare with; None where it founded a space.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,6 +44,12 @@ class TrainingRun(BaseModel):
     examples: int = Field(ge=1)
     parents: dict[str, Sha256Hex] = Field(default_factory=dict)
     weights: Sha256Hex
+    replayed: dict[str, Sha256Hex] = Field(default_factory=dict)
+    embedding_space: Sha256Hex | None = None
+
+    def space(self) -> str:
+        """The embedding space that it speaks in, by name; a packed copy speaks in the same."""
+        return self.embedding_space or self.parents.get("float32") or self.weights
 
 
 def save_weights(folder: Path, network: Student | Teacher, *, half: bool = False) -> str:

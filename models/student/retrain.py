@@ -16,7 +16,7 @@ The rate rises anew and falls again, from the recipe (Gupta et al., re-warming, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,9 +25,7 @@ import torch
 from torch import Tensor
 
 from contracts.errors import InputError
-from contracts.samples import Float32s
-from kernels.bev_decoding import BOX_CHANNELS
-from models.student.config import StudentConfig
+from contracts.samples import Float64s
 from models.student.device import best_device, device_of, moved
 from models.student.dropout import NO_DROPOUT
 from models.student.inputs import StudentFrame, batch_of
@@ -44,9 +42,10 @@ from models.student.train import (
     drawn_batch,
     fit,
 )
+from models.student.word import SURE, read_word, word_from, write_word
 
-SURE = 0.1
-"""Least belief at which a word's box is worth learning."""
+Told = Callable[[int, int], None]
+"""Called after each of some frames with how many are done, of how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,24 +61,6 @@ class Restraint:
     fisher_examples: int = 64
 
 
-def word_from(
-    config: StudentConfig, heat: Float32s, boxes: Float32s, embedding: Float32s | None
-) -> TeacherFrame:
-    """What is to be learned of maps: `heat` [classes, r, c] probabilities, `boxes`
-    [10 * groups, r, c] where the network is sure, `embedding` [256].
-    """
-    names = config.taxonomy.names
-    groups = [[names.index(name) for name in group] for group in config.taxonomy.groups]
-    by_group = np.stack([heat[rows].max(axis=0) for rows in groups])
-    group, row, column = np.nonzero(by_group > SURE)
-    values = boxes.reshape(len(groups), len(BOX_CHANNELS), *by_group.shape[1:])[
-        group, :, row, column
-    ]
-    weight = np.repeat(by_group[group, row, column][:, None], len(BOX_CHANNELS), axis=1)
-    cells = np.column_stack([group, row, column]).astype(np.int64)
-    return TeacherFrame(heat.astype(np.float16), BoxRows(cells, values, weight), embedding)
-
-
 def own_word(network: Student, frame: StudentFrame) -> TeacherFrame:
     """What the network itself says of a frame, to be held to later."""
     device = device_of(network)
@@ -92,10 +73,39 @@ def own_word(network: Student, frame: StudentFrame) -> TeacherFrame:
     return word_from(network.config, heat, boxes, embedding)
 
 
-def anchored(network: Student, examples: Iterable[Example]) -> list[Example]:
-    """The same examples with the network's own word as it is now."""
-    network.eval()
-    return [replace(one, teacher=own_word(network, one.frame)) for one in examples]
+class OwnWords(Sequence[TeacherFrame]):
+    """A network's own word on examples, as it is now.
+
+    In `folder` each is kept as a file by its place, and read when it is asked for: a run that was
+    stopped goes on with the next. The folder must be of these examples and this network, which
+    is not checked. Without a folder they are kept in memory.
+
+    Args:
+        told: called after each word with how many there are, of how many.
+    """
+
+    def __init__(
+        self, network: Student, examples: Sequence[Example], folder: Path | None = None,
+        told: Told = lambda done, of: None,
+    ) -> None:  # fmt: skip
+        self._paths: list[Path] = []
+        self._words: list[TeacherFrame] = []
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._paths = [folder / f"{place:06d}.npz" for place in range(len(examples))]
+        network.eval()
+        for place, example in enumerate(examples):
+            if not self._paths:
+                self._words.append(own_word(network, example.frame))
+            elif not self._paths[place].exists():
+                write_word(self._paths[place], own_word(network, example.frame))
+            told(place + 1, len(examples))
+
+    def __len__(self) -> int:
+        return max(len(self._words), len(self._paths))
+
+    def __getitem__(self, place: int) -> TeacherFrame:  # type: ignore[override]
+        return read_word(self._paths[place]) if self._paths else self._words[place]
 
 
 def corrected(word: TeacherFrame, targets: FrameTargets) -> TeacherFrame:
@@ -112,10 +122,24 @@ def corrected(word: TeacherFrame, targets: FrameTargets) -> TeacherFrame:
     return TeacherFrame(heat.astype(np.float16), nothing, word.embedding)
 
 
-def _taught_anew(example: Example) -> Example:
-    if example.teacher is None:
-        return example
-    return replace(example, teacher=corrected(example.teacher, example.targets))
+class _Taught(Sequence[Example]):
+    """New examples and then replayed ones, with the old network's words or with none."""
+
+    def __init__(
+        self, new: Sequence[Example], replay: Sequence[Example], words: OwnWords | None
+    ) -> None:
+        self._new, self._replay, self._words = new, replay, words
+
+    def __len__(self) -> int:
+        return len(self._new) + len(self._replay)
+
+    def __getitem__(self, place: int) -> Example:  # type: ignore[override]
+        is_new = place < len(self._new)
+        example = self._new[place] if is_new else self._replay[place - len(self._new)]
+        if self._words is None:
+            return replace(example, teacher=None)
+        word = self._words[place]
+        return replace(example, teacher=corrected(word, example.targets) if is_new else word)
 
 
 class ElasticPull:
@@ -194,37 +218,44 @@ def retrain_student(
     seed: int,
     progress: Progress | None = None,
     *,
+    weights: Float64s | None = None,
     checkpoint: Path | None = None,
+    words: Path | None = None,
+    told: Told = lambda done, of: None,
 ) -> Student:
     """The old network, taught new examples; in evaluation mode, the old one is left as it is.
 
     Args:
         old: the network of before.
-        new: what it shall learn; a teacher's word on them is not used when there is an anchor.
-        replay: examples of before, taught as often as they are given.
+        new: what it shall learn; a teacher's word on them is not used.
+        replay: examples of before.
         recipe: how to train; its rate should be well below the one of first training.
         restraint: what holds it back. On new examples the anchor gives way to the labels
             (`corrected`). The pull needs replayed examples to know what matters.
         seed: of order, dropout and draws.
+        weights: how often each example, the new ones first, is drawn in an epoch; else once.
         checkpoint: where to go on from.
+        words: folder that keeps the anchor's words; see `OwnWords`, which also has `told`.
 
-    Raises `InputError` without new examples, or for a pull without replay.
+    Raises `InputError` without new examples, for weights that do not fit, or for a pull without
+    replay; `CorruptError` for a checkpoint or a word that is damaged.
     """
     if not new:
         raise InputError("nothing new to learn")
     network = Student(old.config)
     network.load_state_dict(old.state_dict())
     network = network.to(best_device())
-    weights = replace(recipe.weights, teacher=restraint.anchor, elastic=restraint.elastic)
-    recipe = replace(recipe, weights=weights)
+    tasks = replace(recipe.weights, teacher=restraint.anchor, elastic=restraint.elastic)
+    recipe = replace(recipe, weights=tasks)
     pull = None
     if restraint.elastic > 0:
         fisher = fisher_of(network, replay, recipe, restraint.fisher_examples, seed)
         pull = ElasticPull(network, fisher)
+    anchor = None
     if restraint.anchor > 0:
-        examples = [_taught_anew(one) for one in anchored(network, new)]
-        examples += anchored(network, replay)
-    else:
-        examples = [replace(one, teacher=None) for one in (*new, *replay)]
-    fit(RestrainedLearner(network, recipe, pull), examples, recipe, seed, progress, checkpoint)
+        anchor = OwnWords(network, _Taught(new, replay, None), words, told)
+    fit(
+        RestrainedLearner(network, recipe, pull), _Taught(new, replay, anchor), recipe, seed,
+        progress, checkpoint, weights,
+    )  # fmt: skip
     return network.cpu().eval()

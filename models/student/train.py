@@ -23,9 +23,12 @@ import torch
 from torch import Tensor, nn
 
 from contracts.errors import CorruptError, InputError
+from contracts.geometry import Int64s
+from contracts.samples import Float64s
 from models.student.augment import Augmentation, augmented, mirrored_rows
 from models.student.config import StudentConfig
 from models.student.device import best_device, device_of, low_precision, moved
+from models.student.draws import drawn, epoch_size
 from models.student.dropout import DropoutOdds, drop_modalities
 from models.student.inputs import StudentFrame, batch_of, checked_frame
 from models.student.losses import (
@@ -154,16 +157,26 @@ def train_student(
 def fit(
     learner: Learner, examples: Sequence[Example], recipe: Recipe, seed: int,
     progress: Progress | None = None, checkpoint: Path | None = None,
+    weights: Float64s | None = None,
 ) -> None:  # fmt: skip
-    """Train the learner's network in place."""
+    """Train the learner's network in place.
+
+    `weights` float64 [examples] tell how often each is drawn in an epoch, to within one and anew
+    each time; without them, each is seen once.
+    """
     if not examples:
         raise InputError("no example to learn from")
+    if weights is None:
+        weights = np.ones(len(examples))
+    if weights.shape != (len(examples),):
+        raise InputError(f"{len(examples)} examples, weights {list(weights.shape)}", "weights")
+    size = epoch_size(weights)
     network, rng = learner.network, np.random.default_rng(seed)
     device = device_of(network)
     # Channels last: a third less time in the CPU's convolutions.
     lay_out(network, torch.channels_last)
-    trained = [weights for weights in network.parameters() if weights.requires_grad]
-    steps = -(-len(examples) // recipe.batch)
+    trained = [each for each in network.parameters() if each.requires_grad]
+    steps = -(-size // recipe.batch)
     optimiser = torch.optim.AdamW(trained, lr=recipe.max_rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, partial(one_cycle, total=recipe.epochs * steps)
@@ -171,7 +184,7 @@ def fit(
     state = _State(network, optimiser, schedule, rng, checkpoint, f"{recipe} {seed}")
     network.train()
     for epoch in range(state.restored(), recipe.epochs):
-        order = rng.permutation(len(examples))
+        order = rng.permutation(_rows(weights, size, rng))
         means: dict[str, float] = {}
         for step in range(steps):
             places = order[step * recipe.batch : (step + 1) * recipe.batch]
@@ -188,6 +201,10 @@ def fit(
         if progress is not None:
             progress(epoch + 1, means)
     lay_out(network, torch.contiguous_format)
+
+
+def _rows(weights: Float64s, size: int, rng: np.random.Generator) -> Int64s:
+    return np.arange(size) if (weights == 1).all() else drawn(weights, size, rng)
 
 
 def one_cycle(step: int, total: int) -> float:

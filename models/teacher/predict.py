@@ -19,12 +19,10 @@ from models.student.augment import mirrored_frame
 from models.student.device import best_device, device_of, low_precision, moved
 from models.student.inputs import StudentFrame, batch_of
 from models.student.losses import TeacherFrame
-from models.student.targets import BoxRows
 from models.student.train import channels_last
+from models.student.word import class_rows, word_from
 from models.teacher.network import Teacher
 
-SURE = 0.1
-"""Least belief at which the teacher's box is worth learning."""
 _FLIPPED = torch.ones(len(BOX_CHANNELS))
 _FLIPPED[[BOX_CHANNELS.index("sin"), BOX_CHANNELS.index("velocity_y_mps")]] = -1
 _OFFSET_Y = BOX_CHANNELS.index("offset_y")
@@ -64,9 +62,7 @@ class TeacherView:
     def __init__(self, teacher: Teacher, *, mirror: bool = True, bf16: bool = False) -> None:
         self.teacher = teacher.to(best_device()).eval()
         self._mirror, self._bf16 = mirror, bf16
-        groups = teacher.config.taxonomy.groups
-        names = teacher.config.taxonomy.names
-        self._classes_of = [[names.index(name) for name in group] for group in groups]
+        self._classes_of = class_rows(teacher.config)
 
     def opinions(self, frame: StudentFrame) -> Opinions:
         """What each member says of one frame and, with `mirror`, of its mirror."""
@@ -114,15 +110,7 @@ class TeacherView:
     def word(self, frame: StudentFrame) -> TeacherFrame:
         """What a student is to learn of the frame."""
         maps = self.maps(frame)
-        by_group = np.stack([maps.heat[rows].max(axis=0) for rows in self._classes_of])
-        group, row, column = np.nonzero(by_group > SURE)
-        boxes = maps.boxes.reshape(len(self._classes_of), len(BOX_CHANNELS), *by_group.shape[1:])
-        values = boxes[group, :, row, column]
-        weight = np.repeat(by_group[group, row, column][:, None], len(BOX_CHANNELS), axis=1)
-        cells = np.column_stack([group, row, column]).astype(np.int64)
-        return TeacherFrame(
-            maps.heat.astype(np.float16), BoxRows(cells, values, weight), maps.embedding
-        )
+        return word_from(self.teacher.config, maps.heat, maps.boxes, maps.embedding)
 
 
 def _by_group(boxes: Tensor) -> Tensor:

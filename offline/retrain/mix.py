@@ -92,20 +92,6 @@ def balanced(
     return Mix(weights, found, missed)
 
 
-def drawn(weights: Float64s, count: int, seed: int) -> Int64s:
-    """`count` rows, each as often as its weight says, to within one: int64 [count], rising.
-
-    Systematic sampling (Madow 1949): one draw, then equal steps through the heap of weights.
-    Raises `InputError` when there is nothing to draw from.
-    """
-    if not weights.size or not (weights >= 0).all() or not weights.sum() > 0:
-        raise InputError("weights are 0 or more, and not all 0", "mix")
-    edges = np.cumsum(weights) / weights.sum()
-    start = np.random.default_rng(seed).random()
-    places = (start + np.arange(count)) / count
-    return np.asarray(np.minimum(np.searchsorted(edges, places, side="right"), weights.size - 1))
-
-
 def _towards(weights: Float64s, rows: Mapping[str, Int64s], shares: Mapping[str, float]) -> None:
     """Scale, in place, the frames that have this tag so that its shares hold among them."""
     held = {value: float(weights[rows[value]].sum()) for value in shares}

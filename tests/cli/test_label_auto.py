@@ -6,12 +6,14 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from cli.label import app
 from contracts.errors import InputError
 from offline.labels.auto.parameters import PUBLISHED, parameters_text, read_parameters
+from offline.labels.formats.openlabel_reader import read_openlabel
 from offline.labels.kitti import detection_text, read_labels
 from tests.offline.labels.auto.worlds import driving, parked_row, standing, street
 
@@ -105,3 +107,23 @@ def test_parameters_from_a_file(tmp_path: Path) -> None:
     path.write_text(PUBLISHED.read_text().replace('"Pedestrian"', '"Car"', 1))
     with pytest.raises(InputError, match="twice"):
         read_parameters(path)
+
+
+def test_openlabel_tells_how_each_box_came_about(folders: Path) -> None:
+    result = RUNNER.invoke(app, arguments(folders, "--openlabel"), catch_exceptions=False)
+    assert result.exit_code == 0
+    found = read_labels(folders / "out/0007.txt").objects
+    sequence = read_openlabel(folders / "out/0007.json")
+    assert len(sequence.frames) == 20
+    told = {
+        (number, box.box.track_id): box
+        for number, frame in enumerate(sequence.frames) for box in frame.record.boxes
+    }  # fmt: skip
+    boxes = [told[key] for key in zip(found.frame.tolist(), found.track_id.tolist(), strict=True)]
+    assert len(boxes) == len(told)
+    assert np.allclose([box.confidence for box in boxes], found.score, atol=1e-5)
+    assert np.allclose([box.box.centre_m for box in boxes], found.centre_m, atol=1e-3)
+    how = {box.provenance.made_by for box in boxes if box.provenance is not None}
+    assert "auto-labeller: smoothed" in how
+    digests = {box.provenance.digest for box in boxes if box.provenance is not None}
+    assert len(digests) == 1 and None not in digests

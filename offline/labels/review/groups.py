@@ -79,7 +79,10 @@ class Rule:
 
 def rule_of(calibrator: Calibrator) -> Rule:
     """A calibrator's thresholds, where it vouches for any."""
-    origin, vouched = calibrator.origin, sum(g.accept_from is not None for g in calibrator.acceptance)
+    origin, vouched = (
+        calibrator.origin,
+        sum(g.accept_from is not None for g in calibrator.acceptance),
+    )
     told = (
         f"calibrator {calibrator.digest[:12]}: precision {origin.precision:g} kept with a risk of "
         f"{origin.risk:g}, in {vouched} of {len(calibrator.acceptance)} groups; none in the others"
@@ -95,9 +98,7 @@ def one_for_all(accept: float, precision: float, taxonomy: Taxonomy) -> Rule:
         OneForAll(name, low, high, accept)
         for name in group_classes(taxonomy) for low, high in RANGES_M
     )  # fmt: skip
-    told = (
-        f"no calibrator: one confidence of {accept:g} for everything, no precision is guaranteed"
-    )
+    told = f"no calibrator: one confidence of {accept:g} for everything, no precision is guaranteed"
     return Rule(groups, told, False, precision)
 
 
