@@ -47,7 +47,8 @@ if TYPE_CHECKING:
 
 RECIPES = Path(__file__).parent / "acquisition_data"
 STUDENT = Path(__file__).parents[1] / "models" / "zoo" / "runs" / "student-s"
-SEEDS = tuple(range(10))
+SEEDS = tuple(range(12))
+"""Two more than ten: one where chance learns nothing at all cannot be compared."""
 PLAN = Plan()
 FRAMES_A_CLIP = 2
 RESULT_FILE, PICTURE_FILE = "study.json", "study.png"
@@ -124,6 +125,13 @@ def figures_of(result: StudyResult) -> list[Figure]:
         figure(f"{OURS}: {said}, low end of 95 %", 100 * ours.all_boxes.low, "%", goal=">= 0.1"),
         figure(f"{OURS}: {said}, high end of 95 %", 100 * ours.all_boxes.high, "%"),
         figure(f"{OURS}: {said}, start left out", 100 * ours.beyond_start.mean, "%"),
+        figure(
+            f"{OURS}: seeds that could be compared",
+            len(ours.by_seed) - ours.by_seed.count(None),
+            "seeds",
+            reference="seeds run",
+            reference_value=len(ours.seeds),
+        ),
     ]
     names = [name for name in STRATEGIES if name != RANDOM]
     for name in (name for name in names if name != OURS):

@@ -75,6 +75,12 @@ BENCHES = {
         uses_data=True,
         long=True,
     ),
+    "forgetting": Bench(
+        "bench.forgetting",
+        "What a student keeps while it learns something else.",
+        uses_data=True,
+        long=True,
+    ),
     "label": Bench("bench.label", "The auto-labeller against a causal tracker.", True),
     "router": Bench("bench.router", "The QA router: cost, residual error, audits.", True),
     "label-sim": Bench(

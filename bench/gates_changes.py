@@ -36,6 +36,10 @@ Rows = Callable[[Answered], Bools]
 """Which boxes of an answer, bool [k]."""
 
 
+_GROUP = np.array(
+    [next(g for g, each in enumerate(GROUPS.values()) if name in each) for name in TAXONOMY.names]
+)
+
 # --- which boxes -------------------------------------------------------------------------------
 
 
@@ -74,9 +78,9 @@ def about_hidden(frame: Answered) -> Bools:
 
 
 def right_boxes(frame: Answered) -> Bools:
-    """Within 2 m of a true object of its class, or of one that is ignored."""
+    """Within 2 m of a true object of its group of classes, or of one that is ignored."""
     truth, told = frame.labels.boxes(), frame.told.boxes
-    same = told.class_index[:, None] == truth.class_index[None]
+    same = _GROUP[told.class_index][:, None] == _GROUP[truth.class_index][None]
     near = _away(told, truth) < 2
     return np.asarray((near & (same | frame.labels.ignored()[None])).any(axis=1))
 
@@ -335,7 +339,7 @@ def trained_anew(sd: float = 0.2) -> Change:
             centre_m=told.boxes.centre_m + rng.normal(0, 0.05, (k, 3)) * (1, 1, 0.3),
             size_m=told.boxes.size_m * np.exp(rng.normal(0, 0.01, (k, 3))),
             yaw_rad=wrapped(told.boxes.yaw_rad + rng.normal(0, 0.01, k)),
-            velocity_mps=told.boxes.velocity_mps + rng.normal(0, 0.05, (k, 2)),
+            velocity_mps=told.boxes.velocity_mps + rng.normal(0, 0.02, (k, 2)),
         )
         return replace(told, boxes=boxes, scores=scores)
 

@@ -16,7 +16,10 @@ from cli.label_calibrate import calibrate_labels
 from cli.label_clip import label_clips
 from cli.label_export import export_labels, import_labels
 from cli.label_queue import app as queue_app
+from cli.label_route import route_labels
 from cli.label_set import make_label_set
+from cli.label_settle import settle_labels
+from cli.label_simulate import simulate_answers
 from cli.output import JsonOption, print_json
 from contracts.errors import InputError
 
@@ -38,7 +41,10 @@ app.command("clip")(label_clips)
 app.command("export")(export_labels)
 app.command("import")(import_labels)
 app.add_typer(queue_app, name="queue")
+app.command("route")(route_labels)
 app.command("set")(make_label_set)
+app.command("settle")(settle_labels)
+app.command("simulate")(simulate_answers)
 
 
 @app.command("eval")

@@ -39,7 +39,7 @@ def train(
     from models.recipe import read_recipe
     from models.runs import RUN_FILE, load_student
 
-    _use(threads)
+    use_threads(threads)
     plan = read_recipe(recipe)
     start: Student | None = None
     parents: dict[str, str] = {}
@@ -72,7 +72,7 @@ def teach(
     from models.teacher.config import teacher_config
     from models.teacher.train import train_members
 
-    _use(threads)
+    use_threads(threads)
     plan = read_recipe(recipe)
     config = teacher_config(plan.config())
     sight_folder = out / "sight"
@@ -83,7 +83,7 @@ def teach(
     stage = plan.teacher.members
     teacher = train_members(
         first, Examples(frames, config), frames.drive_of, stage.recipe(), plan.teacher.count,
-        plan.seed, _told(out, "members", stage.epochs), out / CHECKPOINT_FILE,
+        plan.seed, told_epochs(out, "members", stage.epochs), out / CHECKPOINT_FILE,
     )  # fmt: skip
     run = TrainingRun(
         kind="teacher", config=config, members=plan.teacher.count, recipe=plan.digest(),
@@ -106,7 +106,7 @@ def distill(
     from models.recipe import read_recipe
     from models.runs import load_student, load_teacher
 
-    _use(threads)
+    use_threads(threads)
     plan = read_recipe(recipe)
     network, run = load_student(start)
     taught, teacher_run = load_teacher(teacher)
@@ -143,7 +143,7 @@ def _train_network(
     frames = _frames(data, config)
     network = train_student(
         config, Examples(frames, config, words), stage.recipe(), plan.seed,
-        _told(out, name, stage.epochs), checkpoint=out / CHECKPOINT_FILE, start=start,
+        told_epochs(out, name, stage.epochs), checkpoint=out / CHECKPOINT_FILE, start=start,
     )  # fmt: skip
     run = TrainingRun(
         kind="sight" if name == "sight" else "student", config=config, recipe=plan.digest(),
@@ -162,7 +162,7 @@ def _frames(data: list[Path], config: StudentConfig) -> LabelledFrames:
     )
 
 
-def _told(out: Path, name: str, epochs: int) -> Callable[[int, Losses], None]:
+def told_epochs(out: Path, name: str, epochs: int) -> Callable[[int, Losses], None]:
     """Tells of each epoch, keeps the history and draws it."""
     from models.evaluation.plots import draw_history
     from models.history import History
@@ -179,7 +179,7 @@ def _told(out: Path, name: str, epochs: int) -> Callable[[int, Losses], None]:
     return tell
 
 
-def _use(threads: int) -> None:
+def use_threads(threads: int) -> None:
     import torch
 
     if threads < 0:

@@ -17,6 +17,7 @@ from contracts.spec_yaml import parse_yaml, read_text, validate_located
 from models.student.augment import Augmentation
 from models.student.config import StudentConfig, student_m, student_s
 from models.student.dropout import DropoutOdds
+from models.student.retrain import Restraint
 from models.student.train import Recipe
 
 
@@ -80,6 +81,58 @@ class ModelRecipe(_Strict):
 
     def digest(self) -> str:
         return sha256_hex(self.model_dump_json(by_alias=True).encode())
+
+
+class ReplaySpec(_Strict):
+    """Which frames of before come along: `share` of them, dealt to the values of the tags
+    `slices`, each with at least `floor`. They make up the part `part` of an epoch's frames.
+    """
+
+    share: float = Field(0.05, ge=0, le=1)
+    slices: tuple[str, ...] = ("region", "tod", "weather", "scenario")
+    floor: int = Field(1, ge=0, le=1000)
+    part: float = Field(0.5, ge=0, lt=1)
+
+
+class MixSpec(_Strict):
+    """How new frames are weighed: towards the shares that the random stream has of each value of
+    these tags, within bounds about 1. No tag: only label sets weigh.
+    """
+
+    tags: tuple[str, ...] = ("tod", "weather")
+    lowest: float = Field(0.25, gt=0, le=1)
+    highest: float = Field(4.0, ge=1, le=100)
+
+
+class RetrainRecipe(_Strict):
+    """How a network is retrained without forgetting; see `models.student.retrain`.
+
+    `anchor` and `elastic` are weights of its own word of before and of the pull on its weights.
+    From the median cosine `same_space_cosine` between its embeddings and those of before on, it
+    speaks in the same embedding space.
+    """
+
+    version: Literal["longtail/retrain/v1"] = Field(alias="apiVersion")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,60}$")
+    seed: int = Field(0, ge=0)
+    train: StageSpec
+    replay: ReplaySpec = ReplaySpec()  # type: ignore[call-arg]
+    mix: MixSpec = MixSpec()  # type: ignore[call-arg]
+    anchor: float = Field(1.0, ge=0, le=100)
+    elastic: float = Field(0.0, ge=0, le=1e9)
+    fisher_examples: int = Field(64, ge=1, le=10_000)
+    same_space_cosine: float = Field(0.99, gt=0, le=1)
+
+    def digest(self) -> str:
+        return sha256_hex(self.model_dump_json(by_alias=True).encode())
+
+    def restraint(self) -> Restraint:
+        return Restraint(self.anchor, self.elastic, self.fisher_examples)
+
+
+def read_retrain_recipe(path: Path) -> RetrainRecipe:
+    """A retraining recipe from its file. Raises `InputError` with line and column."""
+    return validate_located(RetrainRecipe, parse_yaml(read_text(path), str(path)))
 
 
 def read_recipe(path: Path) -> ModelRecipe:

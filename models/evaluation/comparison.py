@@ -26,7 +26,7 @@ from contracts.samples import Float64s
 from models.evaluation.detection import ERROR_DISTANCE_M, ERRORS, match_errors
 from models.evaluation.document import ADE, CALIBRATION, FDE, FrameSet, ModelIdentity
 from models.evaluation.intervals import Estimate, Statistic
-from models.evaluation.matching import Matched
+from models.evaluation.matching import Matched, Matcher
 from models.evaluation.report import OPERATING_PROBABILITY, Figure, as_figure
 from models.evaluation.slices import Part, parts_of, whole
 from models.evaluation.statistics import (
@@ -56,13 +56,15 @@ _CONFIDENCE = 0.95
 class Difference(Frozen):
     """One figure of both models. `gain` is positive where the candidate is better, with its
     two-sided 95 % interval; None where a model has no such figure. `truths` counts the true
-    boxes, or frames, that the figure rests on.
+    boxes, or frames, that the figure rests on, `drives` the drives that they are of: an interval
+    over a few drives is too narrow.
     """
 
     candidate: Figure
     reference: Figure
     gain: Estimate
     truths: int
+    drives: int
 
 
 class Comparison(Frozen):
@@ -90,13 +92,15 @@ def _every(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Sized:
-    """A statistic over the weights of all frames, and how much truth it rests on.
+    """A statistic over the weights of all frames, and on how much truth of how many drives it
+    rests.
 
     `by_rows`: it takes a table of weights [resamples, frames] at once, a value a row.
     """
 
     statistic: Statistic
     truths: int
+    drives: int
     by_rows: bool = False
 
 
@@ -108,6 +112,7 @@ class Resampled:
 
     value: float
     truths: int
+    drives: int
     draws: Float64s | None
 
 
@@ -168,7 +173,7 @@ def resampled(
     draws = _draws(measured.drives, resamples, seed)
     rows = None if draws is None else draws * weights
     return {
-        name: Resampled(each.statistic(weights), each.truths, _on(each, rows))
+        name: Resampled(each.statistic(weights), each.truths, each.drives, _on(each, rows))
         for name, each in sized_statistics(measured, wanted).items()
     }
 
@@ -190,27 +195,29 @@ def sized_statistics(measured: Measured, wanted: Wanted = _every) -> dict[str, S
         overall.matcher.match((k,), ERROR_DISTANCE_M) for k in range(len(taxonomy.names))
     ]  # fmt: skip
     moved = displacements(overall.matcher, matches, truth.instants)
+    driven = np.unique(measured.drives).size
     every = int(overall.matcher.truths_by_frame(tuple(range(len(taxonomy.names)))).sum())
     sizes = {ADE: moved.frame.size, FDE: moved.frame.size}
     sizes |= {"mean_iou": _count(measured.recording.ground)}
     sizes |= {"light_accuracy": _count(measured.recording.light)}
     found = {
-        name: Sized(statistic, sizes.get(name, every))
+        name: Sized(statistic, sizes.get(name, every), driven)
         for name, statistic in headline_statistics(measured, overall.matcher, moved).items()
     }
-    found |= _ground_layers(measured) | _errors(overall.matcher, matches)
+    found |= _ground_layers(measured) | _errors(overall.matcher, matches, driven)
     found = {name: each for name, each in found.items() if wanted(name)}
     parts = parts_of(
         results, truth.tags, measured.tag_names, measured.ranges_m, truth.visibility, taxonomy
     )
-    found |= _of_part("", overall, taxonomy, wanted)
+    found |= _of_part("", overall, measured, wanted)
     for name, part in parts.items():
-        found |= _of_part(f"@{name}", part, taxonomy, wanted)
+        found |= _of_part(f"@{name}", part, measured, wanted)
     return found
 
 
-def _of_part(suffix: str, part: Part, taxonomy: Taxonomy, wanted: Wanted) -> dict[str, Sized]:
+def _of_part(suffix: str, part: Part, measured: Measured, wanted: Wanted) -> dict[str, Sized]:
     """AP, recall and false alarms of every group that the part holds."""
+    taxonomy, drives = measured.taxonomy, measured.drives[part.frames]
     groups: dict[str, tuple[int, ...]] = {name: (taxonomy.index(name),) for name in taxonomy.names}
     groups |= {
         name: tuple(taxonomy.index(member) for member in members if member in taxonomy.names)
@@ -220,21 +227,26 @@ def _of_part(suffix: str, part: Part, taxonomy: Taxonomy, wanted: Wanted) -> dic
     for name, classes in groups.items():
         ap, recall, false = (f"{figure}/{name}{suffix}" for figure in (AP, RECALL, FALSE))
         truths = part.matcher.truths_by_frame(classes)
-        size = int(truths.sum())
+        size, met = int(truths.sum()), np.unique(drives[truths > 0]).size
         if wanted(false):
             matched = part.matcher.match(classes, ERROR_DISTANCE_M)
-            found[false] = Sized(_placed(_false_alarms(matched), part), part.frames.size, True)
+            found[false] = Sized(
+                _placed(_false_alarms(matched), part),
+                part.frames.size,
+                np.unique(drives).size,
+                True,
+            )
         if size and wanted(ap):
-            found[ap] = Sized(_placed(ap_2m(part.matcher, classes), part), size)
+            found[ap] = Sized(_placed(ap_2m(part.matcher, classes), part), size, met)
         if size and wanted(recall):
             matched = part.matcher.match(classes, ERROR_DISTANCE_M)
-            found[recall] = Sized(_placed(_recall(matched, truths), part), size, True)
+            found[recall] = Sized(_placed(_recall(matched, truths), part), size, met, True)
     if suffix and wanted(f"{AP}{suffix}"):
-        found |= _joint(suffix, part, taxonomy)
+        found |= _joint(suffix, part, taxonomy, drives)
     return found
 
 
-def _joint(suffix: str, part: Part, taxonomy: Taxonomy) -> dict[str, Sized]:
+def _joint(suffix: str, part: Part, taxonomy: Taxonomy, drives: Int64s) -> dict[str, Sized]:
     """A slice's mean AP at 2 m, over the classes that it holds."""
     held = [k for k in range(len(taxonomy.names)) if part.matcher.truths_by_frame((k,)).any()]
     if not held:
@@ -245,8 +257,9 @@ def _joint(suffix: str, part: Part, taxonomy: Taxonomy) -> dict[str, Sized]:
         values = np.array([one(weights) for one in each])
         return float(np.nanmean(values)) if (~np.isnan(values)).any() else float("nan")
 
-    size = int(part.matcher.truths_by_frame(tuple(held)).sum())
-    return {f"{AP}{suffix}": Sized(_placed(mean, part), size)}
+    truths = part.matcher.truths_by_frame(tuple(held))
+    size, met = int(truths.sum()), np.unique(drives[truths > 0]).size
+    return {f"{AP}{suffix}": Sized(_placed(mean, part), size, met)}
 
 
 def _recall(matched: Matched, truths: Int64s) -> Statistic:
@@ -276,7 +289,7 @@ def _placed(statistic: Statistic, part: Part) -> Statistic:
     return lambda weights: statistic(weights[..., part.frames])
 
 
-def _errors(matcher: Matcher, matches: Sequence[Matched]) -> dict[str, Sized]:
+def _errors(matcher: Matcher, matches: Sequence[Matched], drives: int) -> dict[str, Sized]:
     """Mean errors of what is told and right: place, size, heading, velocity."""
     found = [(each, each.right & (each.scores >= OPERATING_PROBABILITY)) for each in matches]
     table = np.concatenate([
@@ -287,7 +300,7 @@ def _errors(matcher: Matcher, matches: Sequence[Matched]) -> dict[str, Sized]:
     for column, name in enumerate(ERRORS):
         known = ~np.isnan(table[:, column])
         values = mean_of(table[known, column], frame[known])
-        sized[f"{ERROR}/{name}"] = Sized(values, int(known.sum()))
+        sized[f"{ERROR}/{name}"] = Sized(values, int(known.sum()), drives)
     return sized
 
 
@@ -298,7 +311,11 @@ def _ground_layers(measured: Measured) -> dict[str, Sized]:
         return {}
     table, frames = np.stack(counts), np.array(rows)
     return {
-        f"iou/{layer}": Sized(mean_iou(table[:, :, k : k + 1], frames), len(counts))
+        f"iou/{layer}": Sized(
+            mean_iou(table[:, :, k : k + 1], frames),
+            len(counts),
+            np.unique(measured.drives[frames]).size,
+        )
         for k, layer in enumerate(GROUND_LAYERS)
     }
 
@@ -340,5 +357,5 @@ def _difference(name: str, ours: Resampled, theirs: Resampled) -> Difference:
     return Difference(
         candidate=as_figure(float(ours.value)), reference=as_figure(float(theirs.value)),
         gain=Estimate(value=as_figure(float(gain)), low=as_figure(low), high=as_figure(high)),
-        truths=ours.truths,
+        truths=ours.truths, drives=ours.drives,
     )  # fmt: skip

@@ -107,7 +107,7 @@ def train_heads(
     if not rows.size:
         raise InputError("no frame to learn from", "heads")
     rng = np.random.default_rng(seed)
-    near, odds = _near_objects(frames.targets[rows])
+    near, odds = near_objects(frames.targets[rows])
     learned = _Labelled(
         torch.from_numpy(frames.features[rows]).flatten(0, 1),
         torch.from_numpy(frames.targets[rows]).flatten(0, 1),
@@ -116,7 +116,7 @@ def train_heads(
         _drawn_clips(clip_of_frame, recipe.members, rng), near, odds,
     )  # fmt: skip
     heads = _new_heads(scale, frames.targets.shape[-1], recipe, seed)
-    with _one_thread():
+    with one_thread():
         _fit(heads, learned, recipe, rng)
     return heads.eval()
 
@@ -166,7 +166,7 @@ def _fit(
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """The products are too small to share: threads would wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -190,7 +190,7 @@ def _drawn_clips(clip_of_frame: Int64s, members: int, rng: np.random.Generator) 
     return torch.from_numpy(drawn)
 
 
-def _near_objects(targets: Halves) -> tuple[Int64s, Float64s]:
+def near_objects(targets: Halves) -> tuple[Int64s, Float64s]:
     """Cells near an object, and their cumulative odds: classes by the root of their cells."""
     by_class = targets.reshape(-1, targets.shape[-1]) >= _NEAR
     count = by_class.sum(axis=0)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 from contracts.gate_report import Claim, Evidence, Verdict
 from models.evaluation.comparison import LOWER_IS_BETTER, Comparison, Difference, figure_of
-from offline.gates.policy import FigureGate, FigureRule, Policy
+from offline.gates.policy import MIN_DRIVES, FigureGate, FigureRule, Policy
 
 
 def figure_claims(
@@ -14,23 +16,22 @@ def figure_claims(
 
     A rule that is `required` but finds no figure to judge is itself a claim that fails.
     """
-    claims, met = [], set()
-    for name in sorted(comparison.figures):
-        rule = policy.rule_for(gate, name)
-        if rule is None:
-            continue
-        found = comparison.figures[name]
-        if _is_thin(found, rule) and not rule.required:
-            continue
-        met.add(rule.figures)
-        claims.append(_claim(name, found, rule, evidence))
+    governed = [(name, policy.rule_for(gate, name)) for name in sorted(comparison.figures)]
+    judged = [
+        (name, comparison.figures[name], rule)
+        for name, rule in governed
+        if rule is not None and (rule.required or not _is_thin(comparison.figures[name], rule))
+    ]
+    surety = _surety(policy.confidence, len(judged))
+    claims = [_claim(name, found, rule, evidence, surety) for name, found, rule in judged]
+    met = {rule for _, _, rule in judged}
     missing = [
         rule for rule in policy.figures
-        if rule.gate == gate and rule.required and rule.figures not in met
+        if rule.gate == gate and rule.required and rule not in met
     ]  # fmt: skip
     claims += [
         Claim(
-            name=rule.figures, requirement="is measured", verdict="fail",
+            name=rule.words, requirement="is measured", verdict="fail",
             told="the evaluation holds no such figure", evidence=evidence,
         )
         for rule in missing
@@ -42,15 +43,24 @@ def _is_thin(found: Difference, rule: FigureRule) -> bool:
     return found.truths < rule.min_truths or found.reference is None
 
 
-def _claim(name: str, found: Difference, rule: FigureRule, evidence: Evidence) -> Claim:
-    verdict, told = _judged(name, found, rule)
+def _surety(confidence: float, claims: int) -> float:
+    """How many standard deviations make a loss sure, so that of all claims together none fails by
+    chance with `confidence`.
+    """
+    return NormalDist().inv_cdf(1 - (1 - confidence) / max(claims, 1))
+
+
+def _claim(
+    name: str, found: Difference, rule: FigureRule, evidence: Evidence, surety: float
+) -> Claim:
+    verdict, told = _judged(found, rule, surety)
     return Claim(
         name=name, requirement=_requirement(name, rule), verdict=verdict, told=told,
         value=found.candidate, limit=_limit(name, found, rule), evidence=evidence,
     )  # fmt: skip
 
 
-def _judged(name: str, found: Difference, rule: FigureRule) -> tuple[Verdict, str]:
+def _judged(found: Difference, rule: FigureRule, surety: float) -> tuple[Verdict, str]:
     """Whether it holds, and what was found."""
     if found.truths < rule.min_truths:
         return "fail", f"rests on {found.truths}, at least {rule.min_truths} are asked for"
@@ -66,9 +76,18 @@ def _judged(name: str, found: Difference, rule: FigureRule) -> tuple[Verdict, st
         return "fail", f"{told}: above {rule.at_most:g}"
     if gain < -rule.most:
         return "fail", f"{told}: worse by {-gain:.4g}, over {rule.most:g}"
-    if gain < -rule.margin and found.gain.high is not None and found.gain.high < 0:
+    if _is_sure(found, rule.margin, surety):
         return "fail", f"{told}: worse by {-gain:.4g}, over {rule.margin:g} and not by chance"
     return "pass", told
+
+
+def _is_sure(found: Difference, margin: float, surety: float) -> bool:
+    """Whether more than the margin is lost, and not by chance."""
+    gain, low, high = found.gain.value, found.gain.low, found.gain.high
+    if gain is None or low is None or high is None or found.drives < MIN_DRIVES:
+        return False
+    deviation = (high - low) / (2 * NormalDist().inv_cdf(0.975))
+    return gain < -margin and gain + surety * deviation < 0
 
 
 def _interval(found: Difference) -> str:

@@ -1,9 +1,11 @@
 """The rules by which a candidate is judged: YAML that people read, review and version.
 
-A figure's rule has two margins. A loss beyond `margin` fails when it is more than chance: the
-whole interval lies below zero. A loss beyond `most` fails whatever its interval, since nobody
-can rule it out. What rests on less than `min_truths` true boxes is not judged, unless the rule
-is `required`: then too little evidence is a failure.
+A figure's rule has two margins. A loss beyond `margin` fails when it is more than chance, as sure
+as `confidence` asks of all claims of a gate together: with many claims, each must be surer
+(Bonferroni). That is asked only of figures over `MIN_DRIVES` drives, since an interval over few
+is too narrow. A loss beyond `most` fails whatever its interval. What rests on less than
+`min_truths` true boxes is not judged, unless the rule is `required`: then too little evidence is
+a failure.
 """
 
 from __future__ import annotations
@@ -20,17 +22,20 @@ from contracts.ids import Sha256Hex
 from contracts.spec_yaml import parse_yaml, read_text, validate_located
 
 FigureGate = Literal["tails", "aggregate", "heads", "calibration"]
+MIN_DRIVES = 5
 PUBLISHED = Path(__file__).parent / "policy.yaml"
 
 
 class FigureRule(Frozen):
-    """What must hold of all figures whose names match `figures` (`*` stands for anything).
+    """What must hold of the figures whose names match one of `figures`, in the slices that match
+    one of `at`; without `at` over everything (`*` stands for anything).
 
     Margins are in the figure's unit. `at_least`, `at_most` bound the candidate itself, whatever
     the reference does.
     """
 
-    figures: str = Field(min_length=1, max_length=200)
+    figures: tuple[str, ...] = Field(min_length=1)
+    at: tuple[str, ...] = ()
     gate: FigureGate
     margin: Finite = Field(ge=0)
     most: Finite = Field(gt=0)
@@ -46,7 +51,15 @@ class FigureRule(Frozen):
         return self
 
     def governs(self, name: str) -> bool:
-        return fnmatchcase(name, self.figures)
+        figure, _, part = name.partition("@")
+        if not any(fnmatchcase(figure, each) for each in self.figures):
+            return False
+        return any(fnmatchcase(part, each) for each in self.at) if self.at else not part
+
+    @property
+    def words(self) -> str:
+        """Its figures, to name it by."""
+        return ", ".join(self.figures) + (f" @ {', '.join(self.at)}" if self.at else "")
 
 
 class BudgetRule(Frozen):
@@ -81,6 +94,7 @@ class Policy(Frozen):
     budget: BudgetRule
     shadow: ShadowRule
     same_embedding_cosine: float = Field(0.99, gt=0, le=1)
+    confidence: float = Field(0.95, gt=0.5, lt=1)
     figures: tuple[FigureRule, ...] = Field(min_length=1)
 
     @property

@@ -55,34 +55,43 @@ def reference_of(
 
 
 def balanced(
-    tags: Sequence[Tags], reference: Reference, lowest: float = 0.25, highest: float = 4.0
-) -> Mix:
+    tags: Sequence[Tags], reference: Reference, lowest: float = 0.25, highest: float = 4.0,
+    given: Float64s | None = None,
+) -> Mix:  # fmt: skip
     """Weights by which frames agree with the reference on every one of its tags.
 
     Args:
         tags: of each frame of the mix.
         reference: shares by tag; values that no frame has are told as missed.
-        lowest, highest: bounds of a weight, about the mean of 1.
+        lowest, highest: bounds of what a weight is multiplied by, about 1.
+        given: weights float64 [n] over 0 that the frames have already; else 1.
 
-    Raises `InputError` for no frame, bounds that do not hold 1, or shares that do not add to 1.
+    Raises `InputError` for no frame, weights that do not fit, bounds that do not hold 1, or
+    shares that do not add to 1.
     """
     if not tags:
         raise InputError("no frame to weigh", "mix")
     if not 0 < lowest <= 1 <= highest:
         raise InputError(f"bounds {lowest:g} to {highest:g} do not hold 1", "mix")
+    given = np.ones(len(tags)) if given is None else given
+    if given.shape != (len(tags),) or not (given > 0).all():
+        raise InputError(f"a weight over 0 for each of {len(tags)} frames", "mix")
     _check(reference)
+    given = given / given.mean()
     rows = {
         (name, value): np.flatnonzero([tag.get(name) == value for tag in tags])
         for name, shares in reference.items() for value in shares
     }  # fmt: skip
-    weights = np.ones(len(tags))
+    factors = np.ones(len(tags))
     for _ in range(_ROUNDS):
-        before = weights.copy()
+        before = factors.copy()
         for name, shares in reference.items():
-            _towards(weights, {value: rows[name, value] for value in shares}, shares)
-        weights = _bounded(weights, lowest, highest)
-        if np.abs(weights - before).max() < _TOLERANCE:
+            by_value = {value: rows[name, value] for value in shares}
+            _towards(factors, given, by_value, shares)
+        factors = _bounded(factors, given, lowest, highest)
+        if np.abs(factors - before).max() < _TOLERANCE:
             break
+    weights = factors * given
     found = {name: _shares(tags, weights, name) for name in reference}
     missed = {
         f"{name}={value}": share - found[name].get(value, 0.0)
@@ -92,23 +101,25 @@ def balanced(
     return Mix(weights, found, missed)
 
 
-def _towards(weights: Float64s, rows: Mapping[str, Int64s], shares: Mapping[str, float]) -> None:
+def _towards(
+    factors: Float64s, given: Float64s, rows: Mapping[str, Int64s], shares: Mapping[str, float]
+) -> None:
     """Scale, in place, the frames that have this tag so that its shares hold among them."""
-    held = {value: float(weights[rows[value]].sum()) for value in shares}
+    held = {value: float((factors * given)[rows[value]].sum()) for value in shares}
     total = sum(held.values())
     asked = sum(share for value, share in shares.items() if held[value] > 0)
     for value, share in shares.items():
         if held[value] > 0 and asked > 0:
-            weights[rows[value]] *= share / asked * total / held[value]
+            factors[rows[value]] *= share / asked * total / held[value]
 
 
-def _bounded(weights: Float64s, lowest: float, highest: float) -> Float64s:
-    """Within the bounds, and of mean 1 as far as these allow."""
+def _bounded(factors: Float64s, given: Float64s, lowest: float, highest: float) -> Float64s:
+    """Within the bounds, and the weights of mean 1 as far as these allow."""
     for _ in range(_ROUNDS):
-        weights = np.clip(weights / weights.mean(), lowest, highest)
-        if abs(float(weights.mean()) - 1) < _TOLERANCE:
+        factors = np.clip(factors / (factors * given).mean(), lowest, highest)
+        if abs(float((factors * given).mean()) - 1) < _TOLERANCE:
             break
-    return np.asarray(weights)
+    return np.asarray(factors)
 
 
 def _shares(tags: Sequence[Tags], weights: Float64s, name: str) -> dict[str, float]:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from contracts.errors import InputError
+from contracts.errors import CorruptError, InputError
 from contracts.geometry import Boxes
 from models.student.dropout import NO_DROPOUT
 from models.student.losses import losses_of, weighted
 from models.student.network import Student, StudentOutputs
 from models.student.retrain import (
-    SURE,
     ElasticPull,
+    OwnWords,
     Restraint,
-    anchored,
     corrected,
     fisher_of,
     own_word,
@@ -26,6 +26,7 @@ from models.student.retrain import (
 )
 from models.student.targets import targets_of
 from models.student.train import Example, Recipe, drawn_batch, train_student
+from models.student.word import SURE
 from tests.models.student_frames import frame_of, labels_of, tiny_config
 
 CONFIG = tiny_config()
@@ -156,8 +157,35 @@ def test_nothing_new_and_a_pull_without_replay_are_refused(known: Known) -> None
         retrain_student(known.network, known.new, [], AGAIN, Restraint(elastic=1.0), 1)
 
 
-def test_anchored_examples_carry_the_networks_own_word(known: Known) -> None:
-    (one,) = anchored(known.network, known.old[:1])
-    assert one.teacher is not None
-    own = own_word(known.network, known.old[0].frame)
-    assert np.array_equal(one.teacher.heat, own.heat)
+def test_words_are_kept_and_not_told_twice(known: Known, tmp_path: Path) -> None:
+    examples = known.old[:2]
+    told: list[int] = []
+    folder = tmp_path / "words"
+    in_memory = OwnWords(known.network, examples)
+    OwnWords(known.network, examples[:1], folder)
+    (folder / "000001.npz").write_bytes(b"")  # the run was stopped here, or so it seems
+    kept = OwnWords(known.network, examples, folder, lambda done, of: told.append(done))
+    assert told == [1, 2] and len(kept) == len(in_memory) == 2
+    own = own_word(known.network, examples[0].frame)
+    for word in (in_memory[0], kept[0]):
+        assert np.array_equal(word.heat, own.heat)
+        assert np.array_equal(word.boxes.values, own.boxes.values)
+        assert word.embedding is not None and np.array_equal(word.embedding, own.embedding)
+    with pytest.raises(CorruptError, match="no word"):
+        kept[1]
+
+
+def test_what_weighs_nothing_is_not_taught(known: Known) -> None:
+    short = replace(AGAIN, epochs=2)
+    new = known.new[:2]
+    alone = retrain_student(known.network, new, [], short, Restraint(), 5)
+    told = retrain_student(
+        known.network, new, known.old[:2], short, Restraint(), 5,
+        weights=np.array([1.0, 1.0, 0.0, 0.0]),
+    )  # fmt: skip
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(alone.state_dict().values(), told.state_dict().values(), strict=True)
+    )
+    with pytest.raises(InputError, match="2 examples, weights"):
+        retrain_student(known.network, new, [], short, Restraint(), 5, weights=np.ones(3))

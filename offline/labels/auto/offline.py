@@ -12,6 +12,7 @@ from contracts.samples import Float64s
 from offline.labels.auto.clip import FEATURES, AutoLabels, Clip, boxes_of, in_order
 from offline.labels.auto.completion import Completed, completed
 from offline.labels.auto.filter import WorldBoxes
+from offline.labels.auto.kinds import MODEL_CLASSES
 from offline.labels.auto.linking import tracks_of
 from offline.labels.auto.overlaps import covered, doubles
 from offline.labels.auto.parameters import ClassParameters
@@ -21,8 +22,10 @@ from offline.labels.auto.world import by_track, estimated_poses, in_world
 from offline.labels.calibration.calibrator import Calibrator, published
 from offline.labels.kitti import CLASSES, TrackedBoxes
 from offline.labels.points.appearance import Looks
+from offline.labels.points.axes import righted
 from offline.labels.points.gather import gathered as gathered_points
 from offline.labels.points.refinement import Evidence, improved
+from offline.labels.points.registration import BODIES
 from offline.labels.points.sweep import Sweeps
 
 _NEAR = 2
@@ -116,10 +119,12 @@ def _tracked(clip: Clip, poses: Float64s, parameters: ClassParameters) -> _Group
 
 def _with_points(clip: Clip, poses: Float64s, sweeps: Sweeps, groups: list[_Group]
                  ) -> list[_Group]:  # fmt: skip
+    known = clip.world_SE2_sensor is not None
+    if known:
+        groups = [_righted(group, poses, sweeps) for group in groups]
     courses = [course for group in groups for course in group.courses]
     nods = [group.tilt for group in groups for _ in group.courses]
     points = iter(gathered_points(courses, sweeps, poses, nods))
-    known = clip.world_SE2_sensor is not None
     return [
         replace(group, courses=[
             improved(Evidence(track, course, next(points)), group.parameters, poses, known)
@@ -127,6 +132,12 @@ def _with_points(clip: Clip, poses: Float64s, sweeps: Sweeps, groups: list[_Grou
         ])
         for group in groups
     ]  # fmt: skip
+
+
+def _righted(group: _Group, poses: Float64s, sweeps: Sweeps) -> _Group:
+    body = BODIES[MODEL_CLASSES[group.parameters.class_name]]
+    tracks, courses = righted(group.tracks, group.courses, sweeps, poses, body)
+    return replace(group, tracks=tracks, courses=courses)
 
 
 def _told(clip: Clip, poses: Float64s, group: _Group, first: int) -> AutoLabels:

@@ -77,7 +77,7 @@ def thresholds_at(thresholds: Thresholds, level: int, plan: AuditPlan) -> dict[s
 
 
 def observed(
-    state: AuditState, plan: AuditPlan, right: float, level: int
+    state: AuditState, plan: AuditPlan, right: float, level: int, *, drawn_below: bool = True
 ) -> tuple[AuditState, Change | None]:
     """The state after one audited track.
 
@@ -86,6 +86,8 @@ def observed(
         plan: of this stream.
         right: share of its boxes that are right, in 0..1.
         level: the strictest level that accepts it; the loosest, 0, at least.
+        drawn_below: whether it was drawn among all that the level below the present one accepts;
+            else it says nothing in favour of that level.
 
     Raises:
         InputError: a track that no level accepts is no audit.
@@ -95,7 +97,7 @@ def observed(
     against, in_favour = state.against, state.in_favour
     if level >= state.level:
         against = bet(against, 1 - right, 1 - plan.precision, plan.start_every)
-    if state.level and level >= state.level - 1:
+    if drawn_below and state.level and level >= state.level - 1:
         in_favour = bet(in_favour, right, plan.precision, plan.start_every)
     after = replace(state, against=against, in_favour=in_favour, audited=state.audited + 1)
     if against.evidence >= 1 / _part(plan.alpha, state.tightened):

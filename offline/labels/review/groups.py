@@ -13,12 +13,12 @@ import numpy as np
 
 from contracts.canonical import canonical_digest
 from contracts.errors import InputError
-from contracts.geometry import Box3D, Taxonomy
+from contracts.geometry import Box3D, Finite, Frozen, Taxonomy
 from contracts.review import Tier
 from offline.labels.calibration.calibrator import Calibrator
 from offline.labels.clips.tracks import group_classes
 from offline.labels.qa.audit import AuditPlan, thresholds_at
-from offline.labels.qa.auto_labels import AcceptanceGroup, key_of, thresholds_of
+from offline.labels.qa.auto_labels import key_of, thresholds_of
 from offline.labels.qa.misses import Group
 from offline.labels.qa.tracks import Thresholds
 
@@ -27,14 +27,15 @@ FAR_M = 1000.0
 """The end of a range without an end, where a number is needed."""
 
 
-@dataclass(frozen=True, slots=True)
-class OneForAll:
-    """A group of no calibrator."""
+class AcceptedFrom(Frozen):
+    """A class of the tracker within a range, and from which confidence on its boxes are accepted;
+    None: never.
+    """
 
     class_name: str
-    low_m: float
-    high_m: float | None
-    accept_from: float | None
+    low_m: Finite
+    high_m: Finite | None
+    accept_from: Finite | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Rule:
     is that of the audits, 0 the loosest (`offline.labels.qa.audit`).
     """
 
-    groups: tuple[AcceptanceGroup, ...]
+    groups: tuple[AcceptedFrom, ...]
     told: str
     guaranteed: bool
     precision: float
@@ -62,13 +63,27 @@ class Rule:
         """At the audits' level."""
         return thresholds_at(self.thresholds, self.level, plan)
 
-    def group_of(self, box: Box3D, taxonomy: Taxonomy) -> AcceptanceGroup | None:
+    def group_of(self, box: Box3D, taxonomy: Taxonomy) -> AcceptedFrom | None:
         """That a box belongs to, None where no group is for it."""
         name, away = _tracker_class(box.class_name, taxonomy), distance_m(box)
         for group in self.groups:
             far = group.high_m is not None and away >= group.high_m
             if group.class_name == name and away >= group.low_m and not far:
                 return group
+        return None
+
+    def strictest(
+        self, boxes: Sequence[tuple[Box3D, float]], plan: AuditPlan, taxonomy: Taxonomy
+    ) -> int | None:
+        """The strictest level that accepts all boxes, told with their confidence; None if none."""
+        for level in range(plan.levels - 1, -1, -1):
+            least = thresholds_at(self.thresholds, level, plan)
+            limits = [least.get(self.key_of(box, taxonomy)) for box, _ in boxes]
+            if all(
+                limit is not None and sure >= limit
+                for limit, (_, sure) in zip(limits, boxes, strict=True)
+            ):
+                return level
         return None
 
     def key_of(self, box: Box3D, taxonomy: Taxonomy) -> str:
@@ -87,7 +102,14 @@ def rule_of(calibrator: Calibrator) -> Rule:
         f"calibrator {calibrator.digest[:12]}: precision {origin.precision:g} kept with a risk of "
         f"{origin.risk:g}, in {vouched} of {len(calibrator.acceptance)} groups; none in the others"
     )
-    return Rule(calibrator.acceptance, told, bool(vouched), origin.precision)
+    groups = tuple(
+        AcceptedFrom(
+            class_name=one.class_name, low_m=one.low_m, high_m=one.high_m,
+            accept_from=one.accept_from,
+        )
+        for one in calibrator.acceptance
+    )  # fmt: skip
+    return Rule(groups, told, bool(vouched), origin.precision)
 
 
 def one_for_all(accept: float, precision: float, taxonomy: Taxonomy) -> Rule:
@@ -95,7 +117,7 @@ def one_for_all(accept: float, precision: float, taxonomy: Taxonomy) -> Rule:
     if not 0 < accept <= 1:
         raise InputError(f"lies over 0 and at most at 1, not {accept:g}", "--accept")
     groups = tuple(
-        OneForAll(name, low, high, accept)
+        AcceptedFrom(class_name=name, low_m=low, high_m=high, accept_from=accept)
         for name in group_classes(taxonomy) for low, high in RANGES_M
     )  # fmt: skip
     told = f"no calibrator: one confidence of {accept:g} for everything, no precision is guaranteed"

@@ -1,9 +1,10 @@
 """The journal of review: every decision as one line, in the order in which it was taken.
 
-Guarantees: a line is there whole or not at all once `add` has returned or the process was killed:
-a torn last line, which nobody was told of, is cut off when the journal is opened. No task's round is
-there twice. One process at a time holds it. All that is known of annotators, thresholds and
-agreement is told from these lines and kept nowhere else, so it cannot disagree with them.
+Guarantees: what `add` was given is on disk when it returns. A process that is killed leaves whole
+lines, and perhaps a torn last one, which nobody was told of and which is cut off when the journal
+is opened. No task's round is there twice. One process at a time holds it. All that is known of
+annotators, thresholds and agreement is told from these lines and kept nowhere else, so it cannot
+disagree with them.
 """
 
 from __future__ import annotations

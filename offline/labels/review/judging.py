@@ -208,24 +208,27 @@ def _linked(
         next_chains = {}
         for row in objects[frame]:
             names = _names(consensus, row, frame, counted, taxonomy)
-            chain = None
-            for earlier, candidate in list(open_chains.items()):
-                known = _names(consensus, earlier, before, counted, taxonomy)
-                both = names.keys() & known.keys()
-                if both and 2 * sum(names[a] == known[a] for a in both) > len(both):
-                    chain = open_chains.pop(earlier)
-                    chain.append((frame, row))
-                    del candidate
-                    break
-            if chain is None:
-                chain = [(frame, row)]
+            earlier = next(
+                (
+                    one for one in open_chains
+                    if _agree(names, _names(consensus, one, before, counted, taxonomy))
+                ), None,
+            )  # fmt: skip
+            chain = [] if earlier is None else open_chains.pop(earlier)
+            if not chain:
                 chains.append(chain)
+            chain.append((frame, row))
             next_chains[row] = chain
         open_chains = next_chains
     return [
         tuple(_box(consensus, row, frame, None, taxonomy) for frame, row in chain)
         for chain in chains
     ]
+
+
+def _agree(one: Mapping[str, int], two: Mapping[str, int]) -> bool:
+    both = one.keys() & two.keys()
+    return 2 * sum(one[name] == two[name] for name in both) > len(both)
 
 
 def _names(

@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import Field
 
 from contracts.canonical import canonical_digest, canonical_json
-from contracts.errors import InputError
+from contracts.errors import ConflictError, InputError
 from contracts.geometry import Finite, Frozen
 from contracts.ids import Name, Sha256Hex
 from contracts.labels import FrameLabels
@@ -28,8 +28,8 @@ from offline.labels.formats.files import read_json, validated
 from offline.labels.qa.audit import AuditPlan, drawn
 from offline.labels.qa.router import PeoplesErrors, Policy, Routing
 from offline.labels.queue.records import NewTask
-from offline.labels.review.drives import Drive
-from offline.labels.review.groups import FATES, Rule, group_name
+from offline.labels.review.drives import Drive, write_drive
+from offline.labels.review.groups import FATES, AcceptedFrom, Rule, group_name
 from offline.labels.review.routing import (
     Doubted,
     RoutedDrive,
@@ -78,13 +78,11 @@ class Cell(Frozen):
 
 
 class MissedIn(Frozen):
-    """Objects that a drive's labels may lack; None without a bound. `unbounded` groups are those
-    whose emptiness is not to be trusted.
-    """
+    """Objects that a drive's labels may lack, as `searching.Search` tells them."""
 
     drive: Name
-    expected: Finite | None
-    most: int | None
+    expected: Finite
+    most: int
     searched: bool
     uncertain: tuple[str, ...]
 
@@ -113,12 +111,18 @@ class RoutingRecord(Frozen):
     """What a later `settle` needs: thresholds before audits, and which tasks were made."""
 
     schema_version: Literal[1] = 1
-    rule_digest: Sha256Hex
-    thresholds: dict[str, float | None]
+    groups: tuple[AcceptedFrom, ...]
+    precision: Finite
     level: int = Field(ge=0)
     taxonomy_version: int
     tasks: tuple[TaskKey, ...]
     report: Report
+
+    def rule(self) -> Rule:
+        """By which was routed."""
+        return Rule(
+            self.groups, self.report.rule, self.report.guaranteed, self.precision, self.level
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,16 +177,24 @@ def route(drives: Mapping[str, Drive], gold: Mapping[str, Drive], ways: Ways) ->
     }  # fmt: skip
     report = _report(routed, whole, queue, bounds, parts, ways)
     record = RoutingRecord(
-        rule_digest=ways.rule.digest(), thresholds=dict(ways.rule.thresholds),
-        level=ways.rule.level,
+        groups=ways.rule.groups, precision=ways.rule.precision, level=ways.rule.level,
         taxonomy_version=open_drives[0].drive.labels.taxonomy.version,
         tasks=tuple(TaskKey.of(one.task) for one in queue), report=report,
     )  # fmt: skip
     return Routed(labels, tuple(queue), record)
 
 
-def write_record(record: RoutingRecord, out: Path) -> None:
-    write_durably(out / ROUTING_FILE, canonical_json(record) + b"\n")
+def write_routed(routed: Routed, out: Path) -> int:
+    """Write labels and record; how many label files changed.
+
+    Raises `ConflictError` where another routing was written: its tasks may be with people.
+    """
+    path, content = out / ROUTING_FILE, canonical_json(routed.record) + b"\n"
+    if path.is_file() and path.read_bytes() != content:
+        raise ConflictError("another routing is here already", str(path))
+    written = sum(write_drive(drive, frames, out) for drive, frames in routed.labels.values())
+    write_durably(path, content)
+    return written
 
 
 def read_record(folder: Path) -> RoutingRecord:
@@ -277,8 +289,8 @@ def _report(
     tiers = [tier.value if tier else "waits" for tier in whole.tier]
     purposes = ["search" if one.task.track is None else one.sealed.purpose.value for one in queue]
     cost = dict.fromkeys(sorted(set(purposes)), 0.0)
-    for name, one in zip(purposes, queue, strict=True):
-        cost[name] += work_s(one.task, ways.policy.effort)
+    for name, new in zip(purposes, queue, strict=True):
+        cost[name] += work_s(new.task, ways.policy.effort)
     searched = {one.name for one in parts.searches}
     return Report(
         rule=ways.rule.told, guaranteed=ways.rule.guaranteed, level=ways.rule.level,
@@ -299,9 +311,9 @@ def _report(
         ),
         misses=tuple(
             MissedIn(
-                drive=one.name, expected=one.misses.total.expected, most=one.misses.total.most,
+                drive=one.name, expected=one.expected, most=one.most,
                 searched=one.name in searched,
-                uncertain=tuple(group_name(group) for group in one.misses.ignored),
+                uncertain=tuple(group_name(group) for group in one.uncertain),
             )
             for one in bounds
         ),

@@ -12,7 +12,7 @@ from contracts.geometry import boxes_of
 from contracts.labels import LabelledBox
 from models.evaluation.overlap import iou_3d
 from offline.labels.evaluation.detections import RIGHT_FROM
-from offline.labels.qa.misses import ClipMisses, Group, Recall, clip_misses
+from offline.labels.qa.misses import Group, Recall, clip_misses
 from offline.labels.review.drives import Drive
 from offline.labels.review.groups import range_group
 from offline.labels.review.routing import Doubted
@@ -24,13 +24,16 @@ _LEAST_SEEN = 3
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A drive that may lack `most` objects (None: no bound), `expected` of them, of as many boxes
-    each as its tracks have on average.
+    """A drive that may lack `most` objects, at 95 %, in the groups that gold says something of;
+    `expected` are lacking, of as many boxes each as its tracks have on average. `uncertain` groups
+    may lack too large a share, or have no bound at all: their emptiness proves nothing.
     """
 
     name: str
-    misses: ClipMisses
+    most: int
+    expected: float
     expected_boxes: float
+    uncertain: tuple[Group, ...]
 
 
 def recall_by_group(gold: Mapping[str, Drive], auto: Iterable[Doubted]) -> dict[Group, Recall]:
@@ -65,8 +68,10 @@ def searches(
         expected = sum(one.expected or 0.0 for one in misses.by_group.values())
         length = float(np.mean([boxes for _, boxes in tracks])) if tracks else 1.0
         if bound > most_missed * max(1, sum(found[group] for group in recall)):
-            result.append((bound, Search(each.drive.name, misses, expected * length)))
-    return [one for _, one in sorted(result, key=lambda pair: (-pair[0], pair[1].name))]
+            result.append(
+                Search(each.drive.name, bound, expected, expected * length, misses.ignored)
+            )
+    return sorted(result, key=lambda one: (-one.most, one.name))
 
 
 def _tracks(each: Doubted) -> list[tuple[Group, int]]:

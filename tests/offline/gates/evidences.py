@@ -58,7 +58,7 @@ def difference(
         sign = -1 if figure_of(name) in LOWER_IS_BETTER else 1
         value = sign * (candidate - reference)
         gain = Estimate(value=value, low=value - spread, high=value + spread)
-    return Difference(candidate=candidate, reference=reference, gain=gain, truths=truths)
+    return Difference(candidate=candidate, reference=reference, gain=gain, truths=truths, drives=30)
 
 
 def comparison(changes: Mapping[str, Difference] = {}, *, weighted: bool = True) -> Comparison:

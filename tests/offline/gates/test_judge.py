@@ -104,7 +104,7 @@ def test_a_scenario_without_a_result_is_no_pass() -> None:
     ("found", "words"),
     [
         (difference("recall/vulnerable", 0.8, 0.78), "not by chance"),
-        (difference("recall/vulnerable", 0.8, 0.76, spread=0.2), "over 0.03"),
+        (difference("recall/vulnerable", 0.8, 0.74, spread=0.2), "over 0.05"),
         (difference("recall/vulnerable", 0.8, None), "the candidate has no such figure"),
         (difference("recall/vulnerable", 0.8, 0.8, truths=3), "at least 30"),
     ],
@@ -212,14 +212,14 @@ def test_a_report_cannot_claim_what_its_claims_do_not_bear() -> None:
 
 def test_a_policy_says_where_it_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
-    text = "schema_version: 1\nfigures:\n  - {gate: tails, figures: a, margin: 2, most: 1}\n"
+    text = "schema_version: 1\nfigures:\n  - {gate: tails, figures: [a], margin: 2, most: 1}\n"
     path.write_text(text)
     with pytest.raises(InputError, match=r"policy\.yaml:"):
         read_policy(path)
     with pytest.raises(ValidationError, match="most 1 is below margin 2"):
         Policy.model_validate(
             POLICY.model_dump()
-            | {"figures": [{"gate": "tails", "figures": "a", "margin": 2, "most": 1}]}
+            | {"figures": [{"gate": "tails", "figures": ["a"], "margin": 2, "most": 1}]}
         )
 
 

@@ -158,9 +158,9 @@ def test_expected_precision_holds_always(seed: int, least: float, budget: float)
 def test_tiers_for_all_the_money_there_is() -> None:
     found = doubts_of([0.999] * 8, [0.85] * 8, [0.005] * 8, [0.4] * 8)
     result = routed(found, Policy())
-    assert result.tier == (Tier.AUTO_ACCEPT, Tier.EXPERT, Tier.REJECT, Tier.EXPERT)
-    cheap = Policy(errors=PeoplesErrors(consensus=0.01, expert=0.01), effort=Effort(expert_rate=9))
-    assert routed(found, cheap).tier[1] is Tier.CONSENSUS
+    assert result.tier == (Tier.AUTO_ACCEPT, Tier.CONSENSUS, Tier.REJECT, Tier.EXPERT)
+    dear = Policy(errors=PeoplesErrors(consensus=0.02, expert=0.01))
+    assert routed(found, dear).tier[1] is Tier.EXPERT
     alike = doubts_of([0.04] * 8, [0.04] * 8)
     one = Policy(budget_s=float(Effort().expert_s(np.array([8.0]), np.array([0.04]))[0]))
     heavy = routed(alike, one, weight=np.array([1.0, 5]))
