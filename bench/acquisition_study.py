@@ -125,6 +125,7 @@ def figures_of(result: StudyResult) -> list[Figure]:
         figure(f"{OURS}: {said}, low end of 95 %", 100 * ours.all_boxes.low, "%", goal=">= 0.1"),
         figure(f"{OURS}: {said}, high end of 95 %", 100 * ours.all_boxes.high, "%"),
         figure(f"{OURS}: {said}, start left out", 100 * ours.beyond_start.mean, "%"),
+        figure(f"{OURS}: {said}, start left out, low end", 100 * ours.beyond_start.low, "%"),
         figure(
             f"{OURS}: seeds that could be compared",
             len(ours.by_seed) - ours.by_seed.count(None),
@@ -133,6 +134,12 @@ def figures_of(result: StudyResult) -> list[Figure]:
             reference_value=len(ours.seeds),
         ),
     ]
+    if ours.of_means is not None:
+        figures += [
+            figure(f"{OURS}: {said}, of mean curves", 100 * ours.of_means.mean, "%"),
+            figure(f"{OURS}: {said}, of mean curves, low end", 100 * ours.of_means.low, "%"),
+            figure(f"{OURS}: {said}, of mean curves, high end", 100 * ours.of_means.high, "%"),
+        ]
     names = [name for name in STRATEGIES if name != RANDOM]
     for name in (name for name in names if name != OURS):
         saved = result.saving_of(name, RARE).all_boxes

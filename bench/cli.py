@@ -86,6 +86,9 @@ BENCHES = {
     "label-sim": Bench(
         "bench.label_sim", "Labels of simulated clips, against exact truth.", uses_data=True
     ),
+    "gates": Bench(
+        "bench.gates", "The gates against injected regressions and improvements.", uses_data=True
+    ),
     "label-points": Bench("bench.label_points", "What poses and points add to labels.", True),
 }
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from contracts.samples import Float32s, Float64s
 from models.evaluation.adapters import NetworkPredictor
 from models.evaluation.document import ModelIdentity
 from models.evaluation.evaluate import Subject, measure
+from models.student.device import device_of, low_precision
 from models.student.retrain import Restraint, retrain_student
 from offline.retrain.replay import replayed
 
@@ -23,10 +25,13 @@ if TYPE_CHECKING:
     from models.data.drives import LabelledFrame
     from models.data.frames import LabelledFrames
     from models.student.network import Student
-    from models.student.train import Example, Recipe
+    from models.student.train import Recipe
 
-PART = 0.5
+Row = TypeVar("Row")
+PART = 1 / 3
 """Of an epoch's frames, so many are replayed where anything is."""
+JOINT_OFTEN = 2 / 3
+"""Draws an epoch of each old frame in joint training, where a new one is drawn once."""
 FISHER_EXAMPLES = 64
 
 
@@ -37,8 +42,8 @@ class FullWorld:
     student: Student
     old: LabelledFrames
     new: LabelledFrames
-    old_test: Sequence[LabelledFrame]
-    new_test: Sequence[LabelledFrame]
+    old_test: Some[LabelledFrame]
+    new_test: Some[LabelledFrame]
     embeddings: Float32s
     slices: Sequence[str]
 
@@ -65,7 +70,8 @@ class FullStudy:
         model = ModelIdentity(name=name, kind="student", digest="0" * 64)
         answers = []
         for called, frames in (("old", self._world.old_test), ("new", self._world.new_test)):
-            _, (found,) = measure([Subject(model, NetworkPredictor(network))], frames, called)
+            with low_precision(device_of(network), self._recipe.bf16):
+                _, (found,) = measure([Subject(model, NetworkPredictor(network))], frames, called)
             answers.append(found)
         scores = scores_of(
             answers[0].recording.results, answers[1].recording.results, answers[0].truth.tags
@@ -81,12 +87,14 @@ class FullStudy:
             words = "  ".join(f"{task} {loss:.3f}" for task, loss in losses.items())
             self._say(f"full, {arm.name}: epoch {epoch} of {self._recipe.epochs}  {words}")
 
-        return retrain_student(
-            self._world.student, self._new, _Some(self._old, rows), self._recipe,
+        network = retrain_student(
+            self._world.student, self._new, Some(self._old, rows), self._recipe,
             Restraint(arm.anchor, arm.elastic, FISHER_EXAMPLES), seed, progress,
             weights=self._weights(arm, rows.size), checkpoint=folder / "checkpoint.pt",
             words=folder / "words",
         )  # fmt: skip
+        shutil.rmtree(folder)
+        return network
 
     def _replayed(self, arm: Arm, seed: int) -> Int64s:
         """Old frames that come along; for the pull alone those that tell what matters."""
@@ -99,23 +107,23 @@ class FullStudy:
 
     def _weights(self, arm: Arm, count: int) -> Float64s:
         """Each new frame once an epoch, for all arms; the old ones as the arm has it."""
-        often = 1.0 if arm.name == JOINT else 0.0
+        often = JOINT_OFTEN if arm.name == JOINT else 0.0
         if 0 < arm.share < 1:
             often = PART / (1 - PART) * len(self._new) / count
         return np.concatenate([np.ones(len(self._new)), np.full(count, often)])
 
 
-class _Some(Sequence["Example"]):
-    """Some of the examples, by row."""
+class Some(Sequence[Row]):
+    """Some of the rows of a sequence, each made when it is asked for."""
 
-    def __init__(self, examples: Sequence[Example], rows: Int64s) -> None:
-        self._examples, self._rows = examples, rows
+    def __init__(self, rows_of: Sequence[Row], rows: Int64s) -> None:
+        self._all, self._rows = rows_of, rows
 
     def __len__(self) -> int:
         return int(self._rows.size)
 
-    def __getitem__(self, place: int) -> Example:  # type: ignore[override]
-        return self._examples[int(self._rows[place])]
+    def __getitem__(self, place: int) -> Row:  # type: ignore[override]
+        return self._all[int(self._rows[place])]
 
-    def __iter__(self) -> Iterator[Example]:
+    def __iter__(self) -> Iterator[Row]:
         return (self[place] for place in range(len(self)))

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from contracts.geometry import TAXONOMY, Bools, Boxes, no_boxes, wrapped
 from contracts.labels import LIGHT_STATES, FrameLabels
 from contracts.samples import Float64s
-from models.evaluation.comparison import GROUPS
 from models.evaluation.matching import joined
 from models.evaluation.predictor import Prediction
+from models.evaluation.weighed import GROUPS
 
 OPERATING = 0.3
 
@@ -63,6 +64,11 @@ def to_the_left(frame: Answered) -> Bools:
     return np.asarray((xy[:, 1] > 3) & (np.abs(xy[:, 0]) < 3 * xy[:, 1]))
 
 
+def aside(limit_m: float) -> Rows:
+    """To the sides of the ego."""
+    return lambda frame: np.abs(frame.told.boxes.centre_m[:, 1]) > limit_m
+
+
 def both(*rows: Rows) -> Rows:
     return lambda frame: np.logical_and.reduce([each(frame) for each in rows])
 
@@ -71,7 +77,7 @@ def about_hidden(frame: Answered) -> Bools:
     """Nearest to a true object of which little shows."""
     truth = frame.labels.boxes()
     hidden = np.array([(b.visibility or 0) < 0.4 for b in frame.labels.record.boxes], np.bool_)
-    away = _away(frame.told.boxes, truth)
+    away = away_m(frame.told.boxes, truth)
     if not away.size:
         return np.zeros(len(frame.told.boxes), np.bool_)
     return np.asarray((away.min(axis=1) < 2) & hidden[away.argmin(axis=1)])
@@ -81,11 +87,11 @@ def right_boxes(frame: Answered) -> Bools:
     """Within 2 m of a true object of its group of classes, or of one that is ignored."""
     truth, told = frame.labels.boxes(), frame.told.boxes
     same = _GROUP[told.class_index][:, None] == _GROUP[truth.class_index][None]
-    near = _away(told, truth) < 2
+    near = away_m(told, truth) < 2
     return np.asarray((near & (same | frame.labels.ignored()[None])).any(axis=1))
 
 
-def _away(told: Boxes, truth: Boxes) -> Float64s:
+def away_m(told: Boxes, truth: Boxes) -> Float64s:
     apart = told.centre_m[:, None, :2] - truth.centre_m[None, :, :2]
     return np.asarray(np.hypot(apart[..., 0], apart[..., 1]))
 
@@ -160,6 +166,17 @@ def velocity_times(factor: float) -> Change:
     )
 
 
+def still_below(limit_mps: float) -> Change:
+    """What moves slowly is told to stand."""
+
+    def changed(frame: Answered, rng: Rng) -> Prediction:
+        velocity = frame.told.boxes.velocity_mps
+        moves = np.hypot(velocity[:, :1], velocity[:, 1:]) >= limit_mps
+        return with_boxes(frame.told, velocity_mps=velocity * moves)
+
+    return changed
+
+
 def doubled(frame: Answered, rng: Rng) -> Prediction:
     """Each box comes twice, a metre apart: suppression is broken."""
     told = frame.told
@@ -217,7 +234,7 @@ def saturated(scores: Float64s) -> Float64s:
 
 
 def logit_shifted(by: float) -> Callable[[Float64s], Float64s]:
-    return lambda scores: _of_logit(_logit(scores) + by)
+    return lambda scores: of_logit(logit(scores) + by)
 
 
 # --- ground and light --------------------------------------------------------------------------
@@ -252,100 +269,6 @@ def light_never(frame: Answered, rng: Rng) -> Prediction:
     return replace(frame.told, light=np.array([0.97, 0.01, 0.01, 0.01]))
 
 
-# --- better ------------------------------------------------------------------------------------
-
-
-def found_more(share: float, rows: Callable[[FrameLabels], Bools]) -> Change:
-    """A share of the true objects that were missed is told."""
-
-    def changed(frame: Answered, rng: Rng) -> Prediction:
-        truth = frame.labels.boxes()
-        if not len(truth):
-            return frame.told
-        told = frame.told.scores >= OPERATING
-        same = frame.told.boxes.class_index[:, None] == truth.class_index[None]
-        near = (_away(frame.told.boxes, truth) < 2) & same & told[:, None]
-        inside = frame.told.grid.inside(truth.centre_m[:, :2])
-        missed = ~near.any(axis=0) & ~frame.labels.ignored() & inside & rows(frame.labels)
-        new = truth.take(missed & (rng.random(len(truth)) < share))
-        off = rng.normal(0, 0.25, (len(new), 3)) * (1, 1, 0.3)
-        new = replace(new, centre_m=new.centre_m + off)
-        return added(frame.told, new, rng.uniform(0.35, 0.95, len(new)))
-
-    return changed
-
-
-def fewer_false(share: float, rows: Rows = every) -> Change:
-    return lambda frame, rng: kept(
-        frame.told,
-        right_boxes(frame) | ~rows(frame) | (rng.random(len(frame.told.boxes)) >= share),
-    )
-
-
-def truer(part: float, columns: tuple[str, ...]) -> Change:
-    """Right boxes come nearer to the truth, in some columns."""
-
-    def changed(frame: Answered, rng: Rng) -> Prediction:
-        told, truth = frame.told.boxes, frame.labels.boxes()
-        if not len(told) or not len(truth):
-            return frame.told
-        away = _away(told, truth)
-        nearest = away.argmin(axis=1)
-        near = away.min(axis=1) < 2
-        moved: dict[str, Float64s] = {}
-        for column in columns:
-            ours, theirs = getattr(told, column), getattr(truth, column)[nearest]
-            step = theirs - ours
-            if column == "yaw_rad":
-                step = wrapped(step)
-            step = np.where(np.isfinite(step), step, 0.0)
-            moved[column] = ours + part * step * (near if step.ndim == 1 else near[:, None])
-        return with_boxes(frame.told, **moved)
-
-    return changed
-
-
-def ground_truer(part: float) -> Change:
-    def changed(frame: Answered, rng: Rng) -> Prediction:
-        truth = frame.labels.ground
-        if truth is None:
-            return frame.told
-        known = truth <= 1
-        ground = np.where(known, (1 - part) * frame.told.ground + part * truth, frame.told.ground)
-        return replace(frame.told, ground=ground.astype(np.float32))
-
-    return changed
-
-
-def light_truer(part: float) -> Change:
-    def changed(frame: Answered, rng: Rng) -> Prediction:
-        light, state = frame.told.light, frame.labels.record.light
-        if light is None or state is None:
-            return frame.told
-        true = np.eye(len(LIGHT_STATES))[LIGHT_STATES.index(state)]
-        return replace(frame.told, light=(1 - part) * light + part * true)
-
-    return changed
-
-
-def trained_anew(sd: float = 0.2) -> Change:
-    """Small fluctuations of everything, as between two trainings that are equally good."""
-
-    def changed(frame: Answered, rng: Rng) -> Prediction:
-        told, k = frame.told, len(frame.told.boxes)
-        scores = _of_logit(_logit(told.scores) + rng.normal(0, sd, k))
-        boxes = replace(
-            told.boxes,
-            centre_m=told.boxes.centre_m + rng.normal(0, 0.05, (k, 3)) * (1, 1, 0.3),
-            size_m=told.boxes.size_m * np.exp(rng.normal(0, 0.01, (k, 3))),
-            yaw_rad=wrapped(told.boxes.yaw_rad + rng.normal(0, 0.01, k)),
-            velocity_mps=told.boxes.velocity_mps + rng.normal(0, 0.02, (k, 2)),
-        )
-        return replace(told, boxes=boxes, scores=scores)
-
-    return changed
-
-
 # --- of predictions ----------------------------------------------------------------------------
 
 
@@ -356,7 +279,7 @@ def kept(told: Prediction, rows: Bools) -> Prediction:
     )  # fmt: skip
 
 
-def with_boxes(told: Prediction, **columns: Float64s) -> Prediction:
+def with_boxes(told: Prediction, **columns: Any) -> Prediction:
     return replace(told, boxes=replace(told.boxes, **columns))
 
 
@@ -377,10 +300,10 @@ def one_box(xy_m: tuple[float, float], name: str) -> Boxes:
     )  # fmt: skip
 
 
-def _logit(scores: Float64s) -> Float64s:
+def logit(scores: Float64s) -> Float64s:
     inside = np.clip(scores, 1e-6, 1 - 1e-6)
     return np.asarray(np.log(inside / (1 - inside)))
 
 
-def _of_logit(logit: Float64s) -> Float64s:
-    return np.asarray(1 / (1 + np.exp(-logit)))
+def of_logit(values: Float64s) -> Float64s:
+    return np.asarray(1 / (1 + np.exp(-values)))

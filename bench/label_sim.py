@@ -87,7 +87,7 @@ class Tally:
         seen, by_class = drive.seen, parameters.by_class()
         found = seen.fused.take(seen.fused.scores >= parameters.seen_from)
         clip = found, seen.mono_ns, seen.world_SE3_ego, TAXONOMY, by_class
-        boxes = tracked_boxes(*clip, calibrator)
+        boxes = tracked_boxes(*clip, calibrator, drive.sweeps)
         views = fused_frames(seen.views, seen.source, seen.sources, len(seen), TAXONOMY)
         taught = boxes.take(boxes.accepted & (boxes.confidence >= parameters.taught_from))
         self.by_map += of_detections(drive, seen.fused)

@@ -23,6 +23,7 @@ from models.runs import load_teacher
 from models.teacher.predict import TeacherView
 from offline.labels.clips.instants import frames_of
 from offline.labels.clips.seen import ClipSeen, read_seen, see_clip, write_seen
+from offline.labels.clips.sweeps import ClipSweeps, read_sweeps
 from sim_fleet.dataset import DatasetSpec, DrivesSpec, write_dataset
 from sim_fleet.scenarios.spec import TrafficSpec
 
@@ -39,10 +40,11 @@ SECONDS = 16.0
 
 @dataclass(frozen=True, slots=True)
 class Drive:
-    """What was seen of a drive, and the truth of each instant, None where it has none."""
+    """What was seen of a drive, its lidar, and the truth of each instant, None without one."""
 
     name: str
     seen: ClipSeen
+    sweeps: ClipSweeps
     truth: tuple[FrameLabels | None, ...]
 
     def labelled(self) -> Iterator[tuple[int, FrameLabels]]:
@@ -107,4 +109,4 @@ def drives_of(roots: Sequence[Path], teacher: Path = TEACHER) -> Iterator[Drive]
         told = tuple(truth.get(at) for at in seen.mono_ns.tolist())
         if not any(told):
             raise InputError("no label at an instant that can be seen", str(folder))
-        yield Drive(folder.name, seen, told)
+        yield Drive(folder.name, seen, read_sweeps(clip, seen.mono_ns), told)

@@ -38,7 +38,7 @@ def tracks_of(drive: Drive, parameters: ClipParameters) -> AutoLabels:
     """Everything that is told of a drive, without scores."""
     seen, by_class = drive.seen, parameters.by_class()
     found = seen.fused.take(seen.fused.scores >= parameters.seen_from)
-    clip = clip_of(found, seen.mono_ns, seen.world_SE3_ego, TAXONOMY)
+    clip = clip_of(found, seen.mono_ns, seen.world_SE3_ego, TAXONOMY, drive.sweeps)
     return unscored(clip, estimated_poses(clip, by_class), by_class)
 
 

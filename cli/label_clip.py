@@ -37,8 +37,8 @@ def label_clips(
         ),
     ] = None,
     points: Annotated[
-        bool, typer.Option("--points", help="Fit boxes to the lidar's points; takes longer.")
-    ] = False,
+        bool, typer.Option(help="Fit boxes to the lidar's points: better boxes, a little slower.")
+    ] = True,
     bf16: Annotated[
         bool, typer.Option("--bf16", help="Low precision, faster where the CPU has it.")
     ] = False,

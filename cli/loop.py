@@ -7,12 +7,14 @@ import typer
 from cli.loop_acquire import acquire
 from cli.loop_dataset import app as dataset
 from cli.loop_embed import embed
+from cli.loop_gate import gate
 from cli.loop_lineage import lineage
 from cli.loop_retrain import retrain
 
 app = typer.Typer(help="The loop from clips to models.", no_args_is_help=True)
 app.command()(acquire)
 app.command()(embed)
+app.command()(gate)
 app.command()(lineage)
 app.command()(retrain)
 app.add_typer(dataset, name="dataset")

@@ -116,8 +116,8 @@ class RetrainRecipe(_Strict):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,60}$")
     seed: int = Field(0, ge=0)
     train: StageSpec
-    replay: ReplaySpec = ReplaySpec()  # type: ignore[call-arg]
-    mix: MixSpec = MixSpec()  # type: ignore[call-arg]
+    replay: ReplaySpec = ReplaySpec()
+    mix: MixSpec = MixSpec()
     anchor: float = Field(1.0, ge=0, le=100)
     elastic: float = Field(0.0, ge=0, le=1e9)
     fisher_examples: int = Field(64, ge=1, le=10_000)

@@ -5,49 +5,27 @@ hard cancels out of the difference: the interval is of the gain, not of two figu
 (paired bootstrap over drives). Where frames came by lot, each weighs the inverse of its
 probability (Horvitz and Thompson), so that the figures speak of all that was driven.
 
-A figure's name is `figure[/group][@slice]`: `recall/vulnerable@tod=night`. `error/...` are mean
-errors of what is told and right. Groups are the
-classes of the taxonomy, and those of `GROUPS`; slices those of `models.evaluation.slices`.
+Figures are named as `models.evaluation.weighed` has it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from contracts.errors import InputError
-from contracts.geometry import Bools, Frozen, Int64s, Taxonomy
-from contracts.labels import GROUND_LAYERS
+from contracts.geometry import Bools, Frozen, Int64s
 from contracts.samples import Float64s
-from models.evaluation.detection import ERROR_DISTANCE_M, ERRORS, match_errors
 from models.evaluation.document import ADE, CALIBRATION, FDE, FrameSet, ModelIdentity
-from models.evaluation.intervals import Estimate, Statistic
-from models.evaluation.matching import Matched, Matcher
-from models.evaluation.report import OPERATING_PROBABILITY, Figure, as_figure
-from models.evaluation.slices import Part, parts_of, whole
-from models.evaluation.statistics import (
-    VEHICLES,
-    Measured,
-    ap_2m,
-    headline_statistics,
-    mean_iou,
-    mean_of,
-)
-from models.evaluation.trajectory import displacements
+from models.evaluation.intervals import Estimate
+from models.evaluation.report import Figure, as_figure
+from models.evaluation.statistics import Measured
+from models.evaluation.weighed import ERROR, FALSE, Sized, Wanted, every_figure, sized_statistics
 
-GROUPS: Mapping[str, tuple[str, ...]] = {
-    "vehicle": VEHICLES,
-    "vulnerable": ("pedestrian", "cyclist", "motorcycle", "road_worker"),
-    "obstacle": ("animal", "debris"),
-}
-"""Classes that a driver answers for alike; whoever calls a cyclist a motorcycle has seen it."""
-
-AP, RECALL, FALSE = "ap_2m", "recall", "false_per_frame"
-ERROR = "error"
 LOWER_IS_BETTER = frozenset({CALIBRATION, ADE, FDE, FALSE, ERROR})
 RESAMPLES = 500
 _CONFIDENCE = 0.95
@@ -83,27 +61,6 @@ def figure_of(name: str) -> str:
     return re.split("[/@]", name, maxsplit=1)[0]
 
 
-Wanted = Callable[[str], bool]
-
-
-def _every(name: str) -> bool:
-    return True
-
-
-@dataclass(frozen=True, slots=True)
-class Sized:
-    """A statistic over the weights of all frames, and on how much truth of how many drives it
-    rests.
-
-    `by_rows`: it takes a table of weights [resamples, frames] at once, a value a row.
-    """
-
-    statistic: Statistic
-    truths: int
-    drives: int
-    by_rows: bool = False
-
-
 @dataclass(frozen=True, slots=True)
 class Resampled:
     """One figure of one model: its `value`, and those of the resamples float64 [resamples],
@@ -125,7 +82,7 @@ def compare(
     inclusion: Float64s | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    wanted: Wanted = _every,
+    wanted: Wanted = every_figure,
 ) -> Comparison:
     """Every figure of both models.
 
@@ -166,7 +123,7 @@ def compared(
 
 def resampled(
     measured: Measured, inclusion: Float64s | None, place: str, *, resamples: int = RESAMPLES,
-    seed: int = 0, wanted: Wanted = _every,
+    seed: int = 0, wanted: Wanted = every_figure,
 ) -> dict[str, Resampled]:  # fmt: skip
     """All wanted figures of one model; the same drives and seed give the same resamples."""
     weights = _weights(inclusion, len(measured.truth), place)
@@ -184,144 +141,6 @@ def _on(sized: Sized, rows: Float64s | None) -> Float64s | None:
     if sized.by_rows:
         return np.asarray(sized.statistic(rows))
     return np.array([sized.statistic(row) for row in rows])
-
-
-def sized_statistics(measured: Measured, wanted: Wanted = _every) -> dict[str, Sized]:
-    """All wanted figures of one model by name, as functions of all frames' weights."""
-    taxonomy, truth = measured.taxonomy, measured.truth
-    results = measured.recording.results
-    overall = whole(results)
-    matches = [
-        overall.matcher.match((k,), ERROR_DISTANCE_M) for k in range(len(taxonomy.names))
-    ]  # fmt: skip
-    moved = displacements(overall.matcher, matches, truth.instants)
-    driven = np.unique(measured.drives).size
-    every = int(overall.matcher.truths_by_frame(tuple(range(len(taxonomy.names)))).sum())
-    sizes = {ADE: moved.frame.size, FDE: moved.frame.size}
-    sizes |= {"mean_iou": _count(measured.recording.ground)}
-    sizes |= {"light_accuracy": _count(measured.recording.light)}
-    found = {
-        name: Sized(statistic, sizes.get(name, every), driven)
-        for name, statistic in headline_statistics(measured, overall.matcher, moved).items()
-    }
-    found |= _ground_layers(measured) | _errors(overall.matcher, matches, driven)
-    found = {name: each for name, each in found.items() if wanted(name)}
-    parts = parts_of(
-        results, truth.tags, measured.tag_names, measured.ranges_m, truth.visibility, taxonomy
-    )
-    found |= _of_part("", overall, measured, wanted)
-    for name, part in parts.items():
-        found |= _of_part(f"@{name}", part, measured, wanted)
-    return found
-
-
-def _of_part(suffix: str, part: Part, measured: Measured, wanted: Wanted) -> dict[str, Sized]:
-    """AP, recall and false alarms of every group that the part holds."""
-    taxonomy, drives = measured.taxonomy, measured.drives[part.frames]
-    groups: dict[str, tuple[int, ...]] = {name: (taxonomy.index(name),) for name in taxonomy.names}
-    groups |= {
-        name: tuple(taxonomy.index(member) for member in members if member in taxonomy.names)
-        for name, members in GROUPS.items()
-    }
-    found: dict[str, Sized] = {}
-    for name, classes in groups.items():
-        ap, recall, false = (f"{figure}/{name}{suffix}" for figure in (AP, RECALL, FALSE))
-        truths = part.matcher.truths_by_frame(classes)
-        size, met = int(truths.sum()), np.unique(drives[truths > 0]).size
-        if wanted(false):
-            matched = part.matcher.match(classes, ERROR_DISTANCE_M)
-            found[false] = Sized(
-                _placed(_false_alarms(matched), part),
-                part.frames.size,
-                np.unique(drives).size,
-                True,
-            )
-        if size and wanted(ap):
-            found[ap] = Sized(_placed(ap_2m(part.matcher, classes), part), size, met)
-        if size and wanted(recall):
-            matched = part.matcher.match(classes, ERROR_DISTANCE_M)
-            found[recall] = Sized(_placed(_recall(matched, truths), part), size, met, True)
-    if suffix and wanted(f"{AP}{suffix}"):
-        found |= _joint(suffix, part, taxonomy, drives)
-    return found
-
-
-def _joint(suffix: str, part: Part, taxonomy: Taxonomy, drives: Int64s) -> dict[str, Sized]:
-    """A slice's mean AP at 2 m, over the classes that it holds."""
-    held = [k for k in range(len(taxonomy.names)) if part.matcher.truths_by_frame((k,)).any()]
-    if not held:
-        return {}
-    each = [ap_2m(part.matcher, (kind,)) for kind in held]
-
-    def mean(weights: Float64s) -> float:
-        values = np.array([one(weights) for one in each])
-        return float(np.nanmean(values)) if (~np.isnan(values)).any() else float("nan")
-
-    truths = part.matcher.truths_by_frame(tuple(held))
-    size, met = int(truths.sum()), np.unique(drives[truths > 0]).size
-    return {f"{AP}{suffix}": Sized(_placed(mean, part), size, met)}
-
-
-def _recall(matched: Matched, truths: Int64s) -> Statistic:
-    frame = matched.frame[matched.right & (matched.scores >= OPERATING_PROBABILITY)]
-    hits = np.bincount(frame, minlength=truths.size)
-    return lambda weights: _share(weights @ hits, weights @ truths)
-
-
-def _false_alarms(matched: Matched) -> Statistic:
-    frame = matched.frame[~matched.right & (matched.scores >= OPERATING_PROBABILITY)]
-
-    def rate(weights: Float64s) -> float:
-        alarms = np.bincount(frame, minlength=weights.shape[-1])
-        return _share(weights @ alarms, weights.sum(axis=-1))
-
-    return rate
-
-
-def _share(part: Float64s, of: Float64s) -> Any:
-    """Row by row; NaN of nothing."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(of > 0, part / of, np.nan)[()]
-
-
-def _placed(statistic: Statistic, part: Part) -> Statistic:
-    """A part's statistic as one over all frames."""
-    return lambda weights: statistic(weights[..., part.frames])
-
-
-def _errors(matcher: Matcher, matches: Sequence[Matched], drives: int) -> dict[str, Sized]:
-    """Mean errors of what is told and right: place, size, heading, velocity."""
-    found = [(each, each.right & (each.scores >= OPERATING_PROBABILITY)) for each in matches]
-    table = np.concatenate([
-        match_errors(matcher, each)[told[each.right]] for each, told in found
-    ])  # fmt: skip
-    frame = np.concatenate([each.frame[told] for each, told in found])
-    sized = {}
-    for column, name in enumerate(ERRORS):
-        known = ~np.isnan(table[:, column])
-        values = mean_of(table[known, column], frame[known])
-        sized[f"{ERROR}/{name}"] = Sized(values, int(known.sum()), drives)
-    return sized
-
-
-def _ground_layers(measured: Measured) -> dict[str, Sized]:
-    rows = [k for k, counts in enumerate(measured.recording.ground) if counts is not None]
-    counts = [counts for counts in measured.recording.ground if counts is not None]
-    if not counts:
-        return {}
-    table, frames = np.stack(counts), np.array(rows)
-    return {
-        f"iou/{layer}": Sized(
-            mean_iou(table[:, :, k : k + 1], frames),
-            len(counts),
-            np.unique(measured.drives[frames]).size,
-        )
-        for k, layer in enumerate(GROUND_LAYERS)
-    }
-
-
-def _count(rows: Sequence[object | None]) -> int:
-    return sum(row is not None for row in rows)
 
 
 def _weights(inclusion: Float64s | None, frames: int, place: str) -> Float64s:

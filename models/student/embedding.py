@@ -26,7 +26,7 @@ def embeddings_of(
             outputs = network(*channels_last(moved(batch_of([frame]), device)))
         found.append(outputs.embedding[0].float().cpu().numpy())
         told(number)
-    return np.array(found, dtype=np.float32).reshape(len(found), -1)
+    return np.array(found, dtype=np.float32).reshape(len(found), network.config.embedding_size)
 
 
 def cosines(one: Float32s, other: Float32s) -> Float64s:

@@ -100,8 +100,8 @@ def random_drives(roots: Sequence[Path], table: Path | None) -> DriveSet:
 
     Args:
         table: JSON `{drive: probability}`, or CSV with the columns `drive` and `probability`; a
-            drive is named by its folder or its clip's id, `*` speaks for all that are not named.
-            None: what each clip's manifest says.
+            drive is named by its folder, `*` speaks for all that are not named. None: what
+            each clip's manifest says.
 
     Raises `InputError` where a drive has no probability over 0 up to 1.
     """
@@ -111,13 +111,13 @@ def random_drives(roots: Sequence[Path], table: Path | None) -> DriveSet:
 
 
 def _probability(folder: Path, told: Mapping[str, float]) -> float:
-    manifest = read_manifest(folder / CLIP_FILE)
-    for name in (folder.name, manifest.clip_id, ANY_DRIVE):
+    for name in (folder.name, ANY_DRIVE):
         if name in told:
             return told[name]
-    if manifest.inclusion_probability is None:
+    probability = read_manifest(folder / CLIP_FILE).inclusion_probability
+    if probability is None:
         raise InputError("nobody says with which probability it was drawn", str(folder))
-    return manifest.inclusion_probability
+    return probability
 
 
 def read_probabilities(path: Path) -> dict[str, float]:

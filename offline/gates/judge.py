@@ -159,9 +159,9 @@ class _Bench:
         claims = figure_claims(gate, found, self._policy, named)
         if gate != "aggregate":
             return claims
-        told = "given" if found.weighted else "nobody says how the frames were drawn"
+        words = "given" if found.weighted else "nobody says how the frames were drawn"
         requirement = "each frame comes with the probability of its draw"
-        return (_claim("weights", requirement, found.weighted, told, named), *claims)
+        return (_claim("weights", requirement, found.weighted, words, named), *claims)
 
 
 INDICATORS = frozenset({

@@ -11,7 +11,7 @@ from contracts.errors import InputError
 from contracts.ids import sha256_hex
 from contracts.model_manifest import ModelManifest
 from contracts.spec_yaml import parse_yaml, read_text, validate_located
-from models.evaluation.document import ModelIdentity
+from models.evaluation.document import ModelIdentity, ModelKind
 
 if TYPE_CHECKING:
     from models.evaluation.predictor import Predictor
@@ -39,7 +39,9 @@ class ModelFile:
 
     @property
     def identity(self) -> ModelIdentity:
-        return ModelIdentity(name=self.name, kind="student-int8", digest=self.manifest.sha256)
+        is_int8 = self.manifest.lineage.get("precision") == "int8"
+        kind: ModelKind = "student-int8" if is_int8 else "student"
+        return ModelIdentity(name=self.name, kind=kind, digest=self.manifest.sha256)
 
     @cached_property
     def config(self) -> StudentConfig:

@@ -19,9 +19,9 @@ from contracts.geometry import TAXONOMY, Bools, Int64s, apply_SE3, inverse_SE3
 from contracts.labels import LIGHT_STATES, FrameLabels
 from contracts.samples import Float64s
 from contracts.scenario_suite import Ask, Clear, FrozenScenario, FrozenSuite, Light, Told
-from models.evaluation.comparison import GROUPS
 from models.evaluation.predictor import Prediction
 from models.evaluation.report import OPERATING_PROBABILITY
+from models.evaluation.weighed import GROUPS
 from offline.gates.evidence import ScenarioEvidence, ScenarioResult
 
 _BEYOND_M = 60.0

@@ -174,7 +174,7 @@ def _kept_embeddings(old: Student, replay: Sequence[Source], path: Path, say: Sa
     frames = (source.frames.frame(k) for source in replay for k in range(len(source)))
     found = embeddings_of(
         old, frames, lambda done: say(f"embeddings: {done} of {count} old frames")
-    ).reshape(count, old.config.embedding_size)
+    )
     partial = path.with_name(f".{path.name}")
     with partial.open("wb") as stream:
         np.save(stream, found, allow_pickle=False)

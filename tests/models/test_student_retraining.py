@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,10 +29,13 @@ from models.student.train import Example, Recipe, drawn_batch, train_student
 from models.student.word import SURE
 from tests.models.student_frames import frame_of, labels_of, tiny_config
 
-CONFIG = tiny_config()
+# Shallower still: what a step costs here is the number of its layers, not their size.
+CONFIG = tiny_config(rows=16).model_copy(
+    update={"trunk_blocks": (0, 0, 0), "image_blocks": (0, 0, 0)}
+)
 CAR, PEDESTRIAN = CONFIG.taxonomy.index("car"), CONFIG.taxonomy.index("pedestrian")
-FIRST = Recipe(epochs=60, batch=3, max_rate=6e-3, dropout=NO_DROPOUT)
-AGAIN = Recipe(epochs=50, batch=3, max_rate=6e-3, dropout=NO_DROPOUT)
+FIRST = Recipe(epochs=40, batch=3, max_rate=1e-2, dropout=NO_DROPOUT)
+AGAIN = Recipe(epochs=40, batch=5, max_rate=1e-2, dropout=NO_DROPOUT)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -94,7 +97,7 @@ def test_naive_retraining_forgets_and_what_restrains_it_keeps(known: Known) -> N
 
 
 def test_the_elastic_pull_holds_what_mattered(known: Known) -> None:
-    short = replace(AGAIN, epochs=8)
+    short = replace(AGAIN, epochs=5)
     # Replayed here and there, so that only the pull differs.
     loose, pulled = (
         retrain_student(
@@ -175,17 +178,21 @@ def test_words_are_kept_and_not_told_twice(known: Known, tmp_path: Path) -> None
         kept[1]
 
 
+class Untouched(Sequence[Example]):
+    """Examples of which none may be looked at."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, place: int) -> Example:  # type: ignore[override]
+        raise AssertionError(f"example {place} was drawn")
+
+
 def test_what_weighs_nothing_is_not_taught(known: Known) -> None:
-    short = replace(AGAIN, epochs=2)
-    new = known.new[:2]
-    alone = retrain_student(known.network, new, [], short, Restraint(), 5)
-    told = retrain_student(
-        known.network, new, known.old[:2], short, Restraint(), 5,
-        weights=np.array([1.0, 1.0, 0.0, 0.0]),
+    short, new = replace(AGAIN, epochs=2), known.new[:2]
+    retrain_student(
+        known.network, new, Untouched(), short, Restraint(), 5,
+        weights=np.array([1.5, 0.5, 0.0, 0.0, 0.0]),
     )  # fmt: skip
-    assert all(
-        torch.equal(a, b)
-        for a, b in zip(alone.state_dict().values(), told.state_dict().values(), strict=True)
-    )
     with pytest.raises(InputError, match="2 examples, weights"):
         retrain_student(known.network, new, [], short, Restraint(), 5, weights=np.ones(3))

@@ -24,8 +24,9 @@ from offline.labels.kitti import CLASSES, TrackedBoxes
 from offline.labels.points.appearance import Looks
 from offline.labels.points.axes import righted
 from offline.labels.points.gather import gathered as gathered_points
+from offline.labels.points.heights import stood
 from offline.labels.points.refinement import Evidence, improved
-from offline.labels.points.registration import BODIES
+from offline.labels.points.registration import BODIES, Body
 from offline.labels.points.sweep import Sweeps
 
 _NEAR = 2
@@ -125,19 +126,29 @@ def _with_points(clip: Clip, poses: Float64s, sweeps: Sweeps, groups: list[_Grou
     courses = [course for group in groups for course in group.courses]
     nods = [group.tilt for group in groups for _ in group.courses]
     points = iter(gathered_points(courses, sweeps, poses, nods))
-    return [
+    groups = [
         replace(group, courses=[
             improved(Evidence(track, course, next(points)), group.parameters, poses, known)
             for track, course in zip(group.tracks, group.courses, strict=True)
         ])
         for group in groups
     ]  # fmt: skip
+    if not known:
+        return groups
+    return [
+        replace(group, courses=stood(group.courses, sweeps, poses, group.tilt))
+        if _body(group).has_sides else group
+        for group in groups
+    ]  # fmt: skip
 
 
 def _righted(group: _Group, poses: Float64s, sweeps: Sweeps) -> _Group:
-    body = BODIES[MODEL_CLASSES[group.parameters.class_name]]
-    tracks, courses = righted(group.tracks, group.courses, sweeps, poses, body)
+    tracks, courses = righted(group.tracks, group.courses, sweeps, poses, _body(group))
     return replace(group, tracks=tracks, courses=courses)
+
+
+def _body(group: _Group) -> Body:
+    return BODIES[MODEL_CLASSES[group.parameters.class_name]]
 
 
 def _told(clip: Clip, poses: Float64s, group: _Group, first: int) -> AutoLabels:

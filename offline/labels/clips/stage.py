@@ -30,7 +30,7 @@ class Settings(Frozen):
     """
 
     bf16: bool = False
-    points: bool = False
+    points: bool = True
 
 
 class Files(Frozen):

@@ -13,7 +13,7 @@ from contracts.samples import Float32s, Float64s, LidarSample, MountSample, Pose
 from kernels.clip.decoding import PayloadDecoder
 from kernels.clip.reader import read_manifest, read_messages
 from kernels.clip.schemas import LIDAR_SWEEP, TRANSFORM
-from offline.labels.clips.instants import frames_of
+from offline.labels.clips.instants import PERIOD_NS, frames_of
 from offline.labels.points.deskew import Trajectory, deskewed
 from offline.labels.points.sweep import Sweep
 
@@ -23,7 +23,9 @@ _INTENSITY = 255.0
 
 @dataclass(frozen=True, slots=True)
 class ClipSweeps:
-    """`points` float32 [n, 4] of each frame: x, y, z in the ego frame, intensity in 0..1."""
+    """`points` float32 [n, 5] of each frame: x, y, z in the ego frame, intensity in 0..1, and how
+    many frames late.
+    """
 
     points: dict[int, Float32s]
 
@@ -32,7 +34,8 @@ class ClipSweeps:
         found = self.points.get(frame)
         if found is None:
             return None
-        return Sweep(found[:, :3].astype(np.float64), found[:, 3].astype(np.float64))
+        xyz, (bright, late) = found[:, :3], found[:, 3:].T
+        return Sweep(xyz.astype(np.float64), bright.astype(np.float64), late.astype(np.float64))
 
 
 def read_sweeps(clip: Path, mono_ns: Int64s) -> ClipSweeps:
@@ -83,9 +86,12 @@ def _in_ego(sample: LidarSample, ego_SE3_lidar: Float64s, trajectory: Trajectory
     near = np.hypot(xyz[:, 0], xyz[:, 1]) < _KEPT_M
     xyz, intensity = xyz[near], sample.intensity[near]
     offsets = sample.time_offset_ns
+    late = np.zeros(intensity.size)
+    if offsets is not None and offsets.size:
+        late = offsets[near] / PERIOD_NS
     if offsets is not None and offsets.size and trajectory is not None:
         # A first sweep may have begun before the first pose.
         first, last = int(trajectory.stamp_ns[0]), int(trajectory.stamp_ns[-1])
         taken = np.clip(sample.mono_ns + offsets[near].astype(np.int64), first, last)
         xyz = deskewed(xyz, taken, min(max(sample.mono_ns, first), last), trajectory)
-    return np.column_stack([xyz, intensity / _INTENSITY]).astype(np.float32)
+    return np.column_stack([xyz, intensity / _INTENSITY, late]).astype(np.float32)

@@ -29,6 +29,7 @@ _MOST_OFF_M = 0.3
 _BETTER_M = 0.02
 _ACROSS = 0.7
 _DRIVES_M = 0.15
+_ONE_PLACE_M = 1.0
 
 
 def righted(
@@ -46,7 +47,7 @@ def righted(
     """
     turns = [_against_course(course) for course in courses]
     if body.has_sides:
-        standing = [k for k, course in enumerate(courses) if course.is_static]
+        standing = [k for k, course in enumerate(courses) if _stays(course)]
         points = _around([courses[k] for k in standing], sweeps, poses)
         for k, each in zip(standing, points, strict=True):
             turns[k] = _lies_across(courses[k], *each, body)
@@ -57,10 +58,14 @@ def righted(
     return [track for track, _ in both], [course for _, course in both]
 
 
+def _stays(course: Course) -> bool:
+    return course.is_static or bool(np.hypot(*np.ptp(course.xy_m, axis=0)) < _ONE_PLACE_M)
+
+
 def _against_course(course: Course) -> bool:
     """Whether a thing that drives lies across its way for most of it."""
     drives = np.hypot(*course.velocity_m.T) > _DRIVES_M
-    if course.is_static or not drives.any():
+    if _stays(course) or not drives.any():
         return False
     way = np.arctan2(course.velocity_m[drives, 1], course.velocity_m[drives, 0])
     return bool(np.median(np.abs(np.sin(course.yaw_rad[drives] - way))) > _ACROSS)
@@ -88,9 +93,7 @@ def _around(
         yaw = np.array([course.yaw_rad[frame - course.first] for course in here])
         bottom, low, high = z - size[:, 2] / 2, _HEIGHTS[0] * size[:, 2], _HEIGHTS[1] * size[:, 2]
         reach = size[:, :2].max(axis=1) / 2 + _AROUND_M
-        centre = np.column_stack(
-            [placed(inverse(poses[frame]), world), bottom + (low + high) / 2]
-        )
+        centre = np.column_stack([placed(inverse(poses[frame]), world), bottom + (low + high) / 2])
         half = np.column_stack([reach, reach, (high - low) / 2])
         box, point = crop(sweep.xyz_m, centre, yaw - poses[frame, 2], half)
         at = placed(poses[frame], sweep.xyz_m[point, :2].astype(np.float64))
@@ -127,9 +130,7 @@ def _distance(
 ) -> float:
     """How far points are from the sides of the best box about one [x, y, yaw], on average, m."""
     prior = np.array([_LOOSE_M, _LOOSE_M, _LOOSE_RAD]) ** -2.0
-    at, _, _ = fit_box(
-        xy_m, viewer_m, half, start, prior, body.surface_m**-2.0, _ALIKE, _STEPS
-    )
+    at, _, _ = fit_box(xy_m, viewer_m, half, start, prior, body.surface_m**-2.0, _ALIKE, _STEPS)
     if not np.hypot(*(at - start)[:2]) < _FAR_M or not abs(at[2] - start[2]) < _FAR_RAD:
         at = start
     turn = np.full(xy_m.shape[0], -at[2])

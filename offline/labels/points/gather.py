@@ -11,12 +11,13 @@ import numpy as np
 from contracts.geometry import Bools, Int64s
 from contracts.samples import Float64s
 from kernels.lidar.objects import crop
-from offline.labels.auto.planar import inverse, placed
+from offline.labels.auto.planar import inverse, placed, turned
 from offline.labels.auto.tracks import Course
 from offline.labels.points.sweep import Sweep, Sweeps
 
 _MARGIN_M, _MARGIN_SHARE = 0.3, 0.15
 _GROUND_M, _GROUND_SHARE = 0.3, 0.2
+_SECTORS = 360
 _MOST = 400
 """Of one object in one frame; the surface is known well before."""
 
@@ -24,8 +25,8 @@ _MOST = 400
 @dataclass(frozen=True, slots=True)
 class ObjectPoints:
     """Of one track, n points by rising frame: `frame` int64 [n]; `xy_m` float64 [n, 2] in the
-    world; `up_m` [n] over the box's bottom; `viewer_m` [n, 2]: where the sensor was in the world;
-    `intensity` [n]. The ground is left out.
+    world, at the frame's instant; `up_m` [n] over the box's bottom; `viewer_m` [n, 2]: where the
+    sensor was in the world; `intensity` [n]. The ground is left out.
     """
 
     frame: Int64s
@@ -81,6 +82,9 @@ def _cut_out(
     at = [frame - course.first for course in courses]
     world = np.stack([course.xy_m[k] for course, k in zip(courses, at, strict=True)])
     xy = placed(inverse(pose), world)
+    # Each object where it was when the beam swept over it, seen from where the ego is now.
+    speed = np.stack([course.velocity_m[k] for course, k in zip(courses, at, strict=True)])
+    xy = xy + turned(speed, -pose[2]) * late_about(sweep, xy)[:, None]
     size = np.stack([course.size_m for course in courses])
     z = np.array([course.z_m[k] for course, k in zip(courses, at, strict=True)])
     z = z + tilt * np.hypot(xy[:, 0], xy[:, 1])
@@ -95,16 +99,33 @@ def _cut_out(
     box, point, up = box[order], point[order], up[order]
     edges = np.searchsorted(box, np.arange(len(courses) + 1))
     result = []
-    for start, end in pairwise(edges.tolist()):
+    for (start, end), own in zip(pairwise(edges.tolist()), speed, strict=True):
         stride = -(-(end - start) // _MOST) or 1
         rows = slice(start, end, stride)
         seen = point[rows]
         xy_m = placed(pose, sweep.xyz_m[seen, :2].astype(np.float64))
+        if sweep.late is not None:
+            xy_m -= sweep.late[seen, None] * own
         result.append(ObjectPoints(
             np.full(seen.size, frame), xy_m, up[rows],
             np.tile(pose[:2], (seen.size, 1)), sweep.intensity[seen],
         ))  # fmt: skip
     return result
+
+
+def late_about(sweep: Sweep, xy_m: Float64s) -> Float64s:
+    """How many frames late the beam was in the directions of places [k, 2]: [k]."""
+    if sweep.late is None:
+        return np.zeros(xy_m.shape[0])
+    sector = _sector(sweep.xyz_m[:, :2].astype(np.float64))
+    count = np.bincount(sector, minlength=_SECTORS)
+    mean = np.bincount(sector, sweep.late, _SECTORS) / np.maximum(count, 1)
+    return np.asarray(mean[_sector(xy_m)])
+
+
+def _sector(xy_m: Float64s) -> Int64s:
+    turn = np.arctan2(xy_m[:, 1], xy_m[:, 0]) / (2 * np.pi) % 1.0
+    return np.minimum((turn * _SECTORS).astype(np.int64), _SECTORS - 1)
 
 
 def _owned(

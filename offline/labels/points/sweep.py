@@ -18,15 +18,20 @@ from kernels.lidar.scan_files import parse_scan
 class Sweep:
     """Points of one frame, the sensor's motion taken out where their times are known: `xyz_m`
     float64 or float32 [n, 3] in the frame that boxes are in, `intensity` float64 [n] in 0..1.
+    `late` float64 [n]: how many frames after the frame's instant each was measured, negative
+    before it; what moves was elsewhere then. None where nobody knows.
     """
 
     xyz_m: Float64s | Float32s
     intensity: Float64s
+    late: Float64s | None = None
 
     def __post_init__(self) -> None:
         n = self.intensity.shape[0]
         if self.xyz_m.shape != (n, 3):
             raise InputError(f"has shape {list(self.xyz_m.shape)}, expected {[n, 3]}", "xyz_m")
+        if self.late is not None and self.late.shape != (n,):
+            raise InputError(f"has shape {list(self.late.shape)}, expected {[n]}", "late")
 
 
 class Sweeps(Protocol):

@@ -27,12 +27,16 @@ from contracts.review import (
 )
 from models.evaluation.matching import joined
 from models.evaluation.overlap import iou_3d
-from offline.labels.qa.consensus import Consensus, Limits, consensus_of
+from offline.labels.qa.consensus import LEAST_IOU, Consensus, Limits, consensus_of
 from offline.labels.qa.router import PeoplesErrors
 from offline.labels.review.records import Auto, Object, Outcome, Settled
 
 LEAST_JUDGES = 2
 """Annotators whose word counts, at least, for a consensus."""
+ONE_OBJECT_IOU = 0.02
+"""Overlap from which boxes of one track are fused: that they mean one object is known, and how far
+they may lie apart is for `Limits` to say. Two careful boxes of a pedestrian may hardly meet.
+"""
 _SAME_IOU = 0.1
 
 
@@ -71,9 +75,13 @@ def decided(answered: Sequence[Answered], taxonomy: Taxonomy, bench: Bench) -> l
         place for place, each in enumerate(answered)
         if each.task.tier is Tier.CONSENSUS and len(counted[place]) >= LEAST_JUDGES
     ]  # fmt: skip
-    fused = _fused([counted[place] for place in several],
-                   [answered[place].task.frames for place in several], taxonomy, bench)  # fmt: skip
-    by_place = dict(zip(several, fused, strict=True))
+    by_place: dict[int, _Rows] = {}
+    for is_search in (False, True):
+        part = [n for n in several if (answered[n].task.track is None) == is_search]
+        fused = _fused(
+            [(counted[n], answered[n].task.frames) for n in part], is_search, taxonomy, bench
+        )
+        by_place |= dict(zip(part, fused, strict=True))
     result = []
     for place, each in enumerate(answered):
         if each.purpose is Purpose.GOLD:
@@ -112,26 +120,31 @@ class _Rows:
 
 
 def _fused(
-    judgements: Sequence[Sequence[Judgement]], frames: Sequence[tuple[int, ...]],
+    asked_of: Sequence[tuple[Sequence[Judgement], tuple[int, ...]]], is_search: bool,
     taxonomy: Taxonomy, bench: Bench,
 ) -> list[_Rows]:  # fmt: skip
+    """Judgements with their frames, fused: of searches, or of tracks, which are one object each."""
     tables: list[dict[str, Boxes]] = []
     spans: list[tuple[int, bool]] = []
-    for said, asked in zip(judgements, frames, strict=True):
+    for said, asked in asked_of:
         found = said_frames(said, asked, taxonomy)
         told = all(len(frame) >= LEAST_JUDGES for frame in found)
         spans.append((len(tables), told))
         tables += found if told else []
     for line in bench.earlier:
-        if line.tier is Tier.CONSENSUS and line.taxonomy_version == taxonomy.version:
+        alike = (line.track is None) == is_search
+        if alike and line.tier is Tier.CONSENSUS and line.taxonomy_version == taxonomy.version:
             tables += [f for f in said_frames(line.judgements, line.frames, taxonomy) if f]
-    consensus = consensus_of(tables, len(taxonomy.names), bench.limits)
+    consensus = consensus_of(
+        tables, len(taxonomy.names), bench.limits,
+        least_iou=LEAST_IOU if is_search else ONE_OBJECT_IOU,
+    )  # fmt: skip
     by_table: defaultdict[int, list[int]] = defaultdict(list)
     for row, table in enumerate(consensus.frame.tolist()):
         by_table[table].append(row)
     return [
         _Rows(consensus, {frame: by_table[first + n] for n, frame in enumerate(asked)}, told)
-        for (first, told), asked in zip(spans, frames, strict=True)
+        for (first, told), (_, asked) in zip(spans, asked_of, strict=True)
     ]
 
 
@@ -156,7 +169,11 @@ def _by_consensus(
             for boxes in _linked(consensus, objects, counted, taxonomy)
         ))  # fmt: skip
     kinds = Counter(int(consensus.class_index[row]) for rows in objects.values() for row in rows)
-    if len(kinds) > 1 or any(len(rows) > 1 for rows in objects.values()):
+    # Boxes of a track all mean one object: most saw it, but elsewhere each, is no "nothing there".
+    told = [one for one in counted if one.verdict is not Verdict.CANNOT_TELL]
+    drew = Counter(box.frame for one in told for box in one.boxes)
+    split = any((2 * drew[frame] > len(told)) != bool(rows) for frame, rows in objects.items())
+    if split or len(kinds) > 1 or any(len(rows) > 1 for rows in objects.values()):
         return _settled(each, Outcome.ESCALATED, bench, RejectionReason.NO_AGREEMENT)
     if not kinds:
         return _settled(each, Outcome.NO_OBJECT, bench, RejectionReason.NOT_AN_OBJECT)

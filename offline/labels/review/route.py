@@ -40,13 +40,12 @@ from offline.labels.review.routing import (
 )
 from offline.labels.review.searching import Search, recall_by_group, searches
 from offline.labels.review.tasks import (
-    SEARCH_EVERY,
-    SEARCH_FRAME_S,
     Watching,
     audit_tasks,
     gold_candidates,
     routed_tasks,
-    search_tasks,
+    search_s,
+    search_task,
     seeded,
     work_s,
 )
@@ -165,7 +164,7 @@ def route(drives: Mapping[str, Drive], gold: Mapping[str, Drive], ways: Ways) ->
     by_name = {one.drive.name: one for one in routed}
     tasks += audit_tasks(routed, parts.audit_share, tasks, salt, policy.effort)
     tasks += [
-        search_tasks(by_name[one.name], one.expected_boxes, salt, policy.effort)
+        search_task(by_name[one.name], one.expected, one.expected_boxes, salt, policy.effort)
         for one in parts.searches
     ]
     candidates = gold_candidates(gold.values(), salt, policy.effort, ways.watching)
@@ -236,8 +235,7 @@ def _parts(drives: Sequence[Doubted], bounds: Sequence[Search], salt: str, ways:
     frames = {one.drive.name: len(one.drive.labels.frames) for one in drives}
     spent, chosen = 0.0, []
     for one in bounds:
-        looked = len(range(0, frames[one.name], SEARCH_EVERY))
-        cost = effort.expert_rate * (effort.open_s + SEARCH_FRAME_S * looked)
+        cost = effort.expert_rate * search_s(frames[one.name], one.expected, effort)
         if spent + cost <= room:
             spent += cost
             chosen.append(one)

@@ -31,6 +31,7 @@ EXPERT = Noise(miss=0.002, miss_hidden=0.05, wrong_class=0.005, waved_through=0.
 _NEAR_M = 3.0
 """How far from what is shown an annotator still takes an object for the one that is meant."""
 _SHOWN_IOU = 0.1
+_SIZES_M = 0.05, 100.0
 _SEARCH_FRAME_S = 20.0
 
 
@@ -123,7 +124,9 @@ def _judged(
     kind = answer.boxes.class_index.copy()
     if moved.any():
         kind[:] = kind[np.flatnonzero(moved)[0]]
-    records = replace(answer.boxes, class_index=kind).as_records(annotator.taxonomy)
+    records = replace(
+        answer.boxes, class_index=kind, size_m=_drawable(answer.boxes)
+    ).as_records(annotator.taxonomy)  # fmt: skip
     return Verdict.ADJUSTED, tuple(
         FrameBox(frame=one.frame, box=box)
         for one, box, is_kept in zip(held.proposal, records, kept.tolist(), strict=True)
@@ -167,7 +170,8 @@ def _searched(
         told = iou_3d(truth, shown).max(axis=1, initial=0.0) >= _SHOWN_IOU
         visibility = np.array([1.0 if b.visibility is None else b.visibility for b in real])
         missed = annotator.misses(truth, visibility)
-        drawn = annotator.blurred(truth, rng).as_records(taxonomy)
+        blurred = annotator.blurred(truth, rng)
+        drawn = replace(blurred, size_m=_drawable(blurred)).as_records(taxonomy)
         for row, box in enumerate(drawn):
             track = real[row].box.track_id
             if track not in seen:
@@ -179,6 +183,11 @@ def _searched(
                 )))  # fmt: skip
     seconds = _SEARCH_FRAME_S * len(held.task.frames) + annotator.effort.draw_s * len(found)
     return tuple(found), seconds
+
+
+def _drawable(boxes: Boxes) -> Float64s:
+    """Sizes as no tool would refuse them, however bad the annotator."""
+    return np.clip(boxes.size_m, *_SIZES_M)
 
 
 def _real(drive: Drive, frame: int) -> list[LabelledBox]:

@@ -142,11 +142,11 @@ def seeded(
     return result
 
 
-def search_tasks(
-    drive: RoutedDrive, missed_boxes: float, salt: str, effort: Effort
+def search_task(
+    drive: RoutedDrive, missed: float, missed_boxes: float, salt: str, effort: Effort
 ) -> NewTask:  # fmt: skip
-    """To look for what the drive's labels miss; all boxes of its frames that are taken for
-    objects are shown.
+    """To look for what the drive's labels miss, so many objects of so many boxes as expected; all
+    boxes of its frames that are taken for objects are shown.
     """
     frames = tuple(range(0, len(drive.drive.labels.frames), SEARCH_EVERY))
     shown = tuple(
@@ -155,7 +155,7 @@ def search_tasks(
         for row, labelled in enumerate(drive.drive.labels.frames[number].record.boxes)
         if drive.fate[number, row] != "rejected"
     )
-    cost_s = effort.open_s + SEARCH_FRAME_S * len(frames)
+    cost_s = search_s(len(drive.drive.labels.frames), missed, effort)
     task = ReviewTask(
         taxonomy_version=drive.drive.labels.taxonomy.version,
         task_id=task_id_of(salt, drive.drive.name, None, frames), clip_id=drive.drive.name,
@@ -164,6 +164,14 @@ def search_tasks(
         priority=missed_boxes / (cost_s * effort.expert_rate), cost_s=cost_s,
     )  # fmt: skip
     return _new(task, shown)
+
+
+def search_s(frames: int, missed: float, effort: Effort) -> float:
+    """One judgement's expected work: looking at every `SEARCH_EVERY`-th of some frames, and drawing
+    each missed object in it.
+    """
+    looked = len(range(0, frames, SEARCH_EVERY))
+    return effort.open_s + looked * (SEARCH_FRAME_S + missed * effort.draw_s)
 
 
 def is_visible(labelled: LabelledBox) -> bool:

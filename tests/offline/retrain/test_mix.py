@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from contracts.errors import InputError
-from offline.retrain.mix import balanced, drawn, reference_of
+from offline.retrain.mix import balanced, reference_of
 
 NIGHT_RAIN = {"tod": "night", "weather": "rain"}
 NIGHT = {"tod": "night", "weather": "clear"}
@@ -43,18 +41,14 @@ def test_a_condition_that_was_never_mined_is_told_as_missed() -> None:
     assert mix.missed == {"weather=clear": pytest.approx(-0.1), "weather=snow": 0.1}
 
 
-@settings(max_examples=50, deadline=None)
-@given(
-    st.lists(st.floats(0.01, 10), min_size=1, max_size=40), st.integers(1, 200),
-    st.integers(0, 2**31),
-)  # fmt: skip
-def test_rows_are_drawn_as_often_as_they_weigh(weights: list[float], n: int, seed: int) -> None:
-    array = np.array(weights)
-    rows = drawn(array, n, seed)
-    assert rows.size == n and (np.diff(rows) >= 0).all()
-    counts = np.bincount(rows, minlength=array.size)
-    assert (np.abs(counts - n * array / array.sum()) < 1 + 1e-6).all()
-    assert np.array_equal(rows, drawn(array, n, seed))
+def test_weights_that_are_given_hold_within_a_condition() -> None:
+    tags, given = [NIGHT] * 4 + [DAY] * 2, np.array([1.0, 1.0, 2.0, 4.0, 1.0, 3.0])
+    mix = balanced(tags, {"tod": {"day": 0.5, "night": 0.5}}, given=given)
+    assert mix.weights[:4] / mix.weights[0] == pytest.approx(given[:4])
+    assert mix.weights[5] / mix.weights[4] == pytest.approx(3.0)
+    assert mix.shares["tod"]["day"] == pytest.approx(0.5, abs=1e-6)
+    with pytest.raises(InputError, match="a weight over 0"):
+        balanced(tags, {}, given=np.zeros(6))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +70,5 @@ def test_nothing_to_weigh_or_draw_is_refused() -> None:
         balanced([], {})
     with pytest.raises(InputError, match="do not hold 1"):
         balanced([DAY], {}, 2.0, 3.0)
-    with pytest.raises(InputError, match="not all 0"):
-        drawn(np.zeros(3), 1, 0)
     with pytest.raises(InputError, match="for each of 1 frames"):
         reference_of([DAY], np.array([0.0]), ["tod"])

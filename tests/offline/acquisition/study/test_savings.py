@@ -13,6 +13,7 @@ from offline.acquisition.study.savings import (
     SHARES,
     boxes_for,
     interval,
+    of_means,
     of_pair,
     risen,
     saving,
@@ -74,6 +75,22 @@ def test_seeds_are_paired() -> None:
     assert found.beyond_start.mean == pytest.approx(0.25)
     with pytest.raises(InputError, match="same seeds"):
         saving(ours, random[::-1], "rare")
+
+
+def test_mean_curves_hold_what_single_seeds_hide() -> None:
+    # Each seed's figure jumps up and down; on average ours is twice as fast.
+    noise = [0.2, -0.2, 0.1, -0.1]
+    ours = [curve([100, 150, 200], [0.0, 0.25 + n, 0.5 - n], seed=k) for k, n in enumerate(noise)]
+    random = [
+        curve([100, 200, 300], [0.0, 0.25 - n, 0.5 + n], "random", k) for k, n in enumerate(noise)
+    ]
+    found = of_means(list(zip(ours, random, strict=True)), "rare")
+    assert found is not None
+    expected = np.mean([1 - (100 + 100 * s) / (100 + 200 * s) for s in SHARES])
+    assert found.mean == pytest.approx(float(expected))
+    assert found.low <= found.mean <= found.high
+    flat = [curve([100, 200, 300], [0.5, 0.5, 0.5], "random", k) for k in range(2)]
+    assert of_means(list(zip(flat, flat, strict=True)), "rare") is None
 
 
 def test_the_interval_is_students() -> None:

@@ -30,7 +30,7 @@ SIZES_M = {"car": (4.4, 1.9, 1.6), "truck": (8.0, 2.5, 3.0), "pedestrian": (0.8,
 FATES = ("sure",) * 6 + ("doubtful",) * 3 + ("reclassed", "missed")
 
 
-def write_street(root: Path, drives: int, seed: int = 0, tracks: int = 14) -> tuple[Path, Path]:
+def write_street(root: Path, drives: int, seed: int = 0, tracks: int = 11) -> tuple[Path, Path]:
     """Folders `truth` and `auto`, each of as many drives."""
     for number in range(drives):
         rng = np.random.default_rng([seed, number])

@@ -24,7 +24,7 @@ from tests.offline.labels.review.street import write_street, wrongness
 
 RUNNER = CliRunner()
 Run = Callable[..., Any]
-BUDGET_S = 12_000.0
+BUDGET_S = 60_000.0
 
 
 @pytest.fixture
@@ -46,17 +46,16 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_from_auto_labels_over_people_to_a_label_set(run: Run, tmp_path: Path) -> None:
-    truth, auto = write_street(tmp_path, 5)
-    gold = (truth / "clip-3", truth / "clip-4")
-    golds = [part for one in gold for part in ("--gold", one)]
+    truth, auto = write_street(tmp_path, 3)
+    golds = ("--gold", truth / "clip-2")
     routed, out, state = tmp_path / "routed", tmp_path / "out", tmp_path / "state"
     route = ("route", auto, "--out", routed, "--accept", 0.9, "--budget", BUDGET_S,
-             "--audit-share", 0.3, "--state", state, *golds)  # fmt: skip
+             "--audit-share", 0.3, "--gold-share", 0.2, "--state", state, *golds)  # fmt: skip
     report = run(*route)
     assert not report["guaranteed"] and "no precision is guaranteed" in report["rule"]
     assert 0 < sum(report["cost_s"].values()) <= BUDGET_S
     assert report["tasks"]["gold"] and report["tasks"]["audit"] and report["tasks"]["routed"]
-    assert report["tasks"]["search"] and report["boxes"]["rejected"] == 30
+    assert report["tasks"]["search"] and report["boxes"]["rejected"] == 20
     before = files(routed)
     assert run(*route)["new_tasks"] == 0 and files(routed) == before
     with pytest.raises(ConflictError, match="another routing is here already"):
@@ -76,20 +75,14 @@ def test_from_auto_labels_over_people_to_a_label_set(run: Run, tmp_path: Path) -
 
     auto_wrong, auto_lost, _ = wrongness(auto, truth)
     wrong, lost, overlap = wrongness(out, truth)
-    assert wrong < 0.3 * auto_wrong and lost < auto_lost and overlap > 0.8, (
-        wrong,
-        auto_wrong,
-        lost,
-        auto_lost,
-        overlap,
-    )
+    assert wrong < 0.3 * auto_wrong and lost < auto_lost and overlap > 0.8
 
     after, journal = files(out), (state / JOURNAL_FILE).read_bytes()
     again = run(*settle)
     assert (again["decided"], again["tasks_told"], again["files_written"]) == ({}, 0, 0)
     assert files(out) == after and (state / JOURNAL_FILE).read_bytes() == journal
     made = run("set", out, "--store", tmp_path / "store", "--annotator", "simulated-1")
-    assert made["clips"] == 5 and made["shares"]["consensus"] > 0
+    assert made["clips"] == 3 and made["shares"]["consensus"] > 0
     people = {
         said_by(box, frame).made_by
         for drive in out.iterdir() for frame in read_sequence(drive).frames
@@ -98,15 +91,15 @@ def test_from_auto_labels_over_people_to_a_label_set(run: Run, tmp_path: Path) -
     assert people and all("simulated-" in name for name in people)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Instead of a process's end."""
 
 
-@pytest.mark.parametrize("steps", [0, 1, 4])
+@pytest.mark.parametrize("steps", [0, 3])
 def test_a_killed_settle_goes_on(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
-    truth, auto = write_street(tmp_path, 1)
+    truth, auto = write_street(tmp_path, 1, tracks=9)
     run("route", auto, "--out", tmp_path / "routed", "--accept", 0.9)
     run("simulate", truth, "--experts", 0)
     settle = ("settle", tmp_path / "routed", "--out", tmp_path / "out", "--state", tmp_path / "s")
@@ -114,13 +107,13 @@ def test_a_killed_settle_goes_on(
 
     async def dying(self: ReviewQueue, *arguments: Any) -> Any:
         if len(calls) == steps:
-            raise Killed
+            raise KilledError
         calls.append(arguments[0])
         return await decide(self, *arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(ReviewQueue, "decide", dying)
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             run(*settle)
     journal = tmp_path / "s" / JOURNAL_FILE
     decided = journal.read_bytes()
@@ -136,11 +129,11 @@ def test_a_killed_settle_goes_on(
 
 
 def test_who_fails_gold_is_not_counted(run: Run, tmp_path: Path) -> None:
-    truth, auto = write_street(tmp_path, 3)
-    golds = ("--gold", truth / "clip-1", "--gold", truth / "clip-2")
+    truth, auto = write_street(tmp_path, 2, tracks=9)
+    golds = ("--gold", truth / "clip-1")
     routed, state = tmp_path / "routed", tmp_path / "state"
     run("route", auto, "--out", routed, "--accept", 0.9, "--gold-share", 0.6, *golds)
-    run("simulate", truth, "--annotators", 3, "--experts", 1, "--errors", 40)
+    run("simulate", truth, "--annotators", 3, "--experts", 1, "--errors", 12)
     told = run("settle", routed, "--out", tmp_path / "out", "--state", state, *golds)
     failed = [name for name, one in told["annotators"].items() if one["failed"]]
     assert failed and told["decided"]["again"] > 0
