@@ -115,15 +115,14 @@ def scores_of(
     old: Sequence[FrameResult], new: Sequence[FrameResult], old_tags: Sequence[Tags],
     slice_tag: str = "region",
 ) -> Scores:  # fmt: skip
-    """The figures of one network's answers."""
+    """The figures of one network's answers; slices without a class to measure are left out."""
     by_class = [class_aps(old), class_aps(new)]
-    slices = {
-        f"{slice_tag}={value}": _mean(class_aps([
-            result for result, tag in zip(old, old_tags, strict=True)
-            if tag.get(slice_tag) == value
-        ]))
-        for value in tag_values(old_tags, slice_tag)
-    }  # fmt: skip
+    slices = {}
+    for value in tag_values(old_tags, slice_tag):
+        pairs = zip(old, old_tags, strict=True)
+        found = class_aps([result for result, tag in pairs if tag.get(slice_tag) == value])
+        if found:
+            slices[f"{slice_tag}={value}"] = _mean(found)
     return Scores(
         old=_mean(by_class[0]), new=_mean(by_class[1]), old_classes=by_class[0],
         new_classes=by_class[1], old_slices=slices,

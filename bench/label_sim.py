@@ -7,8 +7,9 @@ taken from the oracle: an object is hidden while no lidar point lies in it or le
 of it shows. People are `offline.labels.qa.annotators`: the noise that published human labels have.
 They draw each frame by itself, of what can be judged.
 
-The teacher's grid reaches 70 m ahead, 51 m aside and 32 m behind: farther off a frame by itself
-tells nothing, and labels come from tracks only.
+Labels are made with the lidar's points, as `longtail label clip` makes them. The teacher's grid
+reaches 70 m ahead, 51 m aside and 32 m behind: farther off a frame by itself tells nothing, and
+labels come from tracks only.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ LABEL_FOLDER, CLIP_FILE = "labels", "clip.mcap"
 def label_clips(
     drives: Annotated[
         list[Path],
-        typer.Argument(metavar="DRIVE...", exists=True, help="Folders with clip.mcap, or clips."),
+        typer.Argument(metavar="DRIVE...", exists=True, help="Clips, or folders of them."),
     ],
     teacher: Annotated[
         Path, typer.Option("--teacher", exists=True, file_okay=False, help="Its training run.")
@@ -53,13 +53,13 @@ def label_clips(
     """
     from offline.executor.choice import executor_of
     from offline.labels.clips.parameters import TEACHER, read_clip_parameters
-    from offline.labels.clips.stage import STAGE, Settings, drive_inputs
+    from offline.labels.clips.stage import STAGE, Settings, clips_under, drive_inputs
     from offline.runs.folder import WorkFolder
     from offline.runs.run import Progress, check, run_stage
 
     chosen = parameters or TEACHER
     read_clip_parameters(chosen)
-    clips = [drive_inputs(drive, teacher, chosen) for drive in dict.fromkeys(drives)]
+    clips = [drive_inputs(clip, teacher, chosen) for clip in clips_under(drives)]
     by_name = {each.clip: each.files["clip"][0] for each in clips}
     folder = WorkFolder(out / RUN_FOLDER)
 

@@ -24,7 +24,7 @@ from contracts.canonical import canonical_digest, canonical_json
 from contracts.errors import ConflictError, CorruptError, InputError
 from contracts.geometry import Finite, Frozen, Int64s
 from contracts.ids import Sha256Hex
-from contracts.samples import Float32s
+from contracts.samples import Float32s, Float64s
 from offline.retrain.plan import MixReport, epoch_weights, new_weights, replayed_rows
 from offline.retrain.plot import draw_mix
 from offline.retrain.sources import Source, read_source
@@ -184,8 +184,7 @@ def _kept_embeddings(old: Student, replay: Sequence[Source], path: Path, say: Sa
 
 def _trained(
     old: Student, new: Source, replay: Sequence[Source], rows: Int64s,
-    weights: np.ndarray[tuple[int], np.dtype[np.float64]], recipe: RetrainRecipe, out: Path,
-    say: Say, progress: Progress | None,
+    weights: Float64s, recipe: RetrainRecipe, out: Path, say: Say, progress: Progress | None,
 ) -> tuple[Student, int]:  # fmt: skip
     """The network, and how many frames an epoch had."""
     from models.data.examples import Examples
@@ -203,15 +202,22 @@ def _trained(
     return network, epoch_size(often)
 
 
-def _replayed(old: Student, replay: Sequence[Source], rows: Int64s) -> list[Example]:
+def _replayed(old: Student, replay: Sequence[Source], rows: Int64s) -> Sequence[Example]:
+    """The replayed frames as examples, each unpacked when it is asked for."""
     from models.student.targets import targets_of
     from models.student.train import Example
 
+    class Replayed(Sequence[Example]):
+        def __len__(self) -> int:
+            return len(places)
+
+        def __getitem__(self, number: int) -> Example:  # type: ignore[override]
+            source, place = places[number]
+            return Example(source.frames.frame(place), targets[number])
+
     places = _places(replay, rows)
-    return [
-        Example(one.frames.frame(k), targets_of(old.config, one.frames.labels(k)))
-        for one, k in places
-    ]
+    targets = [targets_of(old.config, one.frames.labels(place)) for one, place in places]
+    return Replayed()
 
 
 def _places(replay: Sequence[Source], rows: Int64s) -> list[tuple[Source, int]]:

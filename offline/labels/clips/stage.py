@@ -6,6 +6,7 @@ how many `tracks` and `boxes` are taught, and how many boxes are `ignored`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from contracts.errors import InputError
@@ -39,6 +40,21 @@ class Files(Frozen):
     clip: tuple[Path]
     teacher: tuple[Path, Path]
     parameters: tuple[Path, Path]
+
+
+def clips_under(paths: Iterable[Path]) -> list[Path]:
+    """The clips that some paths mean: files, drives' folders, and folders of either; each once.
+
+    Raises `InputError` for a folder without any.
+    """
+    found: list[Path] = []
+    for path in paths:
+        here = [path] if path.is_file() else sorted(path.rglob("*.mcap"))
+        here = [clip for clip in here if not clip.name.startswith(".")]
+        if not here:
+            raise InputError("no clip: no *.mcap anywhere below", str(path))
+        found += here
+    return list(dict.fromkeys(found))
 
 
 def drive_inputs(drive: Path, teacher: Path, parameters: Path = TEACHER) -> ClipInputs:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from contracts.geometry import wrapped
+from contracts.geometry import Bools, Int64s, wrapped
 from contracts.samples import Float64s
 from kernels.lidar.objects import crop, fit_box
 from offline.labels.auto.planar import inverse, placed, turned
@@ -20,7 +20,7 @@ from offline.labels.auto.tracks import Course, Sightings
 from offline.labels.points.registration import Body
 from offline.labels.points.sweep import Sweeps
 
-_AROUND_M = 0.4
+_AROUND_M, _OWN_M = 0.4, 0.1
 _HEIGHTS = (0.2, 0.8)
 _MOST_IN_FRAME, _MOST, _LEAST = 200, 2000, 10
 _LOOSE_M, _LOOSE_RAD, _ALIKE, _STEPS = 0.5, 0.1, 48.0, 12
@@ -48,9 +48,9 @@ def righted(
     turns = [_against_course(course) for course in courses]
     if body.has_sides:
         standing = [k for k, course in enumerate(courses) if _stays(course)]
-        points = _around([courses[k] for k in standing], sweeps, poses)
-        for k, each in zip(standing, points, strict=True):
-            turns[k] = _lies_across(courses[k], *each, body)
+        points = _around(courses, sweeps, poses)
+        for k in standing:
+            turns[k] = _lies_across(courses[k], *points[k], body)
     both = [
         _turned(track, course) if turn else (track, course)
         for track, course, turn in zip(tracks, courses, turns, strict=True)
@@ -74,8 +74,8 @@ def _against_course(course: Course) -> bool:
 def _around(
     courses: Sequence[Course], sweeps: Sweeps, poses: Float64s
 ) -> list[tuple[Float64s, Float64s]]:
-    """Points [n, 2] in the world within reach of both axes of each course, and where the sensor
-    saw each from [n, 2].
+    """Points [n, 2] in the world within reach of either axis of each course, but for those in
+    another one's box; and where the sensor saw each from [n, 2].
     """
     none = np.zeros((0, 2))
     parts: list[list[tuple[Float64s, Float64s]]] = [[(none, none)] for _ in courses]
@@ -96,6 +96,9 @@ def _around(
         centre = np.column_stack([placed(inverse(poses[frame]), world), bottom + (low + high) / 2])
         half = np.column_stack([reach, reach, (high - low) / 2])
         box, point = crop(sweep.xyz_m, centre, yaw - poses[frame, 2], half)
+        slim = np.column_stack([size[:, :2] / 2 + _OWN_M, half[:, 2]])
+        free = ~_of_others(box, point, crop(sweep.xyz_m, centre, yaw - poses[frame, 2], slim))
+        box, point = box[free], point[free]
         at = placed(poses[frame], sweep.xyz_m[point, :2].astype(np.float64))
         away = np.abs(turned(at - world[box], -yaw[box])) - _AROUND_M
         long, wide = size[box, :2].max(axis=1) / 2, size[box, :2].min(axis=1) / 2
@@ -109,6 +112,13 @@ def _around(
         (np.concatenate([xy for xy, _ in part]), np.concatenate([seen for _, seen in part]))
         for part in parts
     ]
+
+
+def _of_others(box: Int64s, point: Int64s, own: tuple[Int64s, Int64s]) -> Bools:
+    """Which pairs are of a point that lies in other boxes only."""
+    most = 1 + int(point.max(initial=0))
+    mine = np.isin(box * most + point, own[0] * most + own[1])
+    return np.isin(point, own[1]) & ~mine
 
 
 def _lies_across(course: Course, xy_m: Float64s, viewer_m: Float64s, body: Body) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -69,3 +71,20 @@ def test_crop_agrees_with_asking_each_box() -> None:
 def test_a_sweep_is_whole() -> None:
     with pytest.raises(InputError, match="xyz_m"):
         Sweep(np.zeros((3, 2)), np.zeros(3))
+
+
+def test_what_moves_is_where_the_beam_met_it_and_told_where_it_is_now() -> None:
+    still = standing(10, 0)
+    moves = replace(still, velocity_m=np.tile([2.0, 0.0], (2, 1)), is_static=False)
+    # Met a frame before, 2 m behind where it is.
+    xyz = np.array([[6.1, 0.0, -1.0], [6.1, 0.3, -1.0]])
+    sweep = Sweep(xyz, np.ones(2), np.full(2, -1.0))
+    [told] = gathered([moves], {0: sweep}, np.zeros((2, 3)), [np.zeros(2)])
+    np.testing.assert_allclose(told.xy_m, xyz[:, :2] + (2.0, 0.0))
+    [none] = gathered([still], {0: sweep}, np.zeros((2, 3)), [np.zeros(2)])
+    assert not len(none)
+
+
+def test_a_sweep_needs_a_time_for_each_point() -> None:
+    with pytest.raises(InputError, match="late"):
+        Sweep(np.zeros((3, 3)), np.zeros(3), np.zeros(2))
