@@ -41,8 +41,13 @@ def draw_mix(path: Path, mix: MixReport) -> None:
                 color=COLOURS[number],
             )  # fmt: skip
         axes.set_xticks(np.arange(len(values)), values)
-        axes.set(title=name, ylabel="share of frames", ylim=(0, 1))
+        axes.set(title=name, ylim=(0, 1), xlim=(-0.6, len(values) - 0.4))
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(fontsize=7, frameon=False)
+    first = sheet.axes[0]
+    first.set_ylabel("share of frames")
+    sheet.legend(
+        *first.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8,
+        frameon=False,
+    )  # fmt: skip
     # No version and no date, so that the same mix gives the same picture.
     sheet.savefig(path, metadata={"Software": None})
