@@ -64,7 +64,7 @@ class Scores(Frozen):
 
 
 class Told(Frozen):
-    """What one arm came to on one seed."""
+    """What one arm came to on one seed; `seconds` of CPU since its training was last started."""
 
     way: Way
     arm: str
