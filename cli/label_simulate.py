@@ -17,6 +17,11 @@ def simulate_answers(
         typer.Argument(metavar="TRUTH...", exists=True, file_okay=False,
                        help="Drives with true labels, called as the tasks' clips."),
     ],
+    asked: Annotated[
+        list[Path],
+        typer.Option("--of", exists=True, file_okay=False,
+                     help="Drives that the tasks are of, as `label route` wrote them."),
+    ],
     annotators: Annotated[int, typer.Option(min=0, max=50, help="Of consensus tasks.")] = 3,
     experts: Annotated[int, typer.Option(min=0, max=50, help="Of expert tasks.")] = 1,
     times: Annotated[
@@ -30,17 +35,19 @@ def simulate_answers(
     """Let simulated annotators and experts answer what is open, by truth and stated noise.
 
     For tests, demonstrations and studies: what they say is told as by `simulated-...` in every
-    label that follows. The same tasks and seed give the same answers.
+    label that follows. The same tasks and seed give the same answers. Where the truth has no frame
+    of an instant that is asked about, they cannot tell.
     """
     from contracts.clock import SystemClock
     from offline.labels.queue.store import ReviewQueue
     from offline.labels.review.drives import read_drives
-    from offline.labels.review.simulated import Answers, answer_open, team
+    from offline.labels.review.simulated import Answers, answer_open, known_of, team
 
-    drives, people = read_drives(truth), team(annotators, experts, times)
+    known = known_of(read_drives(truth), read_drives(asked))
+    people = team(annotators, experts, times)
 
     async def work(queue: ReviewQueue) -> Answers:
-        return await answer_open(queue, drives, people, seed, SystemClock(), most)
+        return await answer_open(queue, known, people, seed, SystemClock(), most)
 
     done = with_queue(folder, work)
     if as_json:

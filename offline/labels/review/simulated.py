@@ -16,8 +16,8 @@ import numpy as np
 
 from contracts.clock import Clock
 from contracts.errors import InputError
-from contracts.geometry import Boxes, boxes_of
-from contracts.labels import LabelledBox
+from contracts.geometry import Boxes, Taxonomy, boxes_of
+from contracts.labels import FrameLabels, LabelledBox
 from contracts.review import FrameBox, Judgement, Tier, Verdict
 from contracts.samples import Float64s
 from models.evaluation.overlap import iou_3d
@@ -61,8 +61,37 @@ class Answers:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is true of a clip: `frames` numbered as its tasks number them, None where the truth
+    does not tell of that instant.
+    """
+
+    taxonomy: Taxonomy
+    frames: tuple[FrameLabels | None, ...]
+
+    def tells_of(self, frames: Sequence[int]) -> bool:
+        """Whether all of these are known. Raises `InputError` for one that the clip has not."""
+        if frames[-1] >= len(self.frames):
+            raise InputError(f"a task asks for frame {frames[-1]}", f"{len(self.frames)} frames")
+        return all(self.frames[frame] is not None for frame in frames)
+
+
+def known_of(truth: Mapping[str, Drive], asked: Mapping[str, Drive]) -> dict[str, Known]:
+    """The truth by clip, numbered as the drives that are asked about: a task's frame n is the
+    n-th label file there, which may be of another instant than the truth's n-th.
+    """
+    known = {}
+    for name, drive in truth.items():
+        by_instant = {frame.record.mono_ns: frame for frame in drive.labels.frames}
+        instants = asked.get(name, drive).labels.instants()
+        frames = tuple(by_instant.get(mono_ns) for mono_ns in instants)
+        known[name] = Known(drive.labels.taxonomy, frames)
+    return known
+
+
 async def answer_open(
-    queue: ReviewQueue, truth: Mapping[str, Drive], people: Sequence[Person], seed: int,
+    queue: ReviewQueue, truth: Mapping[str, Known], people: Sequence[Person], seed: int,
     clock: Clock, most: int | None = None,
 ) -> Answers:  # fmt: skip
     """Let everybody answer until there is nothing to do, or `most` answers were given.
@@ -87,19 +116,25 @@ async def answer_open(
 
 
 def simulated_answer(
-    held: HeldTask, truth: Mapping[str, Drive], person: Person, seed: int, now_utc_ns: int
+    held: HeldTask, truth: Mapping[str, Known], person: Person, seed: int, now_utc_ns: int
 ) -> Judgement:
-    """What a person says of a task. Raises `InputError` where its clip has no truth."""
-    drive = truth.get(held.task.clip_id)
-    if drive is None or held.task.frames[-1] >= len(drive.labels.frames):
-        raise InputError("the truth lacks this clip, or frames of it", held.task.clip_id)
+    """What a person says of a task; of frames without truth that nobody can tell.
+
+    Raises `InputError` where its clip has no truth.
+    """
+    known = truth.get(held.task.clip_id)
+    if known is None:
+        raise InputError("the truth lacks this clip", held.task.clip_id)
     rng = _generator(seed, person.name, held.task.task_id, held.round)
-    annotator = Annotator(person.noise, Effort(), drive.labels.taxonomy)
-    if held.task.track is None:
-        boxes, seconds = _searched(held, drive, annotator, rng)
+    annotator = Annotator(person.noise, Effort(), known.taxonomy)
+    boxes: tuple[FrameBox, ...]
+    if not known.tells_of(held.task.frames):
+        verdict, boxes, seconds = Verdict.CANNOT_TELL, (), 0.0
+    elif held.task.track is None:
+        boxes, seconds = _searched(held, known, annotator, rng)
         verdict = Verdict.DRAWN if boxes else Verdict.VERIFIED
     else:
-        verdict, boxes, seconds = _judged(held, drive, annotator, rng)
+        verdict, boxes, seconds = _judged(held, known, annotator, rng)
     return Judgement(
         task_id=held.task.task_id, round=held.round, annotator=person.name, verdict=verdict,
         boxes=boxes, seconds=round(seconds + annotator.effort.open_s, 3),
@@ -108,10 +143,10 @@ def simulated_answer(
 
 
 def _judged(
-    held: HeldTask, drive: Drive, annotator: Annotator, rng: np.random.Generator
+    held: HeldTask, known: Known, annotator: Annotator, rng: np.random.Generator
 ) -> tuple[Verdict, tuple[FrameBox, ...], float]:
     shown = boxes_of((one.box for one in held.proposal), annotator.taxonomy)
-    truth, is_there, visibility = _meant(held, drive, shown)
+    truth, is_there, visibility = _meant(held, known, shown)
     answer = annotator.review(shown, truth, is_there, visibility, rng)
     seconds, verdicts = float(answer.seconds.sum()), [VERDICTS[v] for v in answer.verdict.tolist()]
     if all(verdict is Verdict.VERIFIED for verdict in verdicts):
@@ -135,13 +170,13 @@ def _judged(
 
 
 def _meant(
-    held: HeldTask, drive: Drive, shown: Boxes
+    held: HeldTask, known: Known, shown: Boxes
 ) -> tuple[Boxes, np.ndarray[tuple[int], np.dtype[np.bool_]], Float64s]:
     """For each box shown the true box that is meant: of the object that lies nearest to most of
     them, where it lies near; whether it is there; how far it can be seen.
     """
-    taxonomy = drive.labels.taxonomy
-    frames = [_real(drive, one.frame) for one in held.proposal]
+    taxonomy = known.taxonomy
+    frames = [_real(known, one.frame) for one in held.proposal]
     votes: Counter[int | None] = Counter()
     for row, boxes in enumerate(frames):
         away = [_away(each, shown, row) for each in boxes]
@@ -158,13 +193,13 @@ def _meant(
 
 
 def _searched(
-    held: HeldTask, drive: Drive, annotator: Annotator, rng: np.random.Generator
+    held: HeldTask, known: Known, annotator: Annotator, rng: np.random.Generator
 ) -> tuple[tuple[FrameBox, ...], float]:
     """Boxes of objects that no box shown tells of; who overlooks one does so in all frames."""
-    taxonomy, found = drive.labels.taxonomy, list[FrameBox]()
+    taxonomy, found = known.taxonomy, list[FrameBox]()
     seen: dict[int | None, bool] = {}
     for frame in held.task.frames:
-        real = _real(drive, frame)
+        real = _real(known, frame)
         shown = boxes_of((b.box for b in held.proposal if b.frame == frame), taxonomy)
         truth = boxes_of((b.box for b in real), taxonomy)
         told = iou_3d(truth, shown).max(axis=1, initial=0.0) >= _SHOWN_IOU
@@ -190,8 +225,9 @@ def _drawable(boxes: Boxes) -> Float64s:
     return np.clip(boxes.size_m, *_SIZES_M)
 
 
-def _real(drive: Drive, frame: int) -> list[LabelledBox]:
-    return [one for one in drive.labels.frames[frame].record.boxes if not one.ignored]
+def _real(known: Known, frame: int) -> list[LabelledBox]:
+    labels = known.frames[frame]
+    return [] if labels is None else [one for one in labels.record.boxes if not one.ignored]
 
 
 def _away(labelled: LabelledBox, shown: Boxes, row: int) -> float:

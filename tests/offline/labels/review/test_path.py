@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from typer.testing import CliRunner
 from cli.label import app
 from contracts.errors import ConflictError, InputError
 from offline.labels.calibration.calibrator import PUBLISHED
-from offline.labels.formats.sequence import read_sequence
+from offline.labels.formats.sequence import LabelSequence, read_sequence
 from offline.labels.qa.effort import Effort
 from offline.labels.queue.store import ReviewQueue
 from offline.labels.queue.task_files import read_tasks
-from offline.labels.review.drives import said_by
+from offline.labels.review.drives import read_drives, said_by
 from offline.labels.review.journal import JOURNAL_FILE
+from offline.labels.review.simulated import known_of
 from offline.labels.review.tasks import work_s
 from tests.offline.labels.review.street import write_street, wrongness
 
@@ -64,7 +66,7 @@ def test_from_auto_labels_over_people_to_a_label_set(run: Run, tmp_path: Path) -
     settle = ("settle", routed, "--out", out, "--state", state, *golds)
     opened = run(*settle)
     assert not opened["decided"] and opened["open"] == sum(report["tasks"].values())
-    while run("simulate", truth, "--seed", 3)["answers"]:
+    while run("simulate", truth, "--of", routed, "--seed", 3)["answers"]:
         told = run(*settle)
     assert told["open"] == 0
     assert told["agreement"]["fleiss_kappa"] > 0.6
@@ -101,7 +103,7 @@ def test_a_killed_settle_goes_on(
 ) -> None:
     truth, auto = write_street(tmp_path, 1, tracks=9)
     run("route", auto, "--out", tmp_path / "routed", "--accept", 0.9)
-    run("simulate", truth, "--experts", 0)
+    run("simulate", truth, "--of", tmp_path / "routed", "--experts", 0)
     settle = ("settle", tmp_path / "routed", "--out", tmp_path / "out", "--state", tmp_path / "s")
     decide, calls = ReviewQueue.decide, list[str]()
 
@@ -133,7 +135,7 @@ def test_who_fails_gold_is_not_counted(run: Run, tmp_path: Path) -> None:
     golds = ("--gold", truth / "clip-1")
     routed, state = tmp_path / "routed", tmp_path / "state"
     run("route", auto, "--out", routed, "--accept", 0.9, "--gold-share", 0.6, *golds)
-    run("simulate", truth, "--annotators", 3, "--experts", 1, "--errors", 12)
+    run("simulate", truth, "--of", routed, "--annotators", 3, "--experts", 1, "--errors", 12)
     told = run("settle", routed, "--out", tmp_path / "out", "--state", state, *golds)
     failed = [name for name, one in told["annotators"].items() if one["failed"]]
     assert failed and told["decided"]["again"] > 0
@@ -154,3 +156,28 @@ def test_tasks_go_into_a_file(run: Run, tmp_path: Path) -> None:
         run("route", auto, "--out", tmp_path / "other")
     with pytest.raises(InputError, match=r"lacks routing\.json"):
         run("settle", auto, "--out", tmp_path / "out", "--state", tmp_path / "state")
+
+
+def test_truth_of_other_instants_is_told_by_instant(run: Run, tmp_path: Path) -> None:
+    truth, auto = write_street(tmp_path, 1, tracks=9)
+    routed = tmp_path / "routed"
+    run("route", auto, "--out", routed, "--accept", 0.9)
+    asked, whole = read_drives([routed]), read_drives([truth])
+    (name,) = whole
+    frames = whole[name].labels.frames
+    late = replace(whole[name], labels=LabelSequence(frames[2:]))
+    known = known_of({name: late}, asked)[name]
+    assert known.frames == (None, None, *frames[2:])
+    assert known.tells_of([2]) and not known.tells_of([1, 2])
+    with pytest.raises(InputError, match="a task asks for frame"):
+        known.tells_of([len(frames)])
+    # Of what the truth says nothing, nobody can tell: no answer is made of another instant.
+    for path in sorted((truth / name / "labels").glob("*.npz"))[:2]:
+        path.unlink()
+    run("simulate", truth, "--of", routed)
+    tasks = run("queue", "list")
+    told = [run("queue", "show", task["task_id"]) for task in tasks]
+    early = [one for one in told if min(one["frames"]) < 2]
+    assert early, "the street has tasks of its first frames"
+    for one in early:
+        assert {j["verdict"] for j in one["judgements"]} <= {"cannot_tell"}
