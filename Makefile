@@ -5,10 +5,10 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench bench-label interop soak student clean
+.PHONY: help install demo test lint format bench bench-label bench-loop interop soak student clean
 
 help:
-	@echo "make demo | test | lint | bench | bench-label | interop | soak | student | install | clean"
+	@echo "make demo | test | lint | bench | bench-label | bench-loop | interop | soak | student | install | clean"
 
 # Two stamps: the demo needs neither torch nor the linters.
 $(VENV)/.demo: pyproject.toml constraints.txt
@@ -44,6 +44,13 @@ bench: $(VENV)/.all
 
 bench-label: $(VENV)/.all
 	$(BIN)/longtail bench label
+
+# Hours on one core; stopped, it goes on from build/loop.
+bench-loop: $(VENV)/.all
+	mkdir -p build/loop
+	$(BIN)/longtail bench loop --data build/loop
+	cp build/loop/loop-study.json docs/loop-study.json
+	cp build/loop/loop.png docs/images/loop.png
 
 # What needs programs of other people: Rerun, tus-js-client under Node, nginx, Chromium. The last
 # two come from Debian, for root only; a test whose program is missing skips and says so.

@@ -34,8 +34,8 @@ class Bench:
     """One benchmark: a module with `run`, imported when it is asked for.
 
     `uses_recorded`: `run` takes the folder of recorded drives, or None; `uses_data`: it takes
-    folders of labelled drives, or none. A `long` one takes the better part of an hour: `all`
-    leaves it out.
+    folders of labelled drives, or none; `seeds`: it is run on so many unless told otherwise. A
+    `long` one takes the better part of an hour or more: `all` leaves it out.
     """
 
     module: str
@@ -43,14 +43,19 @@ class Bench:
     uses_recorded: bool = False
     uses_data: bool = False
     long: bool = False
+    seeds: int | None = None
 
     def about(self) -> str:
         """What it measures against what: its module's docstring as one paragraph each."""
         text = inspect.getdoc(importlib.import_module(self.module)) or ""
         return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
-    def run(self, recorded: Path | None, data: Sequence[Path] = ()) -> list[Figure]:
+    def run(
+        self, recorded: Path | None, data: Sequence[Path] = (), seeds: int | None = None
+    ) -> list[Figure]:
         run: Callable[..., list[Figure]] = importlib.import_module(self.module).run
+        if self.seeds is not None:
+            return run(data, self.seeds if seeds is None else seeds)
         if self.uses_data:
             return run(data)
         return run(recorded) if self.uses_recorded else run()
@@ -81,6 +86,13 @@ BENCHES = {
         uses_data=True,
         long=True,
     ),
+    "loop": Bench(
+        "bench.loop",
+        "Turns of the loop on fixed seeds: errors, disengagements, what is kept.",
+        uses_data=True,
+        long=True,
+        seeds=5,
+    ),
     "label": Bench("bench.label", "The auto-labeller against a causal tracker.", True),
     "router": Bench("bench.router", "The QA router: cost, residual error, audits.", True),
     "label-sim": Bench(
@@ -107,6 +119,7 @@ DataOption = Annotated[
         " where its drives and loops are kept.",
     ),
 ]  # fmt: skip
+SeedsOption = Annotated[int, typer.Option(min=2, max=100, help="How many seeds.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 WriteOption = Annotated[
     Path | None, typer.Option("--write", dir_okay=False, help="Write a Markdown page here.")
@@ -114,6 +127,20 @@ WriteOption = Annotated[
 
 
 def _register(name: str, bench: Bench) -> None:
+    if bench.seeds is not None:
+        usual = bench.seeds
+
+        @app.command(name, help=bench.summary)
+        def seeded(
+            data: DataOption = [],  # noqa: B006
+            seeds: SeedsOption = usual,
+            as_json: JsonOption = False,
+        ) -> None:
+            if _figures(name, None, as_json, data, seeds) is None:
+                raise typer.Exit(1)
+
+        return
+
     if bench.uses_data:
 
         @app.command(name, help=bench.summary)
@@ -152,11 +179,12 @@ def run_all(
 
 
 def _figures(
-    name: str, recorded: Path | None, as_json: bool, data: Sequence[Path] = ()
-) -> list[Figure] | None:
+    name: str, recorded: Path | None, as_json: bool, data: Sequence[Path] = (),
+    seeds: int | None = None,
+) -> list[Figure] | None:  # fmt: skip
     """Run and show one benchmark; None, with the reason on stderr, when it could not run."""
     try:
-        figures = BENCHES[name].run(recorded, data)
+        figures = BENCHES[name].run(recorded, data, seeds)
     except ModuleNotFoundError as error:
         hint = "the peers come with longtail[dev]"
         typer.echo(f"{name} could not run: {error.name} is not installed; {hint}", err=True)

@@ -86,7 +86,7 @@ class Tally:
     def add(self, drive: Drive, parameters: ClipParameters, calibrator: Calibrator) -> None:
         """Count one drive."""
         seen, by_class = drive.seen, parameters.by_class()
-        found = seen.fused.take(seen.fused.scores >= parameters.seen_from)
+        found = seen.counted(parameters.seen_from, parameters.edge_m)
         clip = found, seen.mono_ns, seen.world_SE3_ego, TAXONOMY, by_class
         boxes = tracked_boxes(*clip, calibrator, drive.sweeps)
         views = fused_frames(seen.views, seen.source, seen.sources, len(seen), TAXONOMY)

@@ -37,7 +37,7 @@ from offline.labels.kitti import CLASSES
 def tracks_of(drive: Drive, parameters: ClipParameters) -> AutoLabels:
     """Everything that is told of a drive, without scores."""
     seen, by_class = drive.seen, parameters.by_class()
-    found = seen.fused.take(seen.fused.scores >= parameters.seen_from)
+    found = seen.counted(parameters.seen_from, parameters.edge_m)
     clip = clip_of(found, seen.mono_ns, seen.world_SE3_ego, TAXONOMY, drive.sweeps)
     return unscored(clip, estimated_poses(clip, by_class), by_class)
 

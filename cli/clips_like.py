@@ -9,9 +9,8 @@ import yaml
 from cli.spec_format import format_spec
 from client import CloudClient
 from contracts.clip_search import LikePage
-from contracts.embedding import embedding_text
 from contracts.errors import InputError
-from contracts.ids import parse_name
+from offline.acquisition.similar import similar_document
 
 MOST_ROWS = 1000
 """So many clips a search tells at most."""
@@ -45,19 +44,9 @@ def fitted_threshold(
 
 def similar_spec(clip_id: str, page: LikePage, threshold: float, owner: str, why: str) -> str:
     """A `similar_to` spec for scenes like a clip, in canonical form. Raises `InputError`."""
-    document = {
-        "apiVersion": "longtail/v1",
-        "kind": "similar_to",
-        "id": parse_name(f"like-{clip_id[:12]}"),
-        "version": 1,
-        "owner": owner,
-        "description": f"Scenes like clip {clip_id[:12]}. {why}",
-        "when": {
-            "space": page.reference.model_digest,
-            "reference": embedding_text(page.reference.vector),
-            "similarity": threshold,
-        },
-    }
+    document = similar_document(
+        clip_id, page.reference.model_digest, page.reference.vector, threshold, owner, why
+    )
     return format_spec(yaml.safe_dump(document, sort_keys=False), "spec")
 
 

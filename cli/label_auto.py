@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.output import JsonOption, print_json
-from cli.stage_run import RUN_FOLDER, RayOption, WorkersOption, publish, tell_progress
+from cli.stage_run import RUN_FOLDER, RayOption, WorkersOption, tell_progress
 from contracts.errors import InputError
 
 
@@ -79,6 +79,7 @@ def auto_label(
     from offline.labels.calibration.calibrator import PUBLISHED as CALIBRATOR
     from offline.labels.calibration.calibrator import read_calibrator
     from offline.runs.folder import WorkFolder
+    from offline.runs.publish import publish
     from offline.runs.run import Progress, check, run_stage
 
     if online and everything:

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from cli.output import JsonOption, print_json
-from cli.stage_run import RUN_FOLDER, RayOption, WorkersOption, publish, tell_progress
-
-if TYPE_CHECKING:
-    from offline.runs.folder import WorkFolder
-    from offline.runs.records import ClipRecord
-
-LABEL_FOLDER, CLIP_FILE = "labels", "clip.mcap"
+from cli.stage_run import RUN_FOLDER, RayOption, WorkersOption, tell_progress
 
 
 def label_clips(
@@ -53,6 +46,7 @@ def label_clips(
     """
     from offline.executor.choice import executor_of
     from offline.labels.clips.parameters import TEACHER, read_clip_parameters
+    from offline.labels.clips.published import publish_drive
     from offline.labels.clips.stage import STAGE, Settings, clips_under, drive_inputs
     from offline.runs.folder import WorkFolder
     from offline.runs.run import Progress, check, run_stage
@@ -64,7 +58,7 @@ def label_clips(
     folder = WorkFolder(out / RUN_FOLDER)
 
     def tell(progress: Progress) -> None:
-        _publish(folder, progress.record, by_name[progress.record.clip], out)
+        publish_drive(folder, progress.record, by_name[progress.record.clip], out)
         tell_progress(progress)
 
     settings = Settings(bf16=bf16, points=points).model_dump()
@@ -79,26 +73,3 @@ def label_clips(
                 "at {instants} instants".format(**row)
             )
     check(run)
-
-
-def _publish(folder: WorkFolder, record: ClipRecord, clip: Path, out: Path) -> None:
-    """Put a drive's labels where people look for them, and the clip beside them."""
-    drive = out / record.clip
-    labels = drive / LABEL_FOLDER
-    for stale in {path.name for path in labels.glob("*.npz")} - set(record.files):
-        (labels / stale).unlink()
-    if record.output is None:
-        return
-    labels.mkdir(parents=True, exist_ok=True)
-    for name in record.files:
-        publish(folder, record, name, labels / name)
-    beside = drive / CLIP_FILE
-    if beside.exists() and beside.samefile(clip):
-        return
-    partial = drive / f".{CLIP_FILE}"
-    partial.unlink(missing_ok=True)
-    try:
-        partial.hardlink_to(clip)
-    except OSError:  # another file system
-        shutil.copyfile(clip, partial)
-    partial.replace(beside)

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from cli.label_queue import FolderOption, with_queue
 from cli.label_route import GoldOption
 from cli.output import JsonOption, print_json
-
-if TYPE_CHECKING:
-    from contracts.geometry import Taxonomy
-    from offline.labels.qa.audit import AuditPlan
-    from offline.labels.review.records import Settled
 
 
 def settle_labels(
@@ -51,6 +46,7 @@ def settle_labels(
     from offline.labels.review.journal import opened_journal
     from offline.labels.review.route import read_record
     from offline.labels.review.settle import Done, Ground, settle, write_settled
+    from offline.labels.review.told import standing_of
 
     record = read_record(routed)
     taxonomy = taxonomy_of(record.taxonomy_version)
@@ -64,7 +60,7 @@ def settle_labels(
 
         done = with_queue(folder, work)
         done.written = write_settled(journal, ground, out)
-        told = _standing(journal.lines, taxonomy, record.rule().digest(), ground.plan)
+        told = standing_of(journal.lines, taxonomy, record.rule().digest(), ground.plan)
     told |= {
         "decided": dict(sorted(done.decided.items())), "tasks_told": done.told,
         "files_written": done.written, "open": done.open,
@@ -73,53 +69,6 @@ def settle_labels(
         print_json(told)
         return
     _tell(told)
-
-
-def _standing(
-    lines: list[Settled], taxonomy: Taxonomy, rule_digest: str, plan: AuditPlan
-) -> dict[str, Any]:
-    """What the journal says, as JSON; what nobody can tell is null."""
-    from offline.labels.review import standing
-
-    agreed = standing.agreement(lines, taxonomy)
-    audited = standing.audit_state(lines, rule_digest, plan)
-    return {
-        "spent_s": standing.spent_s(lines),
-        "annotators": {
-            name: {
-                "gold": record.answered, "passed": record.passed,
-                "failed": record.failed_at is not None, "recall": list(_recall(record.recall())),
-                "rms_centre_m": _known(record.rms[0]), "rms_size": _known(record.rms[1]),
-                "rms_axis_rad": _known(record.rms[2]),
-            }
-            for name, record in sorted(standing.gold_records(lines, taxonomy).items())
-        },
-        "agreement": {
-            "tasks": agreed.tasks, "fleiss_kappa": _known(agreed.fleiss),
-            "cohen_kappa": {
-                f"{one}, {two}": _known(value) for (one, two), value in agreed.cohen.items()
-            },
-            "boxes": agreed.boxes,
-            "icc": {
-                name: {"value": _known(found.single.value), "low": _known(found.single.low),
-                       "high": _known(found.single.high)}
-                for name, found in agreed.icc.items()
-            },
-        },
-        "audits": {
-            "level": audited.level, "tightened": audited.tightened, "audited": audited.audited,
-            "evidence": float(audited.against.evidence),
-        },
-        "findings": [one.model_dump(mode="json") for one in standing.found_out(lines)],
-    }  # fmt: skip
-
-
-def _recall(recall: Any) -> tuple[int, int]:
-    return recall.found, recall.planted
-
-
-def _known(value: float) -> float | None:
-    return None if value != value else round(value, 4)  # noqa: PLR0124
 
 
 def _tell(told: dict[str, Any]) -> None:

@@ -8,13 +8,19 @@ from cli.loop_acquire import acquire
 from cli.loop_dataset import app as dataset
 from cli.loop_embed import embed
 from cli.loop_gate import gate
+from cli.loop_health import health
 from cli.loop_lineage import lineage
+from cli.loop_report import report
 from cli.loop_retrain import retrain
+from cli.loop_run import resume, run, status, watch
 
 app = typer.Typer(help="The loop from clips to models.", no_args_is_help=True)
+for command in (run, status, resume, watch, report):
+    app.command()(command)
 app.command()(acquire)
 app.command()(embed)
 app.command()(gate)
+app.command()(health)
 app.command()(lineage)
 app.command()(retrain)
 app.add_typer(dataset, name="dataset")

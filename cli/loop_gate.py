@@ -71,7 +71,7 @@ def gate(
     ours, theirs = read_model(candidate), read_model(reference)
     evidence = FolderEvidence(
         ours, theirs, frozen, suite, hard_drives(tails), random_drives(random, probabilities),
-        rules, _opens_on_a_vehicle, shadow,
+        rules, opens_on_a_vehicle, shadow,
         lambda name, done, of: progress_line(f"{name}: {done} of {of}"),
     )  # fmt: skip
     subjects = Subjects(
@@ -92,7 +92,7 @@ def gate(
         raise typer.Exit(1)
 
 
-def _opens_on_a_vehicle(model: ModelFile) -> None:
+def opens_on_a_vehicle(model: ModelFile) -> None:
     """As the agent opens it: digest, tensors, self-test."""
     from contracts.errors import CorruptError
     from edge_agent.perception.runtime import open_model

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.label_set import StoreOption
 from cli.output import JsonOption, print_json
 
 if TYPE_CHECKING:
@@ -23,7 +22,13 @@ def lineage(
             "version, label set, clip or trigger spec, or a vehicle.",
         ),
     ],
-    store: StoreOption,
+    store: Annotated[
+        Path | None, typer.Option("--store", file_okay=False, help="Folder of a datasets' store.")
+    ] = None,
+    loop: Annotated[
+        Path | None,
+        typer.Option("--loop", exists=True, file_okay=False, help="Folder of a loop: all it made."),
+    ] = None,
     model: Annotated[
         list[Path],
         typer.Option(exists=True, dir_okay=False, help="A model's manifest; may be repeated."),
@@ -31,20 +36,30 @@ def lineage(
     limit: Annotated[int, typer.Option(min=1, help="Branches shown of each thing.")] = 10,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
-    """Walk model → dataset version → label set → clip → trigger spec and vehicle, and back."""
+    """Walk rollout → gate report → model → dataset version → label set → clip → trigger spec and
+    vehicle, and back. Rollouts and gate reports are known of a loop's folder.
+    """
+    from contracts.errors import InputError
     from contracts.model_manifest import ModelManifest
     from contracts.spec_yaml import parse_yaml, read_text, validate_located
     from offline.datasets.lineage import lineage_of
     from offline.datasets.store import DatasetStore
+    from offline.pipeline.lineage import loop_lineage
+    from offline.pipeline.turn import LoopFolder
 
     paths = dict.fromkeys([*model, *([Path(what)] if Path(what).is_file() else [])])
     manifests = {
         path: validate_located(ModelManifest, parse_yaml(read_text(path), str(path)))
         for path in paths
     }
-    known = lineage_of(
-        DatasetStore(store), [(manifest.sha256, manifest) for manifest in manifests.values()]
-    )
+    if loop is not None:
+        known = loop_lineage(LoopFolder(loop))
+    elif store is not None:
+        known = lineage_of(
+            DatasetStore(store), [(manifest.sha256, manifest) for manifest in manifests.values()]
+        )
+    else:
+        raise InputError("say where to look", "--store or --loop")
     asked = manifests.get(Path(what))
     thing = known.find(what if asked is None else asked.sha256)
     origins, uses = known.origins(thing), known.uses(thing)

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from cli.output import absolute, progress_line
-from contracts import SOFTWARE_VERSION
 
 RANGE_FRAMES = 48
 TOLD_FROM = 0.25
@@ -51,20 +50,13 @@ def export(
     from models.runs import load_student
     from models.student.deploy import deployed
     from models.student.export import write_student
+    from offline.retrain.lineage import export_lineage
 
     student, trained = load_student(run)
     seen = load_frames(data, student.config)
     others = load_frames(calibrate, student.config)
     rows = np.linspace(0, len(seen) - 1, min(RANGE_FRAMES, len(seen))).astype(int)
-    lineage = {
-        "weights_sha256": trained.weights, "recipe_sha256": trained.recipe,
-        "stage": trained.stage, "seed": str(trained.seed), "dataset_sha256": trained.dataset,
-        "examples": str(trained.examples), "calibration_sha256": others.digest,
-        "software_version": SOFTWARE_VERSION, "precision": "float32" if float_graph else "int8",
-        "embedding_space": trained.space(),
-        **{f"{parent}_sha256": digest for parent, digest in trained.parents.items()},
-        **{f"replayed_{name}_sha256": digest for name, digest in trained.replayed.items()},
-    }  # fmt: skip
+    lineage = export_lineage(trained, others.digest, int8=not float_graph)
     made = deployed(
         student, [seen.frame(int(row)) for row in rows],
         [(one.frame, one.labels) for one in others],

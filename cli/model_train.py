@@ -164,19 +164,9 @@ def _frames(data: list[Path], config: StudentConfig) -> LabelledFrames:
 
 def told_epochs(out: Path, name: str, epochs: int) -> Callable[[int, Losses], None]:
     """Tells of each epoch, keeps the history and draws it."""
-    from models.evaluation.plots import draw_history
-    from models.history import History
-    from models.runs import CHECKPOINT_FILE
+    from models.telling import telling_epochs
 
-    history = History(out, resumed=(out / CHECKPOINT_FILE).exists())
-
-    def tell(epoch: int, losses: Losses) -> None:
-        history.add(epoch, losses)
-        draw_history(history.epochs, out / "losses.png")
-        words = "  ".join(f"{task} {loss:.3f}" for task, loss in losses.items())
-        progress_line(f"{name}: epoch {epoch} of {epochs}  {words}")
-
-    return tell
+    return telling_epochs(out, epochs, lambda words: progress_line(f"{name}: {words}"))
 
 
 def use_threads(threads: int) -> None:

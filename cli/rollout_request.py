@@ -10,12 +10,10 @@ from pydantic import ValidationError
 
 from cli.fleet_options import seconds, selector
 from client.fleet import FleetClient
+from client.rollout_stages import stages_of
 from contracts.errors import ConflictError, InputError
-from contracts.fleet import ReleaseRow, RolloutRequest, StageRequest
+from contracts.fleet import ReleaseRow, RolloutRequest
 from contracts.ota import Kind, ReleaseId
-
-# How many times the control's rate must be ruled out before a stage of at most this share ends.
-_TOLERATED = ((0.01, 3.0), (0.05, 2.0), (1.0, 1.5))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +54,6 @@ def request_of(
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(first["msg"], ".".join(str(step) for step in first["loc"])) from error
-
-
-def stages_of(text: str | None, no_guardrails: bool) -> tuple[StageRequest, ...] | None:
-    """`1,5,25,100` as stages, with what each must rule out; the last asks for nothing."""
-    if text is None:
-        return None
-    stages = []
-    for word in text.split(","):
-        try:
-            fraction = float(word) / 100
-        except ValueError as error:
-            raise InputError(f"{word!r} is no share in percent", "--stages") from error
-        if not 0 < fraction <= 1:
-            raise InputError(f"a share is above 0 and at most 100, not {word}", "--stages")
-        margin = next(margin for limit, margin in _TOLERATED if fraction <= limit)
-        asks = not no_guardrails and fraction < 1
-        stages.append(StageRequest(fraction=fraction, tolerated_ratio=margin if asks else None))
-    return tuple(stages)
 
 
 def chosen_release(client: FleetClient, kind: Kind, name: str, version: int | None) -> ReleaseId:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,8 +10,6 @@ import typer
 from cli.output import progress_line
 
 if TYPE_CHECKING:
-    from offline.runs.folder import WorkFolder
-    from offline.runs.records import ClipRecord
     from offline.runs.run import Progress
 
 RUN_FOLDER = ".run"
@@ -26,20 +23,6 @@ RayOption = Annotated[
     str | None,
     typer.Option("--ray", metavar="ADDRESS", help="A Ray cluster's address, or 'local'."),
 ]
-
-
-def publish(folder: WorkFolder, record: ClipRecord, name: str, path: Path) -> None:
-    """Put one file of a clip's product where people look for it. A file that holds the same
-    already is left alone; one of a clip that failed is of an earlier run and goes.
-    """
-    from offline.runs.files import write_durably
-
-    if record.output is None:
-        path.unlink(missing_ok=True)
-        return
-    content = folder.objects.get(record.files[name])
-    if not path.is_file() or path.read_bytes() != content:
-        write_durably(path, content)
 
 
 def tell_progress(progress: Progress) -> None:

@@ -14,7 +14,10 @@ from contracts.samples import PerceptionFrame, Sample
 from sim_fleet.dataset_cli import dataset
 from sim_fleet.run_command import run
 from sim_fleet.scale.cli import scale
+from sim_fleet.shadow_cli import shadow
 from sim_fleet.suite_cli import suite
+from sim_fleet.trials_cli import trials
+from sim_fleet.truth_cli import truth
 
 if TYPE_CHECKING:
     from edge_agent.ports import BevModel
@@ -24,6 +27,9 @@ app.command()(dataset)
 app.command()(scale)
 app.command()(run)
 app.command()(suite)
+app.command()(shadow)
+app.command()(trials)
+app.command()(truth)
 
 
 @app.callback()

@@ -31,8 +31,9 @@ _HUMAN_SEES_M = 100.0
 class Tick:
     """One instant: the world, the ego, who drives and what was asked of the car.
 
-    `plan` is the planner's (None between its ten times a second); `command` what drove the
-    step before this instant.
+    `plan` is the planner's on its `route`, and `own` what the human would have done, who sees the
+    truth (all None between the planner's ten times a second); `command` what drove the step before
+    this instant.
     """
 
     index: int
@@ -42,6 +43,8 @@ class Tick:
     command: Command
     steering_override: bool
     plan: Plan | None
+    own: Plan | None
+    route: Route | None
     truth: OracleFrame | None
 
     @property
@@ -78,6 +81,7 @@ class SimDrive:
         self._override = False
         self._plan: Plan | None = None
         self._own: Plan | None = None
+        self._route: Route | None = None
         self._index = 0
         self._wait_s = 0.0
         self._surveyor = Surveyor(world.roads, world.conditions)
@@ -105,15 +109,16 @@ class SimDrive:
 
     def tick(self, truth: OracleFrame | None, plan: Plan | None) -> Tick:
         """This instant as it will be recorded."""
+        own, route = (None, None) if plan is None else (self._own, self._route)
         return Tick(self._index, self._world, self._ego, self._wheel, self._command,
-                    self._override, plan, truth)  # fmt: skip
+                    self._override, plan, own, route, truth)  # fmt: skip
 
     def think(self, moment: Moment) -> Plan:
         """Perceive and plan; the human looks on. Returns the planner's plan."""
         route = route_of(self._world, self._wait_s)
         plan = self._planner.plan(self._ego, route, self._perceiver.perceive(moment))
         self._consult_human(moment.truth, route, plan)
-        self._plan = plan
+        self._plan, self._route = plan, route
         return plan
 
     def _consult_human(self, truth: OracleFrame, route: Route, plan: Plan) -> None:

@@ -29,6 +29,23 @@ def run(
         Path | None,
         typer.Option(help="Bird's-eye model (ONNX) of vehicles with sensors s or m; drives too."),
     ] = None,
+    tour: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Recipe of trials: drive those, once, within a day; sensors are the recipe's.",
+        ),
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Folder for true labels of what is driven.")
+    ] = None,
+    truth_every: Annotated[
+        float, typer.Option(min=0.1, max=60.0, help="Seconds between labelled instants.")
+    ] = 0.1,
+    url: Annotated[
+        str | None, typer.Option(help="A receiver that runs already; else one of this run's own.")
+    ] = None,
     out: Annotated[
         Path, typer.Option(help="Folder for state, store, report and plot; an earlier run's goes.")
     ] = Path(".longtail/fleet"),
@@ -47,11 +64,14 @@ def run(
     from sim_fleet.fleet.conductor import inapplicable
     from sim_fleet.fleet.plot import draw_timeline
     from sim_fleet.fleet.report import tell
+    from sim_fleet.trials.recipe import read_trials
 
     console = Console(stderr=as_json)
     wanted = load_faults(faults)
     options = FleetOptions(
         out, vehicles, hours, seed, sensors, drive_minutes_per_day, model=model, workers=workers,
+        url=url, tour=None if tour is None else read_trials(tour), truth=truth,
+        truth_every_s=round(truth_every, 1),
         told=lambda text: console.print(f"  {text}", highlight=False),
     )  # fmt: skip
     if faults == "all":

@@ -1,7 +1,8 @@
 """Where a thing comes from, and what came of it, by digests alone.
 
-model → dataset version → label set → clip → trigger spec, vehicle. Any of them may be asked for;
-models are known by the manifests that are given. What a manifest names and the store does not
+rollout → gate report → model → dataset version → label set → clip → trigger spec, vehicle. Any of
+them may be asked for; models are known by the manifests that are given, reports and rollouts by the
+loop that made them (`offline.pipeline.lineage`). What a manifest names and the store does not
 have is told as missing, and the walk goes on.
 """
 
@@ -18,8 +19,9 @@ from offline.datasets.store import DatasetStore
 from offline.datasets.training import EVERYTHING, training_digests
 
 Kind: TypeAlias = Literal[
-    "model", "dataset version", "label set", "clip", "trigger spec", "vehicle", "stage run"
-]
+    "rollout", "gate report", "model", "dataset version", "label set", "clip", "trigger spec",
+    "vehicle", "stage run",
+]  # fmt: skip
 DATASET_KEY = "dataset_sha256"
 LEAST_DIGITS = 6
 

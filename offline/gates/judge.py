@@ -97,6 +97,23 @@ def judge(
     )  # fmt: skip
 
 
+def with_shadow(
+    report: GateReport, seen: ShadowEvidence, subjects: Subjects, policy: Policy
+) -> GateReport:
+    """The report of a candidate whose shadow run was still to come, with what it told.
+
+    Raises `InputError` where another gate stopped the candidate, or the shadow has been judged, or
+    the evidence is of other models.
+    """
+    last = report.gates[-1]
+    if last.gate != "shadow" or last.verdict != "not_run" or report.failures():
+        raise InputError("this candidate does not wait for its shadow run", report.candidate_name)
+    outcome = _outcome("shadow", shadow_claims(seen, subjects, policy))
+    return GateReport.model_validate(
+        {**report.model_dump(), "gates": (*report.model_dump()["gates"][:-1], outcome.model_dump())}
+    )
+
+
 def _not_yet(gate: GateName) -> GateOutcome:
     return GateOutcome(gate=gate, verdict="not_run", reason="the fleet has not been asked yet")
 

@@ -25,7 +25,7 @@ _LATE_BY_MPS2 = 2.2
 
 
 @kernel
-def _place(path: Float64s, x: float, y: float) -> tuple[float, float, float]:
+def place_on(path: Float64s, x: float, y: float) -> tuple[float, float, float]:
     """Distance along a path [k, 4], left offset from it and its heading, nearest to x, y."""
     near, k = 1e18, 0
     for m in range(path.shape[0]):
@@ -55,10 +55,10 @@ def time_to_hit_s(
         heading = np.arctan2(xy_m[b, 1] - xy_m[a, 1], max(xy_m[b, 0] - xy_m[a, 0], 1e-3))
         x = xy_m[k, 0] + AXLE_TO_MIDDLE_M * np.cos(heading)
         y = xy_m[k, 1] + AXLE_TO_MIDDLE_M * np.sin(heading)
-        own[k, 0], own[k, 1], _ = _place(path, x, y)
+        own[k, 0], own[k, 1], _ = place_on(path, x, y)
     first = 1e6
     for j in range(rows.shape[0]):
-        s, d, heading = _place(path, rows[j, X], rows[j, Y])
+        s, d, heading = place_on(path, rows[j, X], rows[j, Y])
         if s < 0.5:
             continue
         cos, sin = np.cos(heading), np.sin(heading)

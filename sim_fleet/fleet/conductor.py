@@ -28,14 +28,16 @@ from sim_fleet.fleet.facts import FleetFacts, Limits
 from sim_fleet.fleet.faults import FaultSpec, PlannedFault, place_faults
 from sim_fleet.fleet.gather import ledger_day, read_cloud, read_vehicle
 from sim_fleet.fleet.invariants import check_all
-from sim_fleet.fleet.job import BootJob, VehicleSettings
+from sim_fleet.fleet.job import BootJob, TruthSettings, VehicleSettings
 from sim_fleet.fleet.journal import read_journal
 from sim_fleet.fleet.links import link_trace
 from sim_fleet.fleet.report import FleetReport, invariant_reports
 from sim_fleet.fleet.schedule import Trip, VehiclePlan, plan_vehicle
 from sim_fleet.fleet.server import ReceiverProcess, address_of
 from sim_fleet.fleet.summary import fault_reports, moments_of, vehicle_report
+from sim_fleet.fleet.tour import plan_tour
 from sim_fleet.fleet.vehicle import run_vehicle, student_of
+from sim_fleet.trials.recipe import TrialsSpec
 
 REBOOT_S = 20.0
 START_TIMEOUT_S = 3600.0
@@ -50,6 +52,8 @@ class FleetOptions:
 
     `drive_minutes_per_day` is how much of a day's driving is simulated; `url` an existing
     receiver, which then is not restarted; `spool_quota_bytes` each vehicle's room for clips.
+    With a `tour` the vehicles drive those drives, once, within one day; its sensor set is theirs.
+    `truth` is a folder for labels of all that is driven, an instant every `truth_every_s`.
     """
 
     out: Path
@@ -67,12 +71,20 @@ class FleetOptions:
     clips_per_day: int = 300
     bytes_per_day: int = 4 * 10**9
     spool_quota_bytes: int = 256 * 10**6
+    tour: TrialsSpec | None = None
+    truth: Path | None = None
+    truth_every_s: float = 0.1
     told: Callable[[str], None] = field(default=lambda _: None)
+
+    @property
+    def carried(self) -> str:
+        """The sensor set of all vehicles: a tour says its own."""
+        return self.sensors if self.tour is None else self.tour.sensors
 
 
 def inapplicable(spec: FaultSpec, options: FleetOptions) -> str | None:
     """Why a fault cannot strike in this run; None when it can."""
-    if spec.kind == "extrinsics_drift" and options.sensors == "light":
+    if spec.kind == "extrinsics_drift" and options.carried == "light":
         return "vehicles with light sensors carry no camera or lidar that could drift"
     if spec.kind == "server_restart" and options.url is not None:
         return "the receiver is not this run's own"
@@ -83,6 +95,8 @@ def plan_fleet(options: FleetOptions) -> tuple[VehiclePlan, ...]:
     """All vehicles' plans. Raises `InputError` for options that make no fleet."""
     if not 1 <= options.vehicles <= 999:
         raise InputError("a fleet has 1 to 999 vehicles", "--vehicles")
+    if options.tour is not None:
+        return plan_tour(options.tour, options.vehicles, options.seed)
     return tuple(
         plan_vehicle(options.seed, number, options.hours, options.drive_minutes_per_day)
         for number in range(options.vehicles)
@@ -100,11 +114,16 @@ def run_fleet(options: FleetOptions) -> FleetReport:
         if reason is not None:
             raise InputError(f"fault {spec.kind}: {reason}", "--faults")
     if options.model is not None:
-        if options.sensors == "light":
+        if options.carried == "light":
             raise InputError("a model needs sensors s or m", "--model")
         student_of(options.model, SharedSessions())  # refused here rather than in a vehicle
+    if options.truth is not None and options.carried == "light":
+        raise InputError("truth is labelled by what a lidar meets: sensors s or m", "--truth")
     begin_s = time.monotonic()
     plans = plan_fleet(options)
+    minutes = options.drive_minutes_per_day
+    if options.tour is not None:
+        minutes = round(sum(plan.drive_s for plan in plans) / 60.0 / len(plans), 3)
     faults = place_faults(options.faults, plans, options.seed)
     _empty(options.out)
     context = multiprocessing.get_context("forkserver")
@@ -125,8 +144,8 @@ def run_fleet(options: FleetOptions) -> FleetReport:
         restarts = own.restarts if own is not None else 0
     journals = {crew.plan.vehicle_id: list(read_journal(crew.vehicle.journal)) for crew in crews}
     return FleetReport(
-        seed=options.seed, hours=options.hours, sensors=options.sensors,
-        drive_minutes_per_day=options.drive_minutes_per_day,
+        seed=options.seed, hours=options.hours, sensors=options.carried,
+        drive_minutes_per_day=minutes,
         cpu_s=sum(r.get("cpu_s", 0.0) for rows in journals.values() for r in rows),
         wall_s=round(time.monotonic() - begin_s, 2), server_restarts=restarts,
         stalls=sum(r.get("stalls", 0) for rows in journals.values() for r in rows),
@@ -189,11 +208,14 @@ class _Crew:
         self.vehicle = VehicleSettings(
             vehicle_id=plan.vehicle_id, vehicle_type=plan.vehicle_type, blind_to=plan.blind_to,
             folder=(options.out / "vehicles" / plan.vehicle_id).resolve(), seed=options.seed,
-            sensors=options.sensors, model=options.model and options.model.resolve(),
+            sensors=options.carried, model=options.model and options.model.resolve(),
             specs=_specs(options),
             trace=link_trace(options.seed, plan.vehicle_id, plan.trips),
             cellular_bytes_per_day=options.cellular_bytes_per_day,
             clips_per_day=options.clips_per_day, bytes_per_day=options.bytes_per_day,
+            truth=options.truth and TruthSettings(
+                folder=options.truth.resolve(), every_s=options.truth_every_s
+            ),
         )  # fmt: skip
 
     def run(self) -> None:

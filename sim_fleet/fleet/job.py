@@ -9,6 +9,13 @@ from sim_fleet.fleet.links import LinkTrace
 from sim_fleet.fleet.schedule import Plain, Trip
 
 
+class TruthSettings(Plain):
+    """Where the truth of what is driven goes: FOLDER/<drive>/labels/, one every `every_s`."""
+
+    folder: Path
+    every_s: float
+
+
 class VehicleSettings(Plain):
     """What is the same at every start of a vehicle. `folder` holds all that is its own."""
 
@@ -24,6 +31,7 @@ class VehicleSettings(Plain):
     cellular_bytes_per_day: int
     clips_per_day: int
     bytes_per_day: int
+    truth: TruthSettings | None = None
 
     @property
     def state(self) -> Path:

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from contracts.clock import NS_PER_S
 from contracts.errors import InputError
 from sim_fleet.classes import Kind
+from sim_fleet.drives import SingleDrive
 from sim_fleet.scenarios.library import built_in
 from sim_fleet.scenarios.spec import ScenarioSpec, WeatherSpec
 from sim_fleet.seeds import generator
@@ -60,7 +61,8 @@ class Plain(BaseModel):
 class Trip(Plain):
     """One start of the vehicle. `drive_s` 0: it wakes where it stands, to send what waits.
 
-    `parked_s` is how long it stands at `then` afterwards, at least.
+    `parked_s` is how long it stands at `then` afterwards, at least. `scenario`, `tod` and `weather`
+    say what is driven, or `drive` does, to the letter.
     """
 
     index: int
@@ -72,6 +74,7 @@ class Trip(Plain):
     weather: Weather
     then: Place
     parked_s: float
+    drive: SingleDrive | None = None
 
     @property
     def end_s(self) -> float:
@@ -219,6 +222,8 @@ def weather_at(seed: int, region: str, at_s: float) -> Weather:
 
 def scenario_of(trip: Trip) -> ScenarioSpec:
     """What is driven: a story as it is written, ordinary driving in the hour's conditions."""
+    if trip.drive is not None:
+        return trip.drive.scenario
     spec = built_in().scenario(trip.scenario)
     if not trip.scenario.startswith("everyday-"):
         return spec

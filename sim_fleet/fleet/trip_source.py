@@ -13,12 +13,16 @@ from fnmatch import fnmatchcase
 
 from contracts.channels import signal_channel
 from contracts.clock import NS_PER_S, ClockQuality
+from contracts.labels import labels_bytes
 from contracts.samples import Sample, SignalSample
 from edge_agent.ports import SourceDescription
 from sim_fleet.drive import Tick
+from sim_fleet.fleet.job import TruthSettings
+from sim_fleet.labelling import TruthLabeller
 from sim_fleet.source import START_NS, DriveOptions, SimFleetSource
 from sim_fleet.world.world import STEP_S
 
+LABEL_FOLDER = "labels"
 STEP_NS = 100_000_000
 """How far drive and network may be apart."""
 
@@ -83,6 +87,7 @@ class TripSource(SimFleetSource):
         reach: blocks until the vehicle's other time has come as far (monotonic ns).
         ended: called once the last sample was taken.
         cut: cuts the power; it does not return.
+        truth: where labels of what is driven go, if anywhere.
     """
 
     def __init__(
@@ -92,10 +97,12 @@ class TripSource(SimFleetSource):
         reach: Callable[[int], None],
         ended: Callable[[], None],
         cut: Callable[[], None],
+        truth: TruthSettings | None = None,
     ) -> None:
         self.odometer = Odometer()
         super().__init__(options, self._see)
         self._order = order
+        self._truth = None if truth is None else TripTruth(truth, self)
         self._reach = reach
         self._ended = ended
         self._cut = cut
@@ -104,6 +111,8 @@ class TripSource(SimFleetSource):
     def _see(self, tick: Tick) -> None:
         if tick.t_s >= self._order.skip_s:
             self.odometer.see(tick)
+            if self._truth is not None:
+                self._truth.see(tick)
 
     def describe(self) -> SourceDescription:
         order = self._order
@@ -125,6 +134,8 @@ class TripSource(SimFleetSource):
     def _in_step(self) -> Iterator[Sample]:
         due_ns = self._skip_ns + STEP_NS
         for sample in super().samples():
+            if self._truth is not None:
+                self._truth.labeller.watch(sample)
             if sample.mono_ns < self._skip_ns:
                 if sample.mono_ns > START_NS or isinstance(sample, SignalSample):
                     continue
@@ -140,6 +151,25 @@ class TripSource(SimFleetSource):
                 self.odometer.silenced += 1
                 continue
             yield sample
+
+
+class TripTruth:
+    """Writes what is true of a trip while it is driven; each file is there whole or not at all."""
+
+    def __init__(self, settings: TruthSettings, source: TripSource) -> None:
+        described = source.describe()
+        self.labeller = TruthLabeller(described, source.staged.world, settings.every_s)
+        self._folder = settings.folder / described.drive_id / LABEL_FOLDER
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    def see(self, tick: Tick) -> None:
+        labels = self.labeller.see(tick)
+        if labels is None:
+            return
+        path = self._folder / f"{labels.record.mono_ns}.npz"
+        partial = path.with_name(f".{path.name}")
+        partial.write_bytes(labels_bytes(labels))
+        partial.replace(path)
 
 
 class WakeSource:

@@ -133,8 +133,9 @@ class Vehicle:
         )  # fmt: skip
         cut = next((f.name for f in job.faults if f.is_cut_during("drive")), "")
         return TripSource(
-            options, order, self.loop.reach, self.loop.let_go, lambda: self.cut_power(cut)
-        )
+            options, order, self.loop.reach, self.loop.let_go, lambda: self.cut_power(cut),
+            job.vehicle.truth,
+        )  # fmt: skip
 
     def _student(self) -> Perceiver:
         """The planner sees by the agent's own model, which runs once a frame for both."""

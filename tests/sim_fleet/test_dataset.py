@@ -146,7 +146,7 @@ def test_the_shipped_recipes_read() -> None:
 
 def test_ground_is_labelled_on_the_grid_of_the_student() -> None:
     from models.student.config import student_m, student_s
-    from sim_fleet.dataset import GROUND_GRID
+    from sim_fleet.labelling import GROUND_GRID
 
     grids: list[BevGrid] = [student_s().grid, student_m().grid]
     assert grids == [GROUND_GRID, GROUND_GRID]

@@ -54,12 +54,13 @@ def completed(course: Course, extent: Extent, poses: Float64s, nods: Float64s) -
     step, inside, beyond = step[told], inside[told], beyond[told]
 
     frame = step + course.first
+    moves = 0.0 if least else 1.0
     # The very end of a smooth course bends as its last sighting happens to lie.
     speed = np.where(
         (beyond < 0)[:, None], course.velocity_m[:_SIDE].mean(axis=0),
         course.velocity_m[-_SIDE:].mean(axis=0),
     )  # fmt: skip
-    xy = course.xy_m[inside] + speed * beyond[:, None]
+    xy = course.xy_m[inside] + moves * speed * beyond[:, None]
     here = placed(inverse(poses[frame]), xy)
     z = course.z_m[inside] + nods[frame] * np.hypot(here[:, 0], here[:, 1])
     seen = course.seen[inside] & (beyond == 0)

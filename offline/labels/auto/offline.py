@@ -17,12 +17,14 @@ from offline.labels.auto.linking import tracks_of
 from offline.labels.auto.overlaps import covered, doubles
 from offline.labels.auto.parameters import ClassParameters
 from offline.labels.auto.pitch import nods
-from offline.labels.auto.tracks import Course, Sightings, refined
+from offline.labels.auto.smoothing import spread
+from offline.labels.auto.tracks import Course, Sightings, noise_of, refined
 from offline.labels.auto.world import by_track, estimated_poses, in_world
 from offline.labels.calibration.calibrator import Calibrator, published
 from offline.labels.kitti import CLASSES, TrackedBoxes
 from offline.labels.points.appearance import Looks
 from offline.labels.points.axes import righted
+from offline.labels.points.beams import occupancy, told_by_beams, velocities
 from offline.labels.points.gather import gathered as gathered_points
 from offline.labels.points.heights import stood
 from offline.labels.points.refinement import Evidence, improved
@@ -30,6 +32,7 @@ from offline.labels.points.registration import BODIES, Body
 from offline.labels.points.sweep import Sweeps
 
 _NEAR = 2
+_NEAREST, _SPREAD, _STANDS = map(FEATURES.index, ("nearest_m", "spread_m", "stands"))
 _STEADY_HITS = 5
 
 
@@ -69,6 +72,8 @@ def unscored(
         first = 1 + max(first - 1, int(part.boxes.track_id.max(initial=-1)))
         parts.append(part)
     labels = _with_cover(_joined(parts))
+    if clip.sweeps is not None and clip.world_SE2_sensor is not None:
+        labels = _with_beams(labels, clip.sweeps, poses)
     limit = np.array([by_class[name].duplicate_overlap for name in by_class])
     # How often its track was rightly seen, as far as the detector can tell.
     trust = labels.feature("hits") * labels.feature("mean_probability")
@@ -160,6 +165,11 @@ def _told(clip: Clip, poses: Float64s, group: _Group, first: int) -> AutoLabels:
         whole = completed(course, group.parameters.extent, poses, group.tilt)
         columns.append((whole, np.full(whole.frame.size, number), course.size_m))
         features.append(_features(whole, track, course))
+        if clip.world_SE2_sensor is not None:
+            noise = noise_of(track, group.parameters.association, course.motion)
+            features[-1][:, _SPREAD] = _spread(whole, track, course, noise)
+            features[-1][:, _STANDS] = course.is_static
+            features[-1][:, _NEAREST] = track.range_m.min()
     return _table(group.parameters.class_name, columns, features, clip)
 
 
@@ -203,8 +213,23 @@ def _features(whole: Completed, track: Sightings, course: Course) -> Float64s:
         "unseen_for": whole.unseen_for.astype(np.float64),
         "range_m": np.hypot(whole.centre_m[:, 0], whole.centre_m[:, 1]),
         "residual_m": whole.residual_m, "covered": np.zeros(n), "cut": np.zeros(n),
+        "occupied": np.zeros(n), "nearest_m": np.zeros(n), "spread_m": np.zeros(n), "stands": np.zeros(n),
     }  # fmt: skip
     return np.column_stack([by_name[name] for name in FEATURES])
+
+
+def _spread(whole: Completed, track: Sightings, course: Course, noise_m: Float64s) -> Float64s:
+    """How unsure the place of each box of a track is, m, [t]."""
+    first = min(course.first, int(whole.frame[0]))
+    last = max(course.first + course.seen.size - 1, int(whole.frame[-1]))
+    noise = np.full(last - first + 1, np.inf)
+    noise[track.frame - first] = noise_m
+    motion = course.motion
+    told = (
+        spread(noise, motion.static_drift_m, "place") if course.is_static
+        else spread(noise, motion.acceleration_m, "speed")
+    )  # fmt: skip
+    return told[whole.frame - first]
 
 
 def _table(
@@ -242,6 +267,13 @@ def _joined(parts: list[AutoLabels]) -> AutoLabels:
 def _with_cover(labels: AutoLabels) -> AutoLabels:
     features = labels.features.copy()
     features[:, FEATURES.index("covered")] = covered(labels.boxes)
+    return replace(labels, features=features)
+
+
+def _with_beams(labels: AutoLabels, sweeps: Sweeps, poses: Float64s) -> AutoLabels:
+    boxes, features = labels.boxes, labels.features.copy()
+    told = told_by_beams(boxes, velocities(boxes, poses), sweeps, poses)
+    features[:, FEATURES.index("occupied")] = occupancy(boxes.track_id, boxes.frame, told)
     return replace(labels, features=features)
 
 

@@ -101,6 +101,9 @@ class Motion(Frozen):
     static_yaw_drift_rad: Positive
     turn_speed_m: Positive
     anchor: Share
+    one_place_m: Annotated[float, Field(ge=0)] = 0.0
+    """In a world that is known, what creeps about within so far stands: a detector's places drift
+    by as much while its view of a thing changes."""
 
 
 class Extent(Frozen):

@@ -14,6 +14,7 @@ from offline.labels.auto.smoothing import faced, fitting_step, smoothed, smoothe
 
 _LEAST_AT_REST, _PARTS, _PART_HITS = 8, 10, 4
 _SAME_SIGMAS, _SAME_M = 3.0, 0.1
+_CREEPS_M, _FIXED_M = 0.1, 0.0006
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,9 @@ def refined(
         is_static = rests(place, anchored, noise)
     course = smoothed(xy, xy_noise, motion.acceleration_m, "speed")
     is_static = is_static or stands(course, motion)
+    if known_world and (is_static or creeps(course, motion)) and motion.one_place_m > 0:
+        is_static, motion = True, fixed(motion)
+        xy_noise[place] = noise_of(track, association, motion)
     if is_static:
         course = smoothed(xy, xy_noise, motion.static_drift_m, "place")
     velocity = np.gradient(course, axis=0) if count > 1 else np.zeros((1, 2))
@@ -113,6 +117,29 @@ def stands(course: Float64s, motion: Motion) -> bool:
     extent = float(np.hypot(*np.ptp(course, axis=0)))
     slow = length / (count - 1) < motion.static_speed_m
     return slow and bool(extent < motion.static_extent_m + motion.static_speed_m / 2 * count)
+
+
+def creeps(course: Float64s, motion: Motion) -> bool:
+    """Whether a smooth course [t, 2] stays within `motion.one_place_m`, far slower than what drives
+    would leave it.
+    """
+    count = course.shape[0]
+    slow = float(np.hypot(*(course[-1] - course[0]))) < _CREEPS_M * (count - 1)
+    near = bool(np.hypot(*np.ptp(course, axis=0)) < motion.one_place_m)
+    return count > _LEAST_AT_REST and slow and near
+
+
+def fixed(motion: Motion) -> Motion:
+    """Of what stands in one place all along."""
+    return motion.model_copy(update={"static_drift_m": _FIXED_M, "one_place_m": 0.0})
+
+
+def noise_of(track: Sightings, association: Association, motion: Motion) -> Float64s:
+    """Standard deviations [h] of places. Of what is `fixed`, far views count even less: their
+    errors are alike, and do not cancel out.
+    """
+    noise = association.noise_m(track.range_m, track.probability)
+    return noise * noise / noise.min() if motion.static_drift_m == _FIXED_M else noise
 
 
 def rests(place: Int64s, xy_m: Float64s, noise_m: Float64s) -> bool:

@@ -66,8 +66,8 @@ def labels_of(
     """
     parameters = labeller.parameters
     boxes = tracked_boxes(
-        seen.fused.take(seen.fused.scores >= parameters.seen_from), seen.mono_ns,
-        seen.world_SE3_ego, taxonomy, parameters.by_class(), labeller.calibrator, sweeps,
+        seen.counted(parameters.seen_from, parameters.edge_m), seen.mono_ns, seen.world_SE3_ego,
+        taxonomy, parameters.by_class(), labeller.calibrator, sweeps,
     )  # fmt: skip
     ground = fused_ground(seen.ground, seen.world_SE3_ego, seen.grid, parameters.ground)
     light = fused_light(seen.light, frames_of(seen.mono_ns), parameters.light, PERIOD_NS * 1e-9)

@@ -23,12 +23,13 @@ CALIBRATION = "calibration"
 
 class ClipParameters(Frozen):
     """`tracks` of the tracker's class of each class group; `seen_from` is the raw score from
-    which a detection counts. A box is taught from the confidence `taught_from` on, ignored from
+    which a detection counts, `edge_m` how far it lies within the teacher's grid. A box is taught from the confidence `taught_from` on, ignored from
     `ignored_from` on, and left out below.
     """
 
     tracks: tuple[ClassParameters, ...] = Field(min_length=1)
     seen_from: Share = 0.05
+    edge_m: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     taught_from: Share = 0.5
     ignored_from: Share = 0.1
     ground: GroundFusion = GroundFusion()

@@ -53,6 +53,16 @@ class ClipSeen:
     def __len__(self) -> int:
         return int(self.mono_ns.size)
 
+    def counted(self, least: float, edge_m: float) -> Detections:
+        """Fused boxes with scores of `least` or more that lie `edge_m` or more within the grid: at
+        its edge is told what lies beyond it, but not where.
+        """
+        grid, centre = self.grid, self.fused.boxes.centre_m[:, :2]
+        low = np.array([grid.x_min_m, grid.y_min_m]) + edge_m
+        high = np.array([grid.x_max_m, grid.y_max_m]) - edge_m
+        within = ((centre >= low) & (centre <= high)).all(axis=1)
+        return self.fused.take(within & (self.fused.scores >= least))
+
 
 def see_clip(
     clip: Path, view: TeacherView, threshold: float, progress: Progress = lambda done, of: None

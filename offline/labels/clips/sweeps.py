@@ -23,19 +23,20 @@ _INTENSITY = 255.0
 
 @dataclass(frozen=True, slots=True)
 class ClipSweeps:
-    """`points` float32 [n, 5] of each frame: x, y, z in the ego frame, intensity in 0..1, and how
-    many frames late.
+    """`points` float32 [n, 6] of each frame: x, y, z in the ego frame, intensity in 0..1, how many
+    frames late, and which lidar's; `lidars_m` float64 [l, 3]: where these sit in the ego frame.
     """
 
     points: dict[int, Float32s]
+    lidars_m: Float64s
 
     def get(self, frame: int, /) -> Sweep | None:
         """As `Sweeps.get`."""
         found = self.points.get(frame)
         if found is None:
             return None
-        xyz, (bright, late) = found[:, :3], found[:, 3:].T
-        return Sweep(xyz.astype(np.float64), bright.astype(np.float64), late.astype(np.float64))
+        xyz, bright, late = (found[:, part].astype(np.float64) for part in (slice(3), 3, 4))
+        return Sweep(xyz, bright, late, self.lidars_m[found[:, 5].astype(np.int64)])
 
 
 def read_sweeps(clip: Path, mono_ns: Int64s) -> ClipSweeps:
@@ -65,11 +66,13 @@ def read_sweeps(clip: Path, mono_ns: Int64s) -> ClipSweeps:
         raise InputError(f"no mount of {', '.join(lost)} in it", str(clip))
     trajectory = _trajectory(poses) if len(poses) > 1 else None
     parts: dict[int, list[Float32s]] = {}
+    lidars = sorted({one.frame_id for one in found})
     for sample in found:
-        parts.setdefault(frames[sample.mono_ns], []).append(
-            _in_ego(sample, mounts[sample.frame_id], trajectory)
-        )
-    return ClipSweeps({frame: np.concatenate(some) for frame, some in parts.items()})
+        points = _in_ego(sample, mounts[sample.frame_id], trajectory)
+        which = np.full((len(points), 1), lidars.index(sample.frame_id), dtype=np.float32)
+        parts.setdefault(frames[sample.mono_ns], []).append(np.hstack([points, which]))
+    places = np.array([mounts[name][:3, 3] for name in lidars]).reshape(-1, 3)
+    return ClipSweeps({frame: np.concatenate(some) for frame, some in parts.items()}, places)
 
 
 def _trajectory(poses: list[PoseSample]) -> Trajectory:
@@ -82,6 +85,7 @@ def _trajectory(poses: list[PoseSample]) -> Trajectory:
 
 def _in_ego(sample: LidarSample, ego_SE3_lidar: Float64s, trajectory: Trajectory | None
             ) -> Float32s:  # fmt: skip
+    """As `ClipSweeps.points`, without the lidar's number."""
     xyz = apply_SE3(ego_SE3_lidar, sample.xyz_m.astype(np.float64))
     near = np.hypot(xyz[:, 0], xyz[:, 1]) < _KEPT_M
     xyz, intensity = xyz[near], sample.intensity[near]

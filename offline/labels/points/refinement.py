@@ -18,7 +18,7 @@ from contracts.samples import Float64s
 from offline.labels.auto.kinds import MODEL_CLASSES
 from offline.labels.auto.parameters import ClassParameters
 from offline.labels.auto.smoothing import faced, smoothed_axis
-from offline.labels.auto.tracks import Course, Sightings, anchored_xy
+from offline.labels.auto.tracks import Course, Sightings, anchored_xy, noise_of
 from offline.labels.points.fusion import fused
 from offline.labels.points.gather import ObjectPoints
 from offline.labels.points.registration import (
@@ -67,7 +67,7 @@ def improved(
     if body.has_sides:
         points = points.take(_at_body_height(points, course))
     track, boxes, size = evidence.track, course.xy_m, course.size_m
-    noise = parameters.association.noise_m(track.range_m, track.probability)
+    noise = noise_of(track, parameters.association, course.motion)
     whole_noise = float((noise**-2.0).sum() ** -0.5)
     viewer = poses[course.first : course.first + boxes.shape[0], :2]
     for _ in range(_ROUNDS):

@@ -19,12 +19,14 @@ class Sweep:
     """Points of one frame, the sensor's motion taken out where their times are known: `xyz_m`
     float64 or float32 [n, 3] in the frame that boxes are in, `intensity` float64 [n] in 0..1.
     `late` float64 [n]: how many frames after the frame's instant each was measured, negative
-    before it; what moves was elsewhere then. None where nobody knows.
+    before it; what moves was elsewhere then. None where nobody knows. `origin_m` [n, 3]: where the
+    lidar of each point sits in that frame; in its origin where it is None.
     """
 
     xyz_m: Float64s | Float32s
     intensity: Float64s
     late: Float64s | None = None
+    origin_m: Float64s | None = None
 
     def __post_init__(self) -> None:
         n = self.intensity.shape[0]
@@ -32,6 +34,8 @@ class Sweep:
             raise InputError(f"has shape {list(self.xyz_m.shape)}, expected {[n, 3]}", "xyz_m")
         if self.late is not None and self.late.shape != (n,):
             raise InputError(f"has shape {list(self.late.shape)}, expected {[n]}", "late")
+        if self.origin_m is not None and self.origin_m.shape != (n, 3):
+            raise InputError(f"has shape {list(self.origin_m.shape)}, expected {[n, 3]}", "origin_m")
 
 
 class Sweeps(Protocol):

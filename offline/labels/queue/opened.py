@@ -27,7 +27,7 @@ async def opened_queue(
 
     Raises `InputError` where there is no database, `TransientError` when it goes away.
     """
-    with _database(settings, create) as url:
+    with opened_database(settings, create=create) as url:
         migrate(url)
         engine = open_engine(url)
         try:
@@ -39,7 +39,10 @@ async def opened_queue(
 
 
 @contextmanager
-def _database(settings: Settings, create: bool) -> Iterator[str]:
+def opened_database(settings: Settings, *, create: bool = False) -> Iterator[str]:
+    """The database's URL. The embedded one runs for as long as the context lasts, where it does not
+    run already. Raises as `opened_queue` does.
+    """
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()
         return

@@ -76,8 +76,11 @@ def opened_journal(folder: Path) -> Iterator[Journal]:
 def read_journal(folder: Path) -> list[Settled]:
     """The decisions of a folder, oldest first; none where there is no journal."""
     path = folder / JOURNAL_FILE
-    if not path.is_file():
-        return []
+    return read_lines(path) if path.is_file() else []
+
+
+def read_lines(path: Path) -> list[Settled]:
+    """The decisions of a journal's file, oldest first."""
     with disk_errors(str(path)):
         content = path.read_bytes()
     return _lines(content[: content.rfind(b"\n") + 1], path)

@@ -1,0 +1,154 @@
+"""Which clips a turn labels: by the published selector, or by lot for the same money.
+
+The candidate itself says what it is unsure of: passes with dropout before its heads
+(`models.student.mc_dropout`), at every second labelled instant of a clip. Scores are kept by the
+network's weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.loop_labels import COST
+from bench.loop_world import OLD, LoopData, PoolClip
+from contracts.canonical import canonical_digest
+from contracts.geometry import TAXONOMY
+from contracts.samples import Float32s
+from offline.acquisition.adapters.scoring import Scored
+from offline.acquisition.adapters.store import ScoreStore
+from offline.acquisition.cost import ClipFeatures
+from offline.acquisition.draw import lot
+from offline.acquisition.records import Candidate, Labelled, SelectorConfig, Shard
+from offline.acquisition.scores.clip import clip_scores
+from offline.acquisition.selector import Selector
+
+if TYPE_CHECKING:
+    from models.student.network import Student
+    from offline.acquisition.adapters.ensembles import DropoutEnsemble, SeenFrame
+
+LOOKED_AT = 2
+"""Every so many of a clip's labelled instants are looked at."""
+MIN_GAP_S = 6.0
+_RARE = [TAXONOMY.index(name) for name in TAXONOMY.rare_names]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Chosen clips by id, with the stream of each."""
+
+    streams: dict[str, str]
+
+
+class Asking:
+    """A network's word on clips, each asked about once."""
+
+    def __init__(self, data: LoopData, student: Student, weights: str) -> None:
+        from models.student.mc_dropout import PASSES, RATE
+
+        self._data, self._student, self._weights = data, student, weights
+        told = {"weights": weights, "passes": PASSES, "rate": RATE, "looked_at": LOOKED_AT}
+        self._store = ScoreStore(data.folder / "scores", canonical_digest(told))
+        self._ensemble: DropoutEnsemble | None = None
+
+    def scored(self, clips: Sequence[PoolClip], told: Callable[[int, int], None]) -> list[Scored]:
+        """In the order of the clips."""
+        found = []
+        for number, clip in enumerate(clips, 1):
+            scored = self._store.get(clip.clip_id)
+            if scored is None:
+                scored = self._score(clip)
+                self._store.put(clip.clip_id, scored)
+            found.append(scored)
+            told(number, len(clips))
+        return found
+
+    def known(self) -> Float32s:
+        """Unit embeddings of what it was first trained on, the middle of each drive."""
+        from models.student.embedding import embeddings_of
+
+        frames = [self._data.frames(drive) for drive in self._data.drives(OLD)]
+        return _unit(embeddings_of(self._student, (each.frame(len(each) // 2) for each in frames)))
+
+    def _score(self, clip: PoolClip) -> Scored:
+        frames = self._data.frames(clip.drive)
+        rows = clip.rows[::LOOKED_AT]
+        seen = [self._seen(frames, row) for row in rows]
+        often = len(clip.rows) / len(rows)
+        likely = np.concatenate([each.likely for each in seen])
+        features = ClipFeatures(
+            frames=len(clip.rows), boxes=round(often * likely.size),
+            rare_boxes=round(often * int(np.isin(likely, _RARE).sum())),
+        )  # fmt: skip
+        embedding = _unit(_unit(np.array([each.embedding for each in seen])).sum(0)[None])[0]
+        return Scored(
+            clip_scores(each.evidence for each in seen), features, embedding, self._weights
+        )
+
+    def _seen(self, frames: object, row: int) -> SeenFrame:
+        from models.data.frames import LabelledFrames
+        from models.student.device import device_of, low_precision
+        from models.student.mc_dropout import McDropout
+        from models.teacher.boxes import TeacherBoxes
+        from offline.acquisition.adapters.ensembles import DropoutEnsemble
+
+        assert isinstance(frames, LabelledFrames)
+        if self._ensemble is None:
+            self._ensemble = DropoutEnsemble(
+                McDropout(self._student), TeacherBoxes(self._student.config), self._weights, {}
+            )
+        with low_precision(device_of(self._student), True):
+            return self._ensemble.seen(frames.frame(row))
+
+
+def selected(
+    clips: Sequence[PoolClip], scored: Sequence[Scored], bought: frozenset[str], known: Float32s,
+    budget_s: float, seed: int,
+) -> Choice:  # fmt: skip
+    """By the selector as it ships: a random fifth, then what is uncertain, then coverage.
+
+    Args:
+        clips: the pool, what is `bought` already included; `scored` are theirs.
+        known: unit embeddings float32 [n, d] of what the candidate learned from first.
+    """
+    config = SelectorConfig(budget=budget_s, seed=seed, min_gap_s=MIN_GAP_S)
+    wanted = sorted(config.score_weights)
+    free = [k for k, clip in enumerate(clips) if clip.clip_id not in bought]
+    candidates = tuple(
+        Candidate(
+            clip_id=clips[k].clip_id, drive_id=clips[k].drive.name, start_ns=clips[k].start_ns,
+            end_ns=clips[k].end_ns, features=scored[k].features,
+            scores={name: scored[k].scores[name] for name in wanted},
+        )
+        for k in free
+    )  # fmt: skip
+    space = scored[0].space
+    held = [scored[k].embedding for k, clip in enumerate(clips) if clip.clip_id in bought]
+    labelled = Labelled(bought, np.concatenate([known, *(each[None] for each in held)]), space)
+    shard = Shard(candidates, np.array([scored[k].embedding for k in free]), space)
+    report = Selector(config, COST, labelled).select([shard])
+    return Choice({each.clip_id: each.stream for each in report.selections})
+
+
+def by_lot(
+    clip_ids: Sequence[str], seed: int, spend_s: float, cost_s: Callable[[str], float]
+) -> Choice:
+    """Clip by clip by lot, blind to what they show, until as much as `spend_s` is spent: the last
+    one is bought where that comes nearer to it.
+    """
+    spent, chosen = 0.0, dict[str, str]()
+    for clip_id in sorted(clip_ids, key=lambda each: lot(seed, "loop", each)):
+        cost = cost_s(clip_id)
+        if spent + cost / 2 > spend_s:
+            break
+        chosen[clip_id] = "random"
+        spent += cost
+    return Choice(chosen)
+
+
+def _unit(vectors: Float32s) -> Float32s:
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)

@@ -1,0 +1,194 @@
+"""A turn's candidate: retrained by the published recipe, exported as vehicles run it.
+
+Old is half of what the shipped student was first trained on, and all that turns before labelled;
+of either `replay.share` comes along, and its own word is the anchor. The frames are not weighed
+towards the random stream: of so few clips it would tell chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.loop_labels import Labelling
+from bench.loop_world import CALIBRATE, LoopData, PoolClip, Say, slices_of
+from contracts.canonical import canonical_digest
+from contracts.labels import FrameLabels
+from models.recipe import RetrainRecipe
+from offline.acquisition.draw import lot
+from offline.retrain.plan import epoch_weights
+from offline.retrain.replay import replayed
+
+if TYPE_CHECKING:
+    from models.student.inputs import StudentFrame
+    from models.student.network import Student
+    from models.student.train import Example
+
+RANGE_FRAMES = 24
+SCORE_THRESHOLD = 0.1
+_MODEL = "student-s"
+_HELD_OUT = 0.2
+_PARTS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledClip:
+    """A bought clip with people's labels."""
+
+    clip: PoolClip
+    labelling: Labelling
+
+    def frames(self, data: LoopData) -> list[tuple[StudentFrame, FrameLabels]]:
+        drive = data.frames(self.clip.drive)
+        rows = zip(self.clip.rows, self.labelling.frames, strict=True)
+        return [(drive.frame(row), labels) for row, labels in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What a turn learns from: clips bought now, and in the turns before."""
+
+    now: tuple[LabelledClip, ...]
+    before: tuple[LabelledClip, ...]
+
+    def training(self, seed: int) -> tuple[list[LabelledClip], list[LabelledClip]]:
+        """Those of now and of before that are learned from."""
+        return (
+            [each for each in self.now if not held_out(each.clip, seed)],
+            [each for each in self.before if not held_out(each.clip, seed)],
+        )
+
+    def held_out(self, seed: int) -> list[LabelledClip]:
+        """Those of all turns that tell what a probability means."""
+        return [each for each in (*self.before, *self.now) if held_out(each.clip, seed)]
+
+
+def held_out(clip: PoolClip, seed: int) -> bool:
+    """A fifth of all drives: a drive is learned from, or calibrated on, in all turns alike."""
+    return lot(seed, "held-out", clip.drive.name) % _PARTS < _HELD_OUT * _PARTS
+
+
+def retrained(
+    data: LoopData, start: Path, lesson: Lesson, old_rows: Sequence[tuple[Path, int]],
+    recipe: RetrainRecipe, seed: int, out: Path, say: Say,
+) -> int:  # fmt: skip
+    """Train into the run folder `out`; how many new frames it learned from.
+
+    Args:
+        start: the run that is retrained.
+        old_rows: what comes along of what it was first trained on.
+    """
+    from models.runs import CHECKPOINT_FILE, RUN_FILE, load_student, read_run
+    from models.student.retrain import retrain_student
+
+    if (out / RUN_FILE).exists():
+        return read_run(out).examples
+    out.mkdir(parents=True, exist_ok=True)
+    old, run = load_student(start)
+    now, before = lesson.training(seed)
+    new = _examples(old, [frame for clip in now for frame in clip.frames(data)])
+    kept = [(data.frames(drive).frame(row), data.frames(drive).labels(row))
+            for drive, row in old_rows]  # fmt: skip
+    along = _examples(old, [*kept, *_replayed(data, old, before, recipe)])
+    weights = epoch_weights(np.ones(len(new)), len(along), recipe.replay.part)
+
+    def progress(epoch: int, losses: dict[str, float]) -> None:
+        words = "  ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
+        say(f"epoch {epoch} of {recipe.train.epochs}  {words}")
+
+    network = retrain_student(
+        old, new, along, recipe.train.recipe(), recipe.restraint(), seed, progress,
+        weights=weights, checkpoint=out / CHECKPOINT_FILE,
+    )  # fmt: skip
+    _finish(out, network, run.weights, lesson, recipe, seed, len(new))
+    return len(new)
+
+
+def exported(
+    data: LoopData, run: Path, lesson: Lesson, old_rows: Sequence[tuple[Path, int]], seed: int,
+    version: int, out: Path, say: Say,
+) -> Path:  # fmt: skip
+    """Write the int8 model with its manifest; its path.
+
+    Int8 ranges are of frames that it learned from, probabilities of others: clear days, and the
+    clips that were held out.
+    """
+    from models.runs import load_student
+    from models.student.deploy import deployed
+    from models.student.export import write_student
+    from offline.retrain.lineage import export_lineage
+
+    path = out / f"{_MODEL}.onnx"
+    if path.with_suffix(".manifest.yaml").exists():
+        return path
+    student, trained = load_student(run)
+    now, _ = lesson.training(seed)
+    learned = [frame for clip in now for frame, _ in clip.frames(data)]
+    learned += [data.frames(drive).frame(row) for drive, row in old_rows]
+    spread = np.linspace(0, len(learned) - 1, min(RANGE_FRAMES, len(learned))).astype(int)
+    others = [(each.frame, each.labels) for each in data.every_frame(CALIBRATE)]
+    others += [frame for clip in lesson.held_out(seed) for frame in clip.frames(data)]
+    calibrated_on = canonical_digest([labels.record.model_dump_json() for _, labels in others])
+    made = deployed(
+        student, [learned[row] for row in spread.tolist()], others, name=_MODEL, version=version,
+        score_threshold=SCORE_THRESHOLD,
+        lineage=export_lineage(trained, calibrated_on, int8=True), progress=say,
+    )  # fmt: skip
+    return write_student(out, made.content, made.manifest)
+
+
+def replayed_old(data: LoopData, student: Student, recipe: RetrainRecipe) -> list[tuple[Path, int]]:
+    """What comes along of what the shipped student was first trained on, in every turn."""
+    places = data.old_frames()
+    slices = slices_of(data, places, recipe.replay.slices)
+    rows = replayed(slices, data.old_embeddings(student), recipe.replay.share, recipe.replay.floor)
+    return [places[row] for row in rows.tolist()]
+
+
+def _replayed(
+    data: LoopData, old: Student, before: Sequence[LabelledClip], recipe: RetrainRecipe
+) -> list[tuple[StudentFrame, FrameLabels]]:
+    from models.student.embedding import embeddings_of
+    from offline.retrain.plan import slice_of
+
+    frames = [frame for clip in before for frame in clip.frames(data)]
+    if not frames:
+        return []
+    slices = [slice_of(labels.record.tags, recipe.replay.slices) for _, labels in frames]
+    found = embeddings_of(old, (frame for frame, _ in frames))
+    rows = replayed(slices, found, recipe.replay.share, recipe.replay.floor)
+    return [frames[row] for row in rows.tolist()]
+
+
+def _examples(
+    student: Student, frames: Sequence[tuple[StudentFrame, FrameLabels]]
+) -> list[Example]:
+    from models.student.targets import targets_of
+    from models.student.train import Example
+
+    return [Example(frame, targets_of(student.config, labels)) for frame, labels in frames]
+
+
+def _finish(
+    out: Path, network: Student, start: str, lesson: Lesson, recipe: RetrainRecipe, seed: int,
+    new: int,
+) -> None:  # fmt: skip
+    from models.runs import TrainingRun, finish_run, save_weights
+
+    finish_run(
+        out,
+        TrainingRun(
+            kind="student", config=network.config, recipe=recipe.digest(), stage="retrain",
+            seed=seed, dataset=canonical_digest([each.clip.clip_id for each in lesson.now]),
+            examples=new, parents={"student": start}, weights=save_weights(out, network),
+        ),
+    )  # fmt: skip
+
+
+def with_epochs(recipe: RetrainRecipe, epochs: int) -> RetrainRecipe:
+    """The recipe with another number of epochs: a turn labels far less than a month does."""
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"epochs": epochs})})

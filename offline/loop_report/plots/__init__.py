@@ -1,0 +1,1 @@
+"""Plots of the page, each a function from facts to inline SVG."""

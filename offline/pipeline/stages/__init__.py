@@ -1,0 +1,1 @@
+"""The work of each stage, a module each: `offline.pipeline.table` names them."""

@@ -1,0 +1,90 @@
+"""Which clips are labelled: product/clips/ID.mcap, and why: product/selection.json.
+
+What earlier turns labelled is known: product/labelled/ holds those clips too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from contracts.canonical import canonical_json
+from contracts.errors import InputError
+from offline.acquisition.adapters.ensembles import SingleModel, open_ensemble
+from offline.acquisition.adapters.pool import ScoredClips
+from offline.acquisition.adapters.request import AcquisitionReport, AcquisitionRequest
+from offline.acquisition.adapters.request import acquire as choose
+from offline.acquisition.adapters.scoring import ClipScorer, EnsembleScorer, ToldScorer
+from offline.acquisition.adapters.sources import folder_clips
+from offline.acquisition.adapters.store import ScoreStore
+from offline.datasets.export import place_file
+from offline.gates.model_file import read_model
+from offline.pipeline.stages.ingest import CLIPS
+from offline.pipeline.work import Result, Work
+
+SELECTION_FILE, LABELLED = "selection.json", "labelled"
+
+
+def acquire(work: Work) -> Result:
+    """Choose within the budget."""
+    section = work.spec.acquire
+    scorer = scorer_of(section.by, section.passes, section.request)
+    store = ScoreStore(work.shared / "scores", scorer.digest)
+    clips = ScoredClips(scorer, store, lambda done: work.say(f"{done} clips scored"))
+    before = _known_before(work)
+    pool = folder_clips([work.needs["ingest"] / CLIPS])
+    known = {path.name for path in before}
+    pool = [each for each in pool if each.path.name not in known]
+    if not pool:
+        raise InputError("every clip of the snapshot is labelled already", work.turn.name)
+    report = choose(section.request, clips, pool, folder_clips(before) if before else [])
+    return _kept(work, _without_places(report), before)
+
+
+def scorer_of(by: Path | None, passes: int | None, request: AcquisitionRequest) -> ClipScorer:
+    """By a training run, a model by its manifest, or (`by` None) the vehicles' own word."""
+    if by is None:
+        return ToldScorer(request.scoring)
+    if by.is_file():
+        found = read_model(by)
+        model = SingleModel(found.predictor, found.config, found.manifest.sha256)
+        return EnsembleScorer(model, request.scoring)
+    return EnsembleScorer(open_ensemble(by, passes=passes), request.scoring)
+
+
+def _known_before(work: Work) -> list[Path]:
+    if "acquire" not in work.before:
+        return []
+    product = work.before["acquire"]
+    return sorted([*(product / CLIPS).glob("*.mcap"), *(product / LABELLED).glob("*.mcap")])
+
+
+def _without_places(report: AcquisitionReport) -> AcquisitionReport:
+    """The same choice gives the same bytes, wherever clips lie and whoever scored them first."""
+    return report.model_copy(update={
+        "scored": report.scored + report.reused, "reused": 0,
+        "places": {name: Path(place).name for name, place in report.places.items()},
+        "left_out": tuple(
+            one.model_copy(update={"place": Path(one.place).name}) for one in report.left_out
+        ),
+    })  # fmt: skip
+
+
+def _kept(work: Work, report: AcquisitionReport, before: list[Path]) -> Result:
+    chosen = report.selection.selections
+    if not chosen:
+        raise InputError("the budget reaches for no clip", "acquire.request.select.budget")
+    for folder, files in (
+        (CLIPS, [work.needs["ingest"] / CLIPS / f"{one.clip_id}.mcap" for one in chosen]),
+        (LABELLED, before),
+    ):
+        (work.product / folder).mkdir()
+        for path in files:
+            place_file(path, work.product / folder / path.name)
+    (work.product / SELECTION_FILE).write_bytes(canonical_json(report) + b"\n")
+    streams = Counter(one.stream for one in chosen)
+    return Result({
+        "chosen": len(chosen), "left_out": len(report.left_out), "unit": report.request.unit,
+        "expected_cost": round(sum(one.expected_cost for one in chosen), 2),
+        "streams": dict(sorted(streams.items())),
+    })  # fmt: skip

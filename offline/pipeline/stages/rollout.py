@@ -1,0 +1,91 @@
+"""Model and trigger specs go out: product/rollout.json tells which releases, by digest.
+
+Over the cloud: published, signed, and rolled out in the cloud's own stages, specs in shadow first.
+What a rollout finds on the way (a guardrail, a failing vehicle) is the rollout's to act on; the
+stage asks whether it has begun, or, `until: complete`, whether it is over. Into a folder: the files
+with the signed gate report, for whoever carries them on.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from contracts.canonical import canonical_json
+from contracts.model_manifest import ModelManifest
+from contracts.spec_yaml import parse_yaml, read_text, validate_located
+from contracts.trigger_spec import load_spec
+from offline.pipeline.cloud import Releases
+from offline.pipeline.stages.evaluate import PAGE_FILE, REPORT_FILE
+from offline.pipeline.stages.shadow import SIGNED_FILE
+from offline.pipeline.stages.specs import spec_files
+from offline.pipeline.stages.train import MODEL, model_manifest
+from offline.pipeline.work import Result, Waiting, Work
+
+ROLLOUT_FILE = "rollout.json"
+_TAKEN_BACK = frozenset({"rolling_back", "halted", "aborted"})
+
+
+def rollout(work: Work) -> Result | Waiting:
+    """Send out what passed."""
+    manifest = model_manifest(work.needs["train"])
+    specs = spec_files(work.needs["specs"])
+    told: dict[str, JsonValue] = {"model": _model_told(manifest), "specs": [
+        {"id": loaded.spec.id, "version": loaded.spec.version, "digest": loaded.digest}
+        for loaded in map(load_spec, specs)
+    ]}  # fmt: skip
+    section = work.spec.rollout
+    if section.to == "folder":
+        _into_a_folder(work, specs)
+        figures: dict[str, JsonValue] = {"to": "folder", "specs": len(specs)}
+    else:
+        sent = _over_the_cloud(work, manifest, specs)
+        if not isinstance(sent, dict):
+            return sent
+        figures = {"to": "cloud", "specs": len(specs), **sent}
+    (work.product / ROLLOUT_FILE).write_bytes(canonical_json(told) + b"\n")
+    return Result(figures)
+
+
+def _model_told(manifest: Path) -> dict[str, JsonValue]:
+    found = validate_located(ModelManifest, parse_yaml(read_text(manifest), str(manifest)))
+    return {"name": found.name, "version": found.version, "digest": found.sha256}
+
+
+def _into_a_folder(work: Work, specs: list[Path]) -> None:
+    shutil.copytree(work.needs["train"] / MODEL, work.product / MODEL)
+    for name in (REPORT_FILE, PAGE_FILE, SIGNED_FILE):
+        path = work.needs["shadow"] / name
+        if path.is_file():
+            shutil.copyfile(path, work.product / name)
+    for path in specs:
+        shutil.copyfile(path, work.product / path.name)
+
+
+def _over_the_cloud(
+    work: Work, manifest: Path, specs: list[Path]
+) -> dict[str, JsonValue] | Result | Waiting:
+    releases = Releases.of(work)
+    if reason := releases.publish_model(manifest):
+        return Waiting(reason)
+    for path in specs:
+        if reason := releases.publish_spec(path):
+            return Waiting(reason)
+        releases.begin_spec(path)
+    row = releases.begin(manifest, in_shadow=False)
+    if row.phase in _TAKEN_BACK:
+        return Result(
+            {"rollout_id": row.rollout_id, "phase": row.phase}, "refused",
+            f"rollout {row.rollout_id} is {row.phase}: {row.verdict or row.waiting_for}",
+        )  # fmt: skip
+    if work.spec.rollout.until == "complete" and row.phase != "done":
+        return Waiting(
+            f"rollout {row.rollout_id} is in stage {row.stage} of {row.stages}: "
+            f"{row.succeeded} vehicles have it; {row.waiting_for or row.phase}"
+        )
+    return {
+        "rollout_id": row.rollout_id, "phase": row.phase, "stage": row.stage,
+        "stages": row.stages, "succeeded": row.succeeded,
+    }  # fmt: skip
