@@ -10,10 +10,10 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 help:
 	@echo "make demo | test | lint | bench | bench-label | bench-loop | interop | soak | student | install | clean"
 
-# Two stamps: the demo needs neither torch nor the linters.
+# Two stamps: the demo needs neither tests nor linters.
 $(VENV)/.demo: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) -e ".[cloud,sim]"
+	$(PIP) -e ".[cloud,offline,sim]"
 	@touch $@
 
 $(VENV)/.all: pyproject.toml constraints.txt

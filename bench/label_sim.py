@@ -46,6 +46,7 @@ from models.evaluation.matching import Matcher
 from offline.labels.calibration.calibrator import Calibrator
 from offline.labels.clips.ground import fused_ground
 from offline.labels.clips.instants import PERIOD_NS
+from offline.labels.clips.labelling import taught_rows
 from offline.labels.clips.light import fused_light
 from offline.labels.clips.parameters import ClipParameters, read_clip_parameters
 from offline.labels.clips.tracks import ClipBoxes, online_boxes, tracked_boxes
@@ -90,7 +91,7 @@ class Tally:
         clip = found, seen.mono_ns, seen.world_SE3_ego, TAXONOMY, by_class
         boxes = tracked_boxes(*clip, calibrator, drive.sweeps)
         views = fused_frames(seen.views, seen.source, seen.sources, len(seen), TAXONOMY)
-        taught = boxes.take(boxes.accepted & (boxes.confidence >= parameters.taught_from))
+        taught = boxes.take(taught_rows(boxes, parameters, TAXONOMY))
         self.by_map += of_detections(drive, seen.fused)
         self.by_boxes += of_detections(drive, views.found)
         self.labels += of_labels(drive, boxes)

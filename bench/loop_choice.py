@@ -3,36 +3,46 @@
 The candidate itself says what it is unsure of: passes with dropout before its heads
 (`models.student.mc_dropout`), at every second labelled instant of a clip. Scores are kept by the
 network's weights.
+
+What is asked for was chosen on pools that are not measured. As it ships (the mutual information of
+the three most doubtful boxes, over the root of the cost) the selector bought motorways here, which
+are cheap and have a doubtful box or two like any other road, and no more of the new town than
+chance. How far the passes' boxes lie apart, on average over all of a frame's boxes and whatever
+they cost, found three times as much.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bench.loop_labels import COST
-from bench.loop_world import OLD, LoopData, PoolClip
-from contracts.canonical import canonical_digest
+from bench.loop_world import LoopData, PoolClip
 from contracts.geometry import TAXONOMY
+from contracts.ids import sha256_hex
 from contracts.samples import Float32s
 from offline.acquisition.adapters.scoring import Scored
 from offline.acquisition.adapters.store import ScoreStore
 from offline.acquisition.cost import ClipFeatures
 from offline.acquisition.draw import lot
 from offline.acquisition.records import Candidate, Labelled, SelectorConfig, Shard
-from offline.acquisition.scores.clip import clip_scores
+from offline.acquisition.scores.clip import Aggregation, Rule, clip_scores
 from offline.acquisition.selector import Selector
 
 if TYPE_CHECKING:
+    from models.student.inputs import StudentFrame
     from models.student.network import Student
     from offline.acquisition.adapters.ensembles import DropoutEnsemble, SeenFrame
 
 LOOKED_AT = 2
 """Every so many of a clip's labelled instants are looked at."""
 MIN_GAP_S = 6.0
+WEIGHTS = {"disagreement": 1.0}
+COST_EXPONENT = 0.0
+AGGREGATION = Aggregation(boxes=Rule(kind="mean"))
 _RARE = [TAXONOMY.index(name) for name in TAXONOMY.rare_names]
 
 
@@ -50,8 +60,8 @@ class Asking:
         from models.student.mc_dropout import PASSES, RATE
 
         self._data, self._student, self._weights = data, student, weights
-        told = {"weights": weights, "passes": PASSES, "rate": RATE, "looked_at": LOOKED_AT}
-        self._store = ScoreStore(data.folder / "scores", canonical_digest(told))
+        told = f"{weights} {PASSES} passes at {RATE:g} {LOOKED_AT} {AGGREGATION.model_dump_json()}"
+        self._store = ScoreStore(data.folder / "scores", sha256_hex(told.encode()))
         self._ensemble: DropoutEnsemble | None = None
 
     def scored(self, clips: Sequence[PoolClip], told: Callable[[int, int], None]) -> list[Scored]:
@@ -66,17 +76,16 @@ class Asking:
             told(number, len(clips))
         return found
 
-    def known(self) -> Float32s:
-        """Unit embeddings of what it was first trained on, the middle of each drive."""
+    def unit_embeddings(self, frames: Iterable[StudentFrame]) -> Float32s:
+        """Float32 [n, d], each of length 1."""
         from models.student.embedding import embeddings_of
 
-        frames = [self._data.frames(drive) for drive in self._data.drives(OLD)]
-        return _unit(embeddings_of(self._student, (each.frame(len(each) // 2) for each in frames)))
+        return _unit(embeddings_of(self._student, frames))
 
     def _score(self, clip: PoolClip) -> Scored:
         frames = self._data.frames(clip.drive)
         rows = clip.rows[::LOOKED_AT]
-        seen = [self._seen(frames, row) for row in rows]
+        seen = [self._seen(frames.frame(row)) for row in rows]
         often = len(clip.rows) / len(rows)
         likely = np.concatenate([each.likely for each in seen])
         features = ClipFeatures(
@@ -85,36 +94,40 @@ class Asking:
         )  # fmt: skip
         embedding = _unit(_unit(np.array([each.embedding for each in seen])).sum(0)[None])[0]
         return Scored(
-            clip_scores(each.evidence for each in seen), features, embedding, self._weights
+            clip_scores((each.evidence for each in seen), aggregation=AGGREGATION),
+            features,
+            embedding,
+            self._weights,
         )
 
-    def _seen(self, frames: object, row: int) -> SeenFrame:
-        from models.data.frames import LabelledFrames
+    def _seen(self, frame: StudentFrame) -> SeenFrame:
         from models.student.device import device_of, low_precision
         from models.student.mc_dropout import McDropout
         from models.teacher.boxes import TeacherBoxes
         from offline.acquisition.adapters.ensembles import DropoutEnsemble
 
-        assert isinstance(frames, LabelledFrames)
         if self._ensemble is None:
             self._ensemble = DropoutEnsemble(
                 McDropout(self._student), TeacherBoxes(self._student.config), self._weights, {}
             )
         with low_precision(device_of(self._student), True):
-            return self._ensemble.seen(frames.frame(row))
+            return self._ensemble.seen(frame)
 
 
 def selected(
     clips: Sequence[PoolClip], scored: Sequence[Scored], bought: frozenset[str], known: Float32s,
     budget_s: float, seed: int,
 ) -> Choice:  # fmt: skip
-    """By the selector as it ships: a random fifth, then what is uncertain, then coverage.
+    """By the selector: a random fifth, then what is uncertain, then a fifth of coverage.
 
     Args:
         clips: the pool, what is `bought` already included; `scored` are theirs.
         known: unit embeddings float32 [n, d] of what the candidate learned from first.
     """
-    config = SelectorConfig(budget=budget_s, seed=seed, min_gap_s=MIN_GAP_S)
+    config = SelectorConfig(
+        budget=budget_s, seed=seed, min_gap_s=MIN_GAP_S, score_weights=WEIGHTS,
+        cost_exponent=COST_EXPONENT,
+    )  # fmt: skip
     wanted = sorted(config.score_weights)
     free = [k for k, clip in enumerate(clips) if clip.clip_id not in bought]
     candidates = tuple(
@@ -131,6 +144,15 @@ def selected(
     shard = Shard(candidates, np.array([scored[k].embedding for k in free]), space)
     report = Selector(config, COST, labelled).select([shard])
     return Choice({each.clip_id: each.stream for each in report.selections})
+
+
+def asked_for() -> str:
+    """What settles a choice beside the candidate and the pool, in words."""
+    rule = AGGREGATION.model_dump_json()
+    return (
+        f"{WEIGHTS} by {rule}, cost ** {COST_EXPONENT:g}, {MIN_GAP_S:g} s apart, every"
+        f" {LOOKED_AT} instants"
+    )
 
 
 def by_lot(
@@ -151,4 +173,4 @@ def by_lot(
 
 def _unit(vectors: Float32s) -> Float32s:
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-    return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
+    return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from models.student.network import Student
     from models.student.train import Example
 
+Labelled = tuple["StudentFrame", FrameLabels]
 RANGE_FRAMES = 24
 SCORE_THRESHOLD = 0.1
 _MODEL = "student-s"
@@ -42,7 +43,7 @@ class LabelledClip:
     clip: PoolClip
     labelling: Labelling
 
-    def frames(self, data: LoopData) -> list[tuple[StudentFrame, FrameLabels]]:
+    def frames(self, data: LoopData) -> list[Labelled]:
         drive = data.frames(self.clip.drive)
         rows = zip(self.clip.rows, self.labelling.frames, strict=True)
         return [(drive.frame(row), labels) for row, labels in rows]
@@ -73,14 +74,14 @@ def held_out(clip: PoolClip, seed: int) -> bool:
 
 
 def retrained(
-    data: LoopData, start: Path, lesson: Lesson, old_rows: Sequence[tuple[Path, int]],
+    data: LoopData, start: Path, lesson: Lesson, along: Sequence[Labelled],
     recipe: RetrainRecipe, seed: int, out: Path, say: Say,
 ) -> int:  # fmt: skip
     """Train into the run folder `out`; how many new frames it learned from.
 
     Args:
         start: the run that is retrained.
-        old_rows: what comes along of what it was first trained on.
+        along: what comes along of what it was first trained on.
     """
     from models.runs import CHECKPOINT_FILE, RUN_FILE, load_student, read_run
     from models.student.retrain import retrain_student
@@ -91,17 +92,15 @@ def retrained(
     old, run = load_student(start)
     now, before = lesson.training(seed)
     new = _examples(old, [frame for clip in now for frame in clip.frames(data)])
-    kept = [(data.frames(drive).frame(row), data.frames(drive).labels(row))
-            for drive, row in old_rows]  # fmt: skip
-    along = _examples(old, [*kept, *_replayed(data, old, before, recipe)])
-    weights = epoch_weights(np.ones(len(new)), len(along), recipe.replay.part)
+    again = _examples(old, [*along, *_replayed(data, old, before, recipe)])
+    weights = epoch_weights(np.ones(len(new)), len(again), recipe.replay.part)
 
     def progress(epoch: int, losses: dict[str, float]) -> None:
         words = "  ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
         say(f"epoch {epoch} of {recipe.train.epochs}  {words}")
 
     network = retrain_student(
-        old, new, along, recipe.train.recipe(), recipe.restraint(), seed, progress,
+        old, new, again, recipe.train.recipe(), recipe.restraint(), seed, progress,
         weights=weights, checkpoint=out / CHECKPOINT_FILE,
     )  # fmt: skip
     _finish(out, network, run.weights, lesson, recipe, seed, len(new))
@@ -109,7 +108,7 @@ def retrained(
 
 
 def exported(
-    data: LoopData, run: Path, lesson: Lesson, old_rows: Sequence[tuple[Path, int]], seed: int,
+    data: LoopData, run: Path, lesson: Lesson, along: Sequence[Labelled], seed: int,
     version: int, out: Path, say: Say,
 ) -> Path:  # fmt: skip
     """Write the int8 model with its manifest; its path.
@@ -128,7 +127,7 @@ def exported(
     student, trained = load_student(run)
     now, _ = lesson.training(seed)
     learned = [frame for clip in now for frame, _ in clip.frames(data)]
-    learned += [data.frames(drive).frame(row) for drive, row in old_rows]
+    learned += [frame for frame, _ in along]
     spread = np.linspace(0, len(learned) - 1, min(RANGE_FRAMES, len(learned))).astype(int)
     others = [(each.frame, each.labels) for each in data.every_frame(CALIBRATE)]
     others += [frame for clip in lesson.held_out(seed) for frame in clip.frames(data)]
@@ -141,17 +140,18 @@ def exported(
     return write_student(out, made.content, made.manifest)
 
 
-def replayed_old(data: LoopData, student: Student, recipe: RetrainRecipe) -> list[tuple[Path, int]]:
+def replayed_old(data: LoopData, student: Student, recipe: RetrainRecipe) -> list[Labelled]:
     """What comes along of what the shipped student was first trained on, in every turn."""
     places = data.old_frames()
     slices = slices_of(data, places, recipe.replay.slices)
     rows = replayed(slices, data.old_embeddings(student), recipe.replay.share, recipe.replay.floor)
-    return [places[row] for row in rows.tolist()]
+    chosen = [(data.frames(drive), row) for drive, row in (places[k] for k in rows.tolist())]
+    return [(frames.frame(row), frames.labels(row)) for frames, row in chosen]
 
 
 def _replayed(
     data: LoopData, old: Student, before: Sequence[LabelledClip], recipe: RetrainRecipe
-) -> list[tuple[StudentFrame, FrameLabels]]:
+) -> list[Labelled]:
     from models.student.embedding import embeddings_of
     from offline.retrain.plan import slice_of
 
@@ -164,9 +164,7 @@ def _replayed(
     return [frames[row] for row in rows.tolist()]
 
 
-def _examples(
-    student: Student, frames: Sequence[tuple[StudentFrame, FrameLabels]]
-) -> list[Example]:
+def _examples(student: Student, frames: Sequence[Labelled]) -> list[Example]:
     from models.student.targets import targets_of
     from models.student.train import Example
 

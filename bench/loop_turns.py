@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from bench.loop_choice import Asking, Choice, by_lot, selected
-from bench.loop_labels import Labelling, labelled
+from bench.loop_choice import Asking, Choice, asked_for, by_lot, selected
+from bench.loop_labels import COST, Labelling, labelled
 from bench.loop_measure import measured
 from bench.loop_records import BEFORE, Bought, Measures, Turn, Way
-from bench.loop_train import LabelledClip, Lesson, exported, replayed_old, retrained
-from bench.loop_world import OLD_TEST, TARGET_TEST, ZOO, LoopData, PoolClip, Say
-from contracts.canonical import canonical_digest
+from bench.loop_train import Labelled, LabelledClip, Lesson, exported, replayed_old, retrained
+from bench.loop_world import FRAMES_A_CLIP, OLD_TEST, TARGET_TEST, ZOO, LoopData, PoolClip, Say
 from contracts.errors import CorruptError
 from contracts.geometry import Finite, Frozen
+from contracts.ids import sha256_hex
 from models.recipe import RetrainRecipe
 from sim_fleet.trials import TrialsSpec, run_trials
 
@@ -45,7 +45,7 @@ class LoopPlan(Frozen):
     has a pool of its own, `pool_share` of all clips.
     """
 
-    budget_s: Finite = 100_000.0
+    budget_s: Finite = 90_000.0
     pool_share: Finite = 0.7
     epochs: int = 6
     turns: int = 3
@@ -79,13 +79,17 @@ class LoopTurns:
         self._say = say
         self._shipped, run = load_student(STUDENT)
         self.digests = {**data.digests(), "student": run.weights}
-        self.settings = {"plan": plan.model_dump_json(), "recipe": recipe.digest()}
+        self.settings = {
+            "plan": plan.model_dump_json(), "recipe": recipe.digest(), "choice": asked_for(),
+            "cost": COST.model_dump_json(), "clip": f"{FRAMES_A_CLIP} frames",
+        }  # fmt: skip
         self._pool = {clip.clip_id: clip for clip in data.clips()}
-        self._old_rows: list[tuple[Path, int]] = []
+        self._along: list[Labelled] = []
 
     def before(self, trials: bool) -> Measures:
         """The shipped student, as it is shipped."""
-        key = canonical_digest({name: self.digests[name] for name in (*MEASURED_ON, "student")})
+        told = [self.digests[name] for name in (*MEASURED_ON, "student")]
+        key = sha256_hex(f"{told}".encode())
         path = self._data.folder / BEFORE / f"{key[:_KEY_DIGITS]}.json"
         made = self._kept(path, Measures, lambda: measured(self._data, SHIPPED))
         return self._tried(made, SHIPPED, "before") if trials else made
@@ -120,14 +124,14 @@ class LoopTurns:
         lap("choice")
         lesson = self._lesson(line, choice)
         folder = self._folder(line)
-        old_rows = self._replayed_old()
+        along = self._replayed_old()
         learned = retrained(
-            self._data, self._start(line), lesson, old_rows, self._recipe, line.seed,
+            self._data, self._start(line), lesson, along, self._recipe, line.seed,
             folder / "run", say,
         )  # fmt: skip
         lap("training")
         model = exported(
-            self._data, folder / "run", lesson, old_rows, line.seed, line.turn + 1,
+            self._data, folder / "run", lesson, along, line.seed, line.turn + 1,
             folder / "model", say,
         )  # fmt: skip
         lap("export")
@@ -167,7 +171,8 @@ class LoopTurns:
         student, run = load_student(self._start(line))
         asking = Asking(self._data, student, run.weights)
         scored = asking.scored(pool, lambda done, of: _sometimes(say, "asked", done, of))
-        chosen = selected(pool, scored, bought, asking.known(), self._plan.budget_s, _number(line))
+        known = asking.unit_embeddings(frame for frame, _ in self._replayed_old())
+        chosen = selected(pool, scored, bought, known, self._plan.budget_s, _number(line))
         return _KeptChoice(streams=chosen.streams)
 
     def _lesson(self, line: Line, choice: Choice) -> Lesson:
@@ -187,9 +192,9 @@ class LoopTurns:
         frames = self._data.frames(clip.drive)
         return labelled([frames.labels(row) for row in clip.rows], clip_id, seed)
 
-    def _replayed_old(self) -> list[tuple[Path, int]]:
-        self._old_rows = self._old_rows or replayed_old(self._data, self._shipped, self._recipe)
-        return self._old_rows
+    def _replayed_old(self) -> list[Labelled]:
+        self._along = self._along or replayed_old(self._data, self._shipped, self._recipe)
+        return self._along
 
     def _start(self, line: Line) -> Path:
         return STUDENT if line.before is None else self._folder(line.before) / "run"
@@ -206,8 +211,8 @@ class LoopTurns:
 
     def _key(self, line: Line) -> str:
         """Data and settings settle a turn, and with them all turns before it."""
-        told = {"data": self.digests, "settings": self.settings, "line": _name(line)}
-        return canonical_digest(told)[:_KEY_DIGITS]
+        told = f"{sorted(self.digests.items())} {sorted(self.settings.items())} {_name(line)}"
+        return sha256_hex(told.encode())[:_KEY_DIGITS]
 
     def _kept(self, path: Path, kind: type[Record], make: Callable[[], Record]) -> Record:
         """What was made before, or now; raises `CorruptError` for a damaged file."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,10 +71,10 @@ class LoopData:
 
         for name, recipes in SETS.items():
             spec = read_dataset_spec(recipes / f"{name}.yaml")
-            self._made[name] = write_dataset(
-                spec, self.folder / name,
-                lambda done, of, _, name=name: self._say(f"{name}: {done} of {of} drives"),
-            )  # fmt: skip
+            self._made[name] = write_dataset(spec, self.folder / name, partial(self._told, name))
+
+    def _told(self, name: str, done: int, of: int, drive: str) -> None:
+        self._say(f"{name}: {done} of {of} drives, {drive}")
 
     def drives(self, name: str) -> list[Path]:
         """Those in use, once `made`, by name; one without a label is left out."""
@@ -124,10 +124,10 @@ class LoopData:
                 student, (self.frames(drive).frame(row) for drive, row in places),
                 lambda done: self._say(f"old embeddings: {done} of {len(places)} frames"),
             )  # fmt: skip
-            partial = path.with_name(f".{path.name}")
-            with partial.open("wb") as stream:
+            fresh = path.with_name(f".{path.name}")
+            with fresh.open("wb") as stream:
                 np.save(stream, found, allow_pickle=False)
-            partial.replace(path)
+            fresh.replace(path)
         return np.asarray(np.load(path, allow_pickle=False), dtype=np.float32)
 
     def _loaded(self, drive: Path) -> LabelledFrames:

@@ -1,22 +1,26 @@
-"""`longtail demo`: a fleet from sensor to search, then a spec over the air.
+"""`longtail demo`: a fleet from sensor to search, a spec over the air, and one turn of the loop.
 
-Starts the cloud on its embedded default; lets four simulated vehicles drive by what the shipped
-student sees, each an agent of its own that speaks HTTP over loopback; searches, and pulls a
-clip. Then one more vehicle drives while a new trigger spec reaches it, works, and is taken back.
-Everything lies in one folder.
+Starts the cloud on its embedded default; lets three simulated vehicles drive through a town that
+the shipped student does not know, each an agent of its own that speaks HTTP over loopback;
+searches, and pulls a clip. One more vehicle drives while a new trigger spec reaches it, works, and
+is taken back. Then the loop turns once: the clips that came home become a student that knows the
+town. Everything lies in one folder.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from cli.clips import clip_table
 from cli.demo_fleet import drive_fleet, fleet_table
@@ -27,6 +31,7 @@ from cli.demo_road_down import (
     example_spec,
     run_quietly,
 )
+from cli.demo_turn import TurnShown, rendering, turn
 from cli.output import JsonOption, absolute, print_json
 from client import CloudClient
 
@@ -35,7 +40,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="A fleet, end to end.", invoke_without_command=True)
 
-QUERY = "'car' = ANY(detected_objects) AND max_decel_mps2 > 3"
+QUERY = "'disengagement' = ANY(causes)"
 
 
 @app.callback()
@@ -44,6 +49,9 @@ def demo(
         ".longtail/demo"
     ),
     seed: Annotated[int, typer.Option(min=0, help="Other days for the fleet.")] = 7,
+    loop: Annotated[
+        bool, typer.Option(help="Turn the loop too; about ten minutes on two cores.")
+    ] = True,
     keep_serving: Annotated[bool, typer.Option(help="Leave the cloud running to look at.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -52,10 +60,13 @@ def demo(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     console.print("[bold]1[/] starting the cloud: PostgreSQL, object store, upload receiver")
-    with cloud_process(folder) as url:
+    with cloud_process(folder) as url, _rendering(folder, loop) as rendered:
         console.print(f"  {url}", highlight=False)
-        console.print("[bold]2[/] four vehicles drive by what their student sees, a human watches")
-        report = drive_fleet(folder / "fleet", url, seed, partial(_say, console))
+        console.print(
+            "[bold]2[/] three vehicles drive through a town of motorcycles and bicycles, at night "
+            "and in rain, by what\n  the shipped student sees; a human watches"
+        )
+        report = drive_fleet(folder, url, seed, partial(_say, console))
         _tell_fleet(console, report)
         console.print(f"[bold]3[/] searching: [cyan]{QUERY}[/]")
         client = CloudClient(url)
@@ -65,7 +76,7 @@ def demo(
         _tell_how_to_open(console, pulled)
         console.print("[bold]5[/] sending a new trigger spec to a vehicle while it drives")
         changed = _change(console, folder, url)
-        result = {
+        result: dict[str, Any] = {
             "cloud": url,
             "clips": [row.model_dump(mode="json") for row in rows],
             "pulled": [absolute(path) for path in pulled],
@@ -76,6 +87,14 @@ def demo(
                 "clip": changed.clip.model_dump(mode="json"),
             },
         }
+        if loop:
+            console.print("[bold]6[/] turning the loop once: label, judge, retrain, gate, roll out")
+            shown = turn(folder, url, partial(_say, console), run_quietly(url), rendered)
+            _tell_turn(console, shown)
+            result["turn"] = {
+                "stages": shown.turn["stages"], "before_after": shown.before_after,
+                "report": absolute(shown.report),
+            }  # fmt: skip
         if as_json:
             print_json(result)
         if not rows or not report.holds:
@@ -94,6 +113,46 @@ def _tell_fleet(console: Console, report: FleetReport) -> None:
         f"{report.driven_s:.0f} s of driving in {report.wall_s:.0f} s, the student on every frame "
         f"({factor:.1f} x real time); {held} of {len(report.invariants)} invariants hold",
     )
+
+
+@contextmanager
+def _rendering(folder: Path, loop: bool) -> Iterator[Callable[[], None]]:
+    """What the turn measures on is rendered while the fleet drives."""
+    if not loop:
+        yield lambda: None
+        return
+    with rendering(folder / "data") as rendered:
+        yield rendered
+
+
+def _tell_turn(console: Console, shown: TurnShown) -> None:
+    table = Table("by both students", "figure", "before", "after", "change (95 %)", box=None)
+    for name, title in (("town", "the same scenes"), ("elsewhere", "other streets of the town")):
+        told = [row for row in shown.before_after[name] if row["name"] in FIGURES]
+        for number, row in enumerate(told):
+            where = title if number == 0 else ""
+            table.add_row(where, FIGURES[row["name"]], *_before_after(row))
+    console.print(table)
+    _say(console, "fewer frames, scenarios and drives than a full turn, and simulated people: what")
+    _say(console, "this shows is the way, not how good the student gets; docs/loop.md has figures")
+    console.print(f"  report: [green]{absolute(shown.report)}[/]", highlight=False, soft_wrap=True)
+
+
+FIGURES = {
+    "disengagements_per_min": "taken over, a minute",
+    "critical_missed_ratio": "of what is in the way, not seen at all",
+    "critical_misnamed_ratio": "of what is in the way, called something else",
+    "phantoms_per_min": "told where nothing is, a minute",
+}
+
+
+def _before_after(row: dict[str, Any]) -> tuple[str, str, str]:
+    change = row["change"]
+    if change["value"] is None:
+        return f"{row['before']['value']:.2f}", f"{row['after']['value']:.2f}", ""
+    interval = "" if change["low"] is None else f" ({change['low']:+.0%} to {change['high']:+.0%})"
+    before, after = row["before"]["value"], row["after"]["value"]
+    return f"{before:.2f}", f"{after:.2f}", f"{change['value']:+.0%}{interval}"
 
 
 def _say(console: Console, text: str) -> None:

@@ -12,10 +12,14 @@ if TYPE_CHECKING:
 
     from sim_fleet.fleet import FleetReport
 
-VEHICLES = 4
-HOURS = 24.0
-MINUTES_EACH = 0.5
-"""Of driving in those hours, of each vehicle: enough for clips, and for a demonstration."""
+VEHICLES = 3
+ORACLE = "seen-by-the-oracle"
+"""Folder of the truth of all that is driven; no vehicle knows it."""
+
+
+def recipe(name: str) -> Path:
+    """A file of the demonstration."""
+    return Path(str(files("cli"))) / "demo_data" / f"{name}.yaml"
 
 
 def shipped_student() -> Path:
@@ -24,13 +28,14 @@ def shipped_student() -> Path:
 
 
 def drive_fleet(folder: Path, url: str, seed: int, say: Callable[[str], None]) -> FleetReport:
-    """Run the fleet against the cloud; its state lies under `folder`."""
+    """Drive the town against the cloud; vehicles' state lies under `folder`."""
     from sim_fleet.fleet import FleetOptions, run_fleet
+    from sim_fleet.trials import read_trials
 
     return run_fleet(
         FleetOptions(
-            folder, VEHICLES, HOURS, seed, sensors="s", drive_minutes_per_day=MINUTES_EACH,
-            model=shipped_student(), url=url, told=say,
+            folder / "fleet", VEHICLES, 24.0, seed, model=shipped_student(), url=url, told=say,
+            tour=read_trials(recipe("town")), truth=folder / ORACLE,
         )
     )  # fmt: skip
 

@@ -13,6 +13,8 @@ from cli.loop_lineage import lineage
 from cli.loop_report import report
 from cli.loop_retrain import retrain
 from cli.loop_run import resume, run, status, watch
+from cli.loop_sim_to_real import sim_to_real
+from cli.loop_trace import trace
 
 app = typer.Typer(help="The loop from clips to models.", no_args_is_help=True)
 for command in (run, status, resume, watch, report):
@@ -23,6 +25,8 @@ app.command()(gate)
 app.command()(health)
 app.command()(lineage)
 app.command()(retrain)
+app.command()(sim_to_real)
+app.command()(trace)
 app.add_typer(dataset, name="dataset")
 
 

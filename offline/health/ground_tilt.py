@@ -20,9 +20,14 @@ BESIDE_M = 5.0
 """The road that the ego is on: further out lie kerbs and slopes."""
 _NEAREST_M = 3.0
 _FARTHEST_M = 25.0
-_STAGES = ((8.0, 0.5), (8.0, 0.25), (15.0, 0.2), *((_FARTHEST_M, 0.12),) * 4)
+_STAGES = (
+    (6.0, 0.6), (6.0, 0.6), (8.0, 0.4), (8.0, 0.25), (12.0, 0.2), (18.0, 0.15),
+    *((_FARTHEST_M, 0.12),) * 4,
+)  # fmt: skip
 """Reach and half width of the robust fit, both in metres: from near and wide to far and narrow."""
 _CELL_M, _COLUMNS = 1.0, 100_000
+_LOW = 0.3
+"""Of what lies around the vehicle so much is about as low as the road, whatever stands there."""
 _LEAST_CELLS, _LEAST_SPREAD_M = 30, 1.0
 
 
@@ -57,7 +62,10 @@ def ground_tilt(points_m: Float64s, lidar_m: Float64s) -> Tilt | None:
     reach = np.hypot(away[:, 0], away[:, 1])
     beside = (np.abs(points_m[:, 1]) < BESIDE_M) & (reach > _NEAREST_M) & (reach < _FARTHEST_M)
     away, reach, height = away[beside], reach[beside], points_m[beside, 2]
-    plane = np.zeros(3)
+    if not _enough(away):
+        return None
+    under = height[reach < _STAGES[0][0]]
+    plane = np.array([np.quantile(under, _LOW) if under.size else 0.0, 0.0, 0.0])
     for most_m, width_m in _STAGES:
         off = height - plane[0] - away @ plane[1:]
         held = (reach < most_m) & (np.abs(off) < width_m)

@@ -21,6 +21,7 @@ from contracts.samples import Float64s
 _LOW_M, _HIGH_M = 0.5, 3.5
 _NEAR_M, _FAR_M = 4.0, 40.0
 _CELL_M = 0.25
+_COLUMNS = np.array([100_000, 1])
 _STEPS_M = (5.0, 20.0)
 """How far apart two sweeps are taken: less says little, more shows other things."""
 _MOST_PAIRS = 10
@@ -76,7 +77,7 @@ def _standing(points_m: Float64s) -> Float64s:
     kept &= (reach > _NEAR_M) & (reach < _FAR_M)
     upright = points_m[kept]
     cells = np.floor(upright[:, :2] / _CELL_M).astype(np.int64)
-    return np.asarray(upright[np.unique(cells, axis=0, return_index=True)[1]])
+    return np.asarray(upright[np.unique(cells @ _COLUMNS, return_index=True)[1]])
 
 
 def _pairs(sweeps: Sequence[PosedSweep], standing: Sequence[Float64s]) -> list[tuple[int, int]]:

@@ -41,16 +41,23 @@ def page_text(facts: LoopFacts) -> str:
     )
     bodies = "".join(body or section(key, title, "", missing()) for key, title, body in sections)
     notes = "".join(f"<li>{escape(note)}</li>" for note in facts.notes)
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(found.told)}</title><style>{STYLE}</style></head><body><main>"
+    body = (
         f'<header class="verdict {found.mood}">{paragraph(over, "over")}'
         f"<h1>{escape(found.told)}</h1>{paragraph(found.why, 'why')}</header>"
         + (f'<div class="notes"><ul>{notes}</ul></div>' if notes else "")
         + f'<div class="tiles">{_tiles(indicators(facts))}</div><nav>{links}</nav>{bodies}'
         "<footer>All figures of this page lie beside it in indicators.json.</footer>"
+    )
+    return document(found.told, body)
+
+
+def document(title: str, body: str) -> str:
+    """A whole page that asks for nothing from anywhere; `body` is HTML."""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>{body}"
         "</main></body></html>\n"
     )
 

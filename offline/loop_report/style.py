@@ -80,6 +80,8 @@ stroke-dasharray:2 3}.mark{stroke:var(--ink);stroke-width:2}.alarm{stroke:var(--
 .dot.before{fill:var(--card);stroke:var(--grey);stroke-width:2}
 .dot.after{fill:var(--blue)}.dot.better{fill:var(--green)}.dot.worse{fill:var(--red)}
 .dot.unsure{fill:var(--amber)}
+.dot.set0{fill:var(--blue)}.dot.set1{fill:var(--red)}.dot.set2{fill:var(--green)}
+.dot.set3{fill:var(--violet)}.dot.set4{fill:var(--amber)}.dot.set5{fill:var(--sky)}
 .whisker{stroke-width:2}.whisker.better{stroke:var(--green)}.whisker.worse{stroke:var(--red)}
 .whisker.unsure{stroke:var(--amber)}
 svg .n.better{fill:var(--green)}svg .n.worse{fill:var(--red)}svg .n.unsure{fill:var(--amber)}

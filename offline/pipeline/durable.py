@@ -93,7 +93,7 @@ def run_turn(runner: Runner, database_url: str) -> Progress:
         attempts = DBOS.list_workflows(workflow_id_prefix=f"{name}-", load_output=False)
         open_ones = [each for each in attempts if each.status in _PENDING]
         if open_ones:
-            answer = DBOS.retrieve_workflow(open_ones[-1].workflow_id).get_result()
+            answer: Any = DBOS.retrieve_workflow(open_ones[-1].workflow_id).get_result()
         else:
             answer = _begun(name, len(attempts)).get_result()
         return Progress.model_validate(answer)

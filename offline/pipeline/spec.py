@@ -134,6 +134,9 @@ class Weights(Frozen):
 
 
 class DatasetSection(Section):
+    """`every_s`: of a clip's labelled instants those at least so far apart; None: all."""
+
+    every_s: float | None = Field(None, gt=0, le=60)
     rule: SplitRule = SplitRule(parts=(("train", 8), ("validation", 2)))
     weights: Weights = Weights()
 

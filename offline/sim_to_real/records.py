@@ -29,8 +29,9 @@ class GroupFigures(Frozen):
 
 
 class InputFigures(Frozen):
-    """What the inputs are like, a frame: lidar points in `points` by range, their mean intensity
-    0..1, and how many cells of the raster hold any.
+    """What the model's rasters hold, a frame: lidar points of the newest sweep in `points` by range
+    (a cell tells 255 at most), their mean intensity 0..1, and how many cells hold any;
+    `points_per_object` is the median over the true boxes that hold any.
     """
 
     points: dict[str, Finite]

@@ -7,7 +7,7 @@ share, the network runs once a frame. The truth is not looked at.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -36,16 +36,22 @@ class StudentPerceiver:
 
     Raises `InputError` for a model that knows a class which the simulator does not.
 
+    Args:
+        frames: the drive's samples so far, from one who drove by another model before.
+
     Attributes:
         last: what the model saw last; None before the first answer and where it gave none.
     """
 
     wants_samples = True
 
-    def __init__(self, model: BevModel, act_probability: float = ACT_PROBABILITY) -> None:
+    def __init__(
+        self, model: BevModel, act_probability: float = ACT_PROBABILITY,
+        frames: BevFrames | None = None,
+    ) -> None:  # fmt: skip
         self._model = model
         self._act = act_probability
-        self._frames = BevFrames()
+        self._frames = frames or BevFrames()
         self._kinds = {name: _kind_of(name) for name in model.class_names}
         self.last: PerceptionFrame | None = None
 
@@ -77,6 +83,38 @@ class StudentPerceiver:
             np.array(kinds, np.int64),
             light is not None and float(light[_STOP_STATES].sum()) >= STOP_PROBABILITY,
         )
+
+
+class RunningPerceiver:
+    """A perceiver by whichever model the vehicle runs now; without one nothing is seen.
+
+    Args:
+        running: the model that runs, asked at each moment; equal answers are one object.
+    """
+
+    wants_samples = True
+
+    def __init__(self, running: Callable[[], BevModel | None]) -> None:
+        self._running = running
+        self._frames = BevFrames()
+        self._model: BevModel | None = None
+        self._student: StudentPerceiver | None = None
+
+    def perceive(self, moment: Moment) -> Perceived:
+        model = self._running()
+        if model is not self._model:
+            self._model = model
+            self._student = None if model is None else StudentPerceiver(model, frames=self._frames)
+        if self._student is not None:
+            return self._student.perceive(moment)
+        for sample in moment.samples:
+            self._frames.add(sample)
+        return NOTHING
+
+
+NOTHING = Perceived(
+    np.zeros((0, 2)), np.zeros(0), np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0, np.int64), False
+)
 
 
 def _kind_of(name: str) -> int:

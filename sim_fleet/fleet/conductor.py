@@ -8,6 +8,7 @@ row of the cloud is read, and the invariants are checked on that.
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import shutil
 import signal
@@ -28,14 +29,14 @@ from sim_fleet.fleet.facts import FleetFacts, Limits
 from sim_fleet.fleet.faults import FaultSpec, PlannedFault, place_faults
 from sim_fleet.fleet.gather import ledger_day, read_cloud, read_vehicle
 from sim_fleet.fleet.invariants import check_all
-from sim_fleet.fleet.job import BootJob, TruthSettings, VehicleSettings
+from sim_fleet.fleet.job import BootJob, OrderSettings, TruthSettings, VehicleSettings
 from sim_fleet.fleet.journal import read_journal
 from sim_fleet.fleet.links import link_trace
 from sim_fleet.fleet.report import FleetReport, invariant_reports
 from sim_fleet.fleet.schedule import Trip, VehiclePlan, plan_vehicle
 from sim_fleet.fleet.server import ReceiverProcess, address_of
 from sim_fleet.fleet.summary import fault_reports, moments_of, vehicle_report
-from sim_fleet.fleet.tour import plan_tour
+from sim_fleet.fleet.tour import plan_tour, with_wakes
 from sim_fleet.fleet.vehicle import run_vehicle, student_of
 from sim_fleet.trials.recipe import TrialsSpec
 
@@ -54,6 +55,11 @@ class FleetOptions:
     receiver, which then is not restarted; `spool_quota_bytes` each vehicle's room for clips.
     With a `tour` the vehicles drive those drives, once, within one day; its sensor set is theirs.
     `truth` is a folder for labels of all that is driven, an instant every `truth_every_s`.
+
+    On a `day` after the first the vehicles of the day before go on, with all that they hold; it is
+    a tour. With `trust`, a receiver's anchors, vehicles take orders over the air while they stand
+    at a wifi; what they then run, their planners drive by. A new model is kept for good after
+    `soak_driving_s` of driving.
     """
 
     out: Path
@@ -74,6 +80,9 @@ class FleetOptions:
     tour: TrialsSpec | None = None
     truth: Path | None = None
     truth_every_s: float = 0.1
+    day: int = 0
+    trust: Path | None = None
+    soak_driving_s: float = 1800.0
     told: Callable[[str], None] = field(default=lambda _: None)
 
     @property
@@ -96,11 +105,13 @@ def plan_fleet(options: FleetOptions) -> tuple[VehiclePlan, ...]:
     if not 1 <= options.vehicles <= 999:
         raise InputError("a fleet has 1 to 999 vehicles", "--vehicles")
     if options.tour is not None:
-        return plan_tour(options.tour, options.vehicles, options.seed)
-    return tuple(
-        plan_vehicle(options.seed, number, options.hours, options.drive_minutes_per_day)
-        for number in range(options.vehicles)
-    )
+        plans = plan_tour(options.tour, options.vehicles, options.seed, options.day)
+    else:
+        plans = tuple(
+            plan_vehicle(options.seed, number, options.hours, options.drive_minutes_per_day)
+            for number in range(options.vehicles)
+        )
+    return plans if options.trust is None else tuple(with_wakes(plan) for plan in plans)
 
 
 def run_fleet(options: FleetOptions) -> FleetReport:
@@ -117,6 +128,7 @@ def run_fleet(options: FleetOptions) -> FleetReport:
         if options.carried == "light":
             raise InputError("a model needs sensors s or m", "--model")
         student_of(options.model, SharedSessions())  # refused here rather than in a vehicle
+    _check_days(options)
     if options.truth is not None and options.carried == "light":
         raise InputError("truth is labelled by what a lidar meets: sensors s or m", "--truth")
     begin_s = time.monotonic()
@@ -125,7 +137,8 @@ def run_fleet(options: FleetOptions) -> FleetReport:
     if options.tour is not None:
         minutes = round(sum(plan.drive_s for plan in plans) / 60.0 / len(plans), 3)
     faults = place_faults(options.faults, plans, options.seed)
-    _empty(options.out)
+    if options.day == 0:
+        _empty(options.out)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["sim_fleet.fleet.warm"])
     own = None if options.url else ReceiverProcess(options.out)
@@ -142,7 +155,7 @@ def run_fleet(options: FleetOptions) -> FleetReport:
             list(pool.map(_Crew.run, order))
         facts = _facts(options, crews, url)
         restarts = own.restarts if own is not None else 0
-    journals = {crew.plan.vehicle_id: list(read_journal(crew.vehicle.journal)) for crew in crews}
+    journals = {crew.plan.vehicle_id: crew.journal() for crew in crews}
     return FleetReport(
         seed=options.seed, hours=options.hours, sensors=options.carried,
         drive_minutes_per_day=minutes,
@@ -160,6 +173,17 @@ def run_fleet(options: FleetOptions) -> FleetReport:
     )  # fmt: skip
 
 
+def _check_days(options: FleetOptions) -> None:
+    if options.trust is not None and options.url is None:
+        raise InputError("whose orders? name the receiver: --url", "--trust")
+    if options.day == 0:
+        return
+    if options.tour is None or options.faults:
+        raise InputError("a later day is a tour, without faults", "--day")
+    if not (options.out / MARK).exists():
+        raise InputError("no fleet of the day before is here", str(options.out))
+
+
 def _empty(out: Path) -> None:
     """An empty folder of ours. Raises `InputError` for one that holds something else."""
     if out.exists() and any(out.iterdir()):
@@ -173,7 +197,7 @@ def _empty(out: Path) -> None:
 def _facts(options: FleetOptions, crews: Sequence[_Crew], url: str) -> FleetFacts:
     names = [crew.plan.vehicle_id for crew in crews]
     folder = options.out / "checked"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     clips, events = read_cloud(url, folder, None if options.url is None else names)
     folder.rmdir()
     specs = [loaded for path in _specs(options) for loaded in load_specs(path)]
@@ -196,7 +220,7 @@ class _Crew:
         pid_file: Path | None, context: Any,
     ) -> None:  # fmt: skip
         self.plan = plan
-        self.days: dict[str, int] = {}
+        self.boots: set[str] = set()
         self._options = options
         self._faults = list(faults)
         self._address = address_of(url)
@@ -216,21 +240,34 @@ class _Crew:
             truth=options.truth and TruthSettings(
                 folder=options.truth.resolve(), every_s=options.truth_every_s
             ),
+            orders=options.trust and OrderSettings(
+                trust=options.trust.resolve(), soak_driving_s=options.soak_driving_s
+            ),
         )  # fmt: skip
+        self._days_file = self.vehicle.folder / "days.json"
+        self.days: dict[str, int] = {}
 
     def run(self) -> None:
         """All trips in order."""
-        self.vehicle.folder.mkdir(parents=True)
+        self.vehicle.folder.mkdir(parents=True, exist_ok=True)
+        if self._days_file.exists():
+            self.days = json.loads(self._days_file.read_text())
         for trip in self.plan.trips:
             skip_s: float | None = 0.0
             number = 1
             while skip_s is not None:
                 skip_s = self._start(trip, f"{self.plan.vehicle_id}-t{trip.index}-{number}", skip_s)
                 number += 1
+        self._days_file.write_text(json.dumps(self.days))
         self._options.told(f"{self.plan.vehicle_id} is home")
+
+    def journal(self) -> list[dict[str, Any]]:
+        """What was written on this run's starts."""
+        return [r for r in read_journal(self.vehicle.journal) if r.get("boot") in self.boots]
 
     def _start(self, trip: Trip, boot_id: str, skip_s: float) -> float | None:
         """One start; where in the trip the vehicle starts again, None when the trip is over."""
+        self.boots.add(boot_id)
         faults = [fault for fault in self._faults if fault.name not in self._struck and (
             fault.trip == trip.index or (fault.waits and fault.trip < trip.index))]  # fmt: skip
         job = BootJob(

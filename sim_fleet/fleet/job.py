@@ -16,6 +16,15 @@ class TruthSettings(Plain):
     every_s: float
 
 
+class OrderSettings(Plain):
+    """How a vehicle takes orders over the air: its trust anchors, and the driving after which a new
+    model is kept for good.
+    """
+
+    trust: Path
+    soak_driving_s: float
+
+
 class VehicleSettings(Plain):
     """What is the same at every start of a vehicle. `folder` holds all that is its own."""
 
@@ -32,6 +41,7 @@ class VehicleSettings(Plain):
     clips_per_day: int
     bytes_per_day: int
     truth: TruthSettings | None = None
+    orders: OrderSettings | None = None
 
     @property
     def state(self) -> Path:

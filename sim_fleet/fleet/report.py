@@ -20,7 +20,7 @@ class LinkBytes(Wire):
 
 
 class VehicleReport(Wire):
-    """One vehicle's run."""
+    """One vehicle's run. `models` are digests of those that it ran, in the order of its starts."""
 
     vehicle_id: str
     home: str
@@ -38,6 +38,7 @@ class VehicleReport(Wire):
     evicted: int = 0
     lost: int = 0
     bytes_by_link: dict[str, LinkBytes] = Field(default_factory=dict)
+    models: tuple[str, ...] = ()
 
 
 class FaultReport(Wire):

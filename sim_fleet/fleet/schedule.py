@@ -61,7 +61,8 @@ class Plain(BaseModel):
 class Trip(Plain):
     """One start of the vehicle. `drive_s` 0: it wakes where it stands, to send what waits.
 
-    `parked_s` is how long it stands at `then` afterwards, at least. `scenario`, `tod` and `weather`
+    `parked_s` is how long it stands at `then` afterwards, at least; `awake_s` of a wake-up how long
+    it stays awake to take orders, beyond what it has to send. `scenario`, `tod` and `weather`
     say what is driven, or `drive` does, to the letter.
     """
 
@@ -75,6 +76,7 @@ class Trip(Plain):
     then: Place
     parked_s: float
     drive: SingleDrive | None = None
+    awake_s: float = 0.0
 
     @property
     def end_s(self) -> float:

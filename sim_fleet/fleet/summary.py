@@ -21,14 +21,16 @@ def vehicle_report(
     plan: VehiclePlan, vehicle: VehicleFacts, facts: FleetFacts, journal: Sequence[Record],
     settings: VehicleSettings,
 ) -> VehicleReport:  # fmt: skip
-    """One vehicle's row."""
+    """One vehicle's row: what it did on the journal's starts, and all clips that it has made."""
+    starts = [str(r["boot"]) for r in journal if r["what"] == "start"]
+    models = [str(r["model"]) for r in journal if r["what"] == "end" and r.get("model")]
     driven = [r for r in journal if r["what"] == "driven"]
     outcomes = Counter(str(r.get("outcome")) for r in journal if r["what"] == "fire")
     stored = {clip.clip_id for clip in facts.cloud_clips if clip.vehicle_id == plan.vehicle_id}
     held = {clip.clip_id for clip in vehicle.spool}
     gone = {tomb.clip_id for tomb in vehicle.ledger.tombstones}
     return VehicleReport(
-        vehicle_id=plan.vehicle_id, home=plan.home, starts=len(vehicle.boots),
+        vehicle_id=plan.vehicle_id, home=plan.home, starts=len(starts),
         trips=sum(trip.drive_s > 0 for trip in plan.trips),
         driven_s=round(sum(r["drive_s"] for r in driven), 2),
         km=round(sum(r["km"] for r in driven), 3),
@@ -36,14 +38,14 @@ def vehicle_report(
         fires=outcomes.total(), kept=outcomes.pop("kept", 0), suppressed=dict(outcomes),
         clips=len(stored | held | gone), uploaded=len(stored), in_spool=len(held - stored),
         evicted=len(gone - stored), lost=sum(r["what"] == "lost" for r in journal),
-        bytes_by_link=_bytes(vehicle, settings),
+        bytes_by_link=_bytes(starts, settings), models=tuple(dict.fromkeys(models)),
     )  # fmt: skip
 
 
-def _bytes(vehicle: VehicleFacts, settings: VehicleSettings) -> dict[str, LinkBytes]:
+def _bytes(starts: Sequence[str], settings: VehicleSettings) -> dict[str, LinkBytes]:
     total: dict[str, list[int]] = {}
-    for boot in vehicle.boots:
-        for link, carried in read_counts(settings.counts(boot.boot_id)).items():
+    for boot_id in starts:
+        for link, carried in read_counts(settings.counts(boot_id)).items():
             row = total.setdefault(link, [0, 0, 0])
             row[0] += carried.up_bytes
             row[1] += carried.down_bytes

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contracts.errors import InputError
 from sim_fleet.drives import SingleDrive
 from sim_fleet.fleet.schedule import (
+    DAY_S,
     SHORTEST_PARKING_S,
     START_HOUR,
     Place,
@@ -28,8 +29,19 @@ HOURS: dict[TimeOfDay, tuple[float, float]] = {
 _HOME_S = (24.0 + START_HOUR) * 3600.0
 
 
-def plan_tour(spec: TrialsSpec, vehicles: int, seed: int) -> tuple[VehiclePlan, ...]:
+AWAKE_S = 120.0
+"""How long a vehicle that takes orders stays awake for them."""
+_FIRST_WAKE_S = 900.0
+_SHORTEST_REST_S = 600.0
+TRIPS_A_DAY = 1000
+"""Trips of a later day are numbered from this many times the day on."""
+
+
+def plan_tour(spec: TrialsSpec, vehicles: int, seed: int, day: int = 0) -> tuple[VehiclePlan, ...]:
     """All vehicles' plans; those to whom nothing is dealt are left out.
+
+    Args:
+        day: which day of the fleet it is, from 0 on.
 
     Raises `InputError` when there are fewer vehicles than types, or too few for the hours.
     """
@@ -44,12 +56,55 @@ def plan_tour(spec: TrialsSpec, vehicles: int, seed: int) -> tuple[VehiclePlan, 
         mine = range(number, vehicles, len(types))
         for turn, drive in enumerate(d for d in drives if d.vehicle_type == kind):
             dealt[mine[turn % len(mine)]].append(drive)
-    return tuple(_plan(number, given, seed) for number, given in enumerate(dealt) if given)
+    plans = (_plan(number, given, seed, day) for number, given in enumerate(dealt) if given)
+    return tuple(_on_day(plan, day) for plan in plans)
 
 
-def _plan(number: int, drives: Sequence[SingleDrive], seed: int) -> VehiclePlan:
+def with_wakes(plan: VehiclePlan) -> VehiclePlan:
+    """The plan of a vehicle that takes orders: it wakes for them before the first trip, and between
+    trips where it stands at a wifi for long enough.
+    """
+    first = plan.trips[0]
+    early_s = first.start_s - _FIRST_WAKE_S
+    trips = [_wake(first, early_s, "garage", _FIRST_WAKE_S)]
+    for trip in plan.trips:
+        if trip.drive_s == 0:
+            trips.append(trip.model_copy(update={"awake_s": AWAKE_S}))
+        elif trip.parked_s < 2 * _SHORTEST_REST_S or trip.then == "street" or trip is _last(plan):
+            trips.append(trip)
+        else:
+            half_s = round(trip.parked_s / 2, 1)
+            trips.append(trip.model_copy(update={"parked_s": half_s}))
+            trips.append(_wake(trip, trip.end_s + half_s, trip.then, trip.parked_s - half_s))
+    numbered = (trip.model_copy(update={"index": first.index + n}) for n, trip in enumerate(trips))
+    return plan.model_copy(update={"trips": tuple(numbered)})
+
+
+def _last(plan: VehiclePlan) -> Trip:
+    """The last trip that is driven: the wake-up that ends the day follows it."""
+    return [trip for trip in plan.trips if trip.drive_s > 0][-1]
+
+
+def _wake(trip: Trip, at_s: float, where: Place, parked_s: float) -> Trip:
+    return trip.model_copy(update={
+        "start_s": at_s, "drive_s": 0.0, "then": where, "parked_s": parked_s - AWAKE_S,
+        "drive": None, "awake_s": AWAKE_S,
+    })  # fmt: skip
+
+
+def _on_day(plan: VehiclePlan, day: int) -> VehiclePlan:
+    trips = (
+        trip.model_copy(update={
+            "start_s": trip.start_s + day * DAY_S, "index": trip.index + day * TRIPS_A_DAY,
+        })
+        for trip in plan.trips
+    )  # fmt: skip
+    return plan.model_copy(update={"trips": tuple(trips)})
+
+
+def _plan(number: int, drives: Sequence[SingleDrive], seed: int, day: int) -> VehiclePlan:
     vehicle_id = f"sim-{number + 1:03d}"
-    rng = generator(seed, "tour", vehicle_id)
+    rng = generator(seed, "tour", vehicle_id, *([day] if day else []))
     timed: list[tuple[float, SingleDrive]] = []
     for tod, (first, last) in HOURS.items():
         mine = [drive for drive in drives if drive.scenario.tod == tod]

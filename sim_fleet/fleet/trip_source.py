@@ -173,11 +173,16 @@ class TripTruth:
 
 
 class WakeSource:
-    """A start without a drive: the vehicle stands, and says so once."""
+    """A start without a drive: the vehicle stands, and says so, for as long as it is awake."""
 
-    def __init__(self, order: TripOrder, ended: Callable[[], None]) -> None:
+    def __init__(
+        self, order: TripOrder, reach: Callable[[int], None], ended: Callable[[], None],
+        awake_s: float = 0.0,
+    ) -> None:  # fmt: skip
         self._order = order
+        self._reach = reach
         self._ended = ended
+        self._steps = round(awake_s * NS_PER_S / STEP_NS)
         self.odometer = Odometer()
 
     def describe(self) -> SourceDescription:
@@ -190,4 +195,7 @@ class WakeSource:
 
     def samples(self) -> Iterator[Sample]:
         yield SignalSample("ego.speed_mps", START_NS, 0.0)
+        for step in range(1, self._steps + 1):
+            self._reach(START_NS + step * STEP_NS)
+            yield SignalSample("ego.speed_mps", START_NS + step * STEP_NS, 0.0)
         self._ended()

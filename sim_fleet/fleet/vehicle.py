@@ -26,14 +26,15 @@ from edge_agent.config import AgentConfig
 from edge_agent.perception.bev import OnnxBevModel
 from edge_agent.perception.runtime import load_model
 from edge_agent.perception.sessions import SharedSessions
+from edge_agent.ports import BevModel
 from edge_agent.setup import state_lock
 from edge_agent.status import AgentReport
 from sim_fleet.classes import Kind
 from sim_fleet.drivers.perceivers import BlindSpotPerceiver
 from sim_fleet.drivers.ports import Perceiver
-from sim_fleet.drivers.student import StudentPerceiver
+from sim_fleet.drivers.student import RunningPerceiver, StudentPerceiver
 from sim_fleet.fleet.harm import ClipWriting, Saboteur
-from sim_fleet.fleet.job import BootJob
+from sim_fleet.fleet.job import BootJob, OrderSettings
 from sim_fleet.fleet.journal import ByteCounts, Journal
 from sim_fleet.fleet.relay import Relay
 from sim_fleet.fleet.schedule import EPOCH_UTC_NS, scenario_of
@@ -68,6 +69,7 @@ class Vehicle:
         self._saboteur = Saboteur(
             job.trip.index, job.faults, self.cut_power, self._server_pid, self.write
         )
+        self._agent: Agent | None = None
         self._source = self._make_source(utc_ns)
         self._relay = Relay(
             self.loop, job.server, job.vehicle.trace, self.now_s,
@@ -117,7 +119,7 @@ class Vehicle:
             next((f.at_s for f in job.faults if f.is_cut_during("drive")), None),
         )  # fmt: skip
         if trip.drive_s == 0:
-            return WakeSource(order, self.loop.let_go)
+            return WakeSource(order, self.loop.reach, self.loop.let_go, trip.awake_s)
         drift = {}
         if "extrinsics_drift" in faults:
             yaw_rad = radians(faults["extrinsics_drift"].spec.yaw_deg)
@@ -138,10 +140,20 @@ class Vehicle:
         )  # fmt: skip
 
     def _student(self) -> Perceiver:
-        """The planner sees by the agent's own model, which runs once a frame for both."""
+        """The planner sees by the agent's own model: the one that it runs, by orders or built in.
+
+        The built-in one runs once a frame for both.
+        """
+        if self._job.vehicle.orders is not None:
+            return RunningPerceiver(self._running_model)
         if self._job.vehicle.model is None:
             raise InputError("this vehicle has no model", self._job.vehicle.vehicle_id)
         return student_of(self._job.vehicle.model, self._sessions)
+
+    def _running_model(self) -> BevModel | None:
+        release = None if self._agent is None else self._agent.runtime.running.model
+        model = None if release is None else release.model
+        return model if isinstance(model, BevModel) else None
 
     def config(self, port: int) -> AgentConfig:
         """The agent's configuration on this start."""
@@ -161,6 +173,7 @@ class Vehicle:
             "budget": {"clips_per_day": vehicle.clips_per_day,
                        "bytes_per_day": f"{vehicle.bytes_per_day}B"},
             "upload": {"cellular_bytes_per_day": f"{vehicle.cellular_bytes_per_day}B"},
+            "ota": _ota(vehicle.orders),
         })  # fmt: skip
 
     async def run(self) -> None:
@@ -171,8 +184,10 @@ class Vehicle:
         keeper = asyncio.create_task(self._keep_links())
         try:
             with state_lock(self._job.vehicle.state):
-                agent = Agent(self.config(port), self._source, self._job.boot_id, self._clock,
-                              opener=self._sessions)  # fmt: skip
+                agent = self._agent = Agent(
+                    self.config(port), self._source, self._job.boot_id, self._clock,
+                    opener=self._sessions,
+                )  # fmt: skip
                 report = await agent.run(stay=False)
         finally:
             keeper.cancel()
@@ -208,6 +223,7 @@ class Vehicle:
             "end", relay_port=port, stalls=self.loop.stalls, queued=report.queued_clips,
             waiting_events=report.waiting_events, note=report.upload_note,
             rejected=sum(report.rejected.values()), cpu_s=round(time.process_time(), 3),
+            model=report.model,
         )  # fmt: skip
 
     def _show_link(self) -> None:
@@ -225,6 +241,14 @@ class Vehicle:
             if trace.at(self.now_s()).text() != before:
                 self._show_link()
                 self._relay.cut()
+
+
+def _ota(orders: OrderSettings | None) -> dict[str, Any]:
+    if orders is None:
+        return {}
+    # A simulated fleet's cloud is in laptop mode, whose keys are marked as made for trying out.
+    return {"trust": orders.trust, "allow_demo_keys": True,
+            "soak_driving_model": f"{orders.soak_driving_s:.1f}s"}  # fmt: skip
 
 
 def student_of(model: Path, sessions: SharedSessions) -> StudentPerceiver:

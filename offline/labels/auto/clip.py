@@ -31,7 +31,7 @@ sightings, the mean within two frames of this one, this frame's own (0: unseen);
 nearest sighting; distance; how far smoothing moved this one, m (0: unseen); share of the 2D box
 that nearer tracks hide; whether the image's edge cuts it. Where the world is known, 0 elsewhere:
 what beams tell of it, from -1, empty, to 1 (`points.beams.occupancy`); the least distance from
-which its track was seen; the standard deviation of its place, m; whether its track stands still.
+which its track was seen; the standard deviation of its place, m; whether it was taken to be in one place all along (`Motion.one_place_m`).
 """
 
 

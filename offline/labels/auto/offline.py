@@ -18,7 +18,7 @@ from offline.labels.auto.overlaps import covered, doubles
 from offline.labels.auto.parameters import ClassParameters
 from offline.labels.auto.pitch import nods
 from offline.labels.auto.smoothing import spread
-from offline.labels.auto.tracks import Course, Sightings, noise_of, refined
+from offline.labels.auto.tracks import Course, Sightings, is_fixed, noise_of, refined
 from offline.labels.auto.world import by_track, estimated_poses, in_world
 from offline.labels.calibration.calibrator import Calibrator, published
 from offline.labels.kitti import CLASSES, TrackedBoxes
@@ -168,7 +168,7 @@ def _told(clip: Clip, poses: Float64s, group: _Group, first: int) -> AutoLabels:
         if clip.world_SE2_sensor is not None:
             noise = noise_of(track, group.parameters.association, course.motion)
             features[-1][:, _SPREAD] = _spread(whole, track, course, noise)
-            features[-1][:, _STANDS] = course.is_static
+            features[-1][:, _STANDS] = is_fixed(course.motion)
             features[-1][:, _NEAREST] = track.range_m.min()
     return _table(group.parameters.class_name, columns, features, clip)
 
@@ -213,7 +213,8 @@ def _features(whole: Completed, track: Sightings, course: Course) -> Float64s:
         "unseen_for": whole.unseen_for.astype(np.float64),
         "range_m": np.hypot(whole.centre_m[:, 0], whole.centre_m[:, 1]),
         "residual_m": whole.residual_m, "covered": np.zeros(n), "cut": np.zeros(n),
-        "occupied": np.zeros(n), "nearest_m": np.zeros(n), "spread_m": np.zeros(n), "stands": np.zeros(n),
+        "occupied": np.zeros(n), "nearest_m": np.zeros(n), "spread_m": np.zeros(n),
+        "stands": np.zeros(n),
     }  # fmt: skip
     return np.column_stack([by_name[name] for name in FEATURES])
 

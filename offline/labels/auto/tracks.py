@@ -134,12 +134,17 @@ def fixed(motion: Motion) -> Motion:
     return motion.model_copy(update={"static_drift_m": _FIXED_M, "one_place_m": 0.0})
 
 
+def is_fixed(motion: Motion) -> bool:
+    """Whether it is that of something `fixed`."""
+    return motion.static_drift_m == _FIXED_M
+
+
 def noise_of(track: Sightings, association: Association, motion: Motion) -> Float64s:
     """Standard deviations [h] of places. Of what is `fixed`, far views count even less: their
     errors are alike, and do not cancel out.
     """
     noise = association.noise_m(track.range_m, track.probability)
-    return noise * noise / noise.min() if motion.static_drift_m == _FIXED_M else noise
+    return noise * noise / noise.min() if is_fixed(motion) else noise
 
 
 def rests(place: Int64s, xy_m: Float64s, noise_m: Float64s) -> bool:

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from scipy.spatial.transform import Rotation
 
-from contracts.geometry import Taxonomy
+from contracts.geometry import Bools, Taxonomy
 from contracts.ids import sha256_hex
 from contracts.labels import (
     EgoPose,
@@ -30,7 +31,8 @@ from offline.labels.clips.instants import PERIOD_NS, frames_of
 from offline.labels.clips.light import fused_light, light_labels
 from offline.labels.clips.parameters import ClipParameters, parameters_digest
 from offline.labels.clips.seen import ClipSeen
-from offline.labels.clips.tracks import ClipBoxes, tracked_boxes
+from offline.labels.clips.tracks import ClipBoxes, group_classes, tracked_boxes
+from offline.labels.fusion.boxes import class_groups
 from offline.labels.points.sweep import Sweeps
 
 
@@ -87,11 +89,18 @@ def labels_of(
     ]  # fmt: skip
 
 
+def taught_rows(boxes: ClipBoxes, parameters: ClipParameters, taxonomy: Taxonomy) -> Bools:
+    """Which boxes are sure enough to be taught, bool [n]."""
+    least = np.array([parameters.taught_from[name] for name in group_classes(taxonomy)])
+    group = class_groups(taxonomy)[boxes.boxes.class_index]
+    return np.asarray(boxes.accepted & (boxes.confidence >= least[group]))
+
+
 def _labelled(
     boxes: ClipBoxes, parameters: ClipParameters, taxonomy: Taxonomy, said: Provenance
 ) -> tuple[LabelledBox, ...]:
     boxes = boxes.take(boxes.confidence >= parameters.ignored_from)
-    taught = boxes.accepted & (boxes.confidence >= parameters.taught_from)
+    taught = taught_rows(boxes, parameters, taxonomy)
     how = [said.model_copy(update={"made_by": f"{said.made_by}: {name}"}) for name in PROVENANCES]
     return tuple(
         LabelledBox(box=box, confidence=float(sure), ignored=not good, provenance=how[kind])

@@ -23,25 +23,28 @@ CALIBRATION = "calibration"
 
 class ClipParameters(Frozen):
     """`tracks` of the tracker's class of each class group; `seen_from` is the raw score from
-    which a detection counts, `edge_m` how far it lies within the teacher's grid. A box is taught from the confidence `taught_from` on, ignored from
-    `ignored_from` on, and left out below.
+    which a detection counts, `edge_m` how far it lies within the teacher's grid. A box is taught
+    from the confidence on that `taught_from` has for its class, ignored from `ignored_from` on,
+    and left out below.
     """
 
     tracks: tuple[ClassParameters, ...] = Field(min_length=1)
     seen_from: Share = 0.05
     edge_m: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    taught_from: Share = 0.5
+    taught_from: dict[str, Share]
     ignored_from: Share = 0.1
     ground: GroundFusion = GroundFusion()
     light: LightFusion
 
     @model_validator(mode="after")
     def _in_order(self) -> ClipParameters:
-        if self.ignored_from > self.taught_from:
-            raise ValueError("ignored_from is not above taught_from")
         names = [one.class_name for one in self.tracks]
         if len(set(names)) != len(names):
             raise ValueError("tracks: a class is there twice")
+        if set(self.taught_from) != set(names):
+            raise ValueError("taught_from is there for each class of the tracks")
+        if self.ignored_from > min(self.taught_from.values()):
+            raise ValueError("ignored_from is not above taught_from")
         return self
 
     def by_class(self) -> dict[str, ClassParameters]:

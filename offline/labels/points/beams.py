@@ -96,9 +96,7 @@ def _origins(sweep: Sweep, frame: int, poses: Float64s) -> Float64s:
     return np.column_stack([placed(there, mount[:, :2]), mount[:, 2]])
 
 
-def _of_frame(
-    boxes: TrackedBoxes, velocity_m: Float64s, sweep: Sweep, origin: Float64s
-) -> Int64s:
+def _of_frame(boxes: TrackedBoxes, velocity_m: Float64s, sweep: Sweep, origin: Float64s) -> Int64s:
     end = sweep.xyz_m.astype(np.float64)
     ray = end[:, :2] - origin[:, :2]
     sector = (np.arctan2(ray[:, 1], ray[:, 0]) / (2 * np.pi) % 1.0 * _SECTORS).astype(np.int64)

@@ -29,6 +29,7 @@ from offline.labels.points.registration import (
     fitted,
     registered,
     unbiased,
+    upright,
 )
 from offline.labels.points.sizes import seen_size
 
@@ -71,14 +72,22 @@ def improved(
     whole_noise = float((noise**-2.0).sum() ** -0.5)
     viewer = poses[course.first : course.first + boxes.shape[0], :2]
     for _ in range(_ROUNDS):
-        one_place = known_world and np.hypot(*np.ptp(course.xy_m, axis=0)) < _ONE_PLACE_M
+        one_place = (
+            body.depth is None
+            and known_world
+            and np.hypot(*np.ptp(course.xy_m, axis=0)) < _ONE_PLACE_M
+        )
         told = _all_at_once(points, course, body) if one_place else None
         stands = told is not None
-        if told is None:
+        if told is None and body.depth is not None:
+            told = upright(points, course, body.depth)
+        elif told is None:
             told = registered(
                 points, course.first, course.xy_m, course.yaw_rad, course.size_m, body
             )
-        course = _fused(track, course, unbiased(told, boxes, viewer, whole_noise, body), noise)
+        if body.depth is None:
+            told = unbiased(told, boxes, viewer, whole_noise, body)
+        course = _fused(track, course, told, noise)
         if body.has_sides:
             as_boxes = replace(course, size_m=size)
             course = replace(course, size_m=seen_size(points, as_boxes, stands))

@@ -9,6 +9,7 @@ import numpy as np
 from contracts.samples import Float64s
 from kernels.lidar.objects import fit_box
 from offline.labels.auto.planar import turned
+from offline.labels.auto.tracks import Course
 from offline.labels.points.gather import ObjectPoints
 
 LEAST_POINTS = 6
@@ -19,6 +20,7 @@ _LOOSE_M, _LOOSE_RAD = 0.3, 0.06
 _FAR_M, _FAR_RAD = 0.8, 0.3
 _STEPS, _PASSES = 12, 2
 _WEAK = 0.02
+_ASIDE_M, _ENDS, _UPRIGHT_M = 0.25, (0.05, 0.95), 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +29,19 @@ class Body:
 
     `surface_m`: standard deviation of the surface's distance from the box that people would
     draw; `bias_m`: of what is common to all of one object's frames, seen along the line of
-    sight; `has_sides`: whether its sides tell its heading.
+    sight; `has_sides`: whether its sides tell its heading; `depth`: of what is about as long as
+    it is wide, how far its middle lies behind the mean of its points, as a share of its width.
     """
 
     surface_m: float
     bias_m: float
     has_sides: bool
+    depth: float | None = None
 
 
 BODIES = {
     "Car": Body(0.12, 0.05, True),
-    "Pedestrian": Body(0.2, 0.3, False),
+    "Pedestrian": Body(0.2, 0.3, False, 0.2),
     "Cyclist": Body(0.2, 0.3, False),
 }
 """By model class (`kinds.MODEL_CLASSES`)."""
@@ -131,6 +135,38 @@ def fitted(
         (place, np.linalg.solve(blunt, flat)),
         (float(yaw), float(max(turn, 0.0) / (1 + _FLOOR_RAD**2 * max(turn, 0.0)))),
     )
+
+
+def upright(points: ObjectPoints, course: Course, depth: float) -> Registered:
+    """Of each frame on its own, of a body that looks alike from all sides: its middle is midway
+    between the ends of what is seen, and `depth` of its width behind.
+    """
+    count = course.yaw_rad.size
+    result = Registered(
+        course.xy_m.copy(), np.zeros((count, 2, 2)), course.yaw_rad.copy(), np.zeros(count)
+    )
+    width = float(course.size_m[:2].mean())
+    reach = width / 2 + _ASIDE_M
+    edges = np.searchsorted(points.frame, np.arange(course.first, course.first + count + 1))
+    for k in np.flatnonzero(np.diff(edges) >= LEAST_POINTS):
+        rows = slice(int(edges[k]), int(edges[k + 1]))
+        away = points.xy_m[rows] - course.xy_m[k]
+        sight = course.xy_m[k] - points.viewer_m[rows][0]
+        bearing = float(np.arctan2(sight[1], sight[0]))
+        seen = turned(away, np.full(away.shape[0], -bearing))
+        place = np.zeros(2)
+        for _ in range(_PASSES):
+            own = seen[(np.abs(seen - place) < reach).all(axis=1)]
+            if own.shape[0] < LEAST_POINTS:
+                break
+            place = np.array(
+                [own[:, 0].mean() + depth * width, np.quantile(own[:, 1], _ENDS).mean()]
+            )
+        else:
+            result.xy_m[k] = course.xy_m[k] + turned(place, np.array(bearing))
+            noise = _UPRIGHT_M**2 + (width / 2) ** 2 / own.shape[0]
+            result.xy_info[k] = np.eye(2) / noise
+    return result
 
 
 def unbiased(

@@ -35,7 +35,9 @@ class Sweep:
         if self.late is not None and self.late.shape != (n,):
             raise InputError(f"has shape {list(self.late.shape)}, expected {[n]}", "late")
         if self.origin_m is not None and self.origin_m.shape != (n, 3):
-            raise InputError(f"has shape {list(self.origin_m.shape)}, expected {[n, 3]}", "origin_m")
+            raise InputError(
+                f"has shape {list(self.origin_m.shape)}, expected {[n, 3]}", "origin_m"
+            )
 
 
 class Sweeps(Protocol):

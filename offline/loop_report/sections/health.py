@@ -15,6 +15,7 @@ from offline.loop_report.html import (
     folded,
     heading,
     ids,
+    legend,
     missing,
     paragraph,
     pill,
@@ -22,6 +23,7 @@ from offline.loop_report.html import (
     table,
 )
 from offline.loop_report.plots.mounts import mount_plot
+from offline.loop_report.plots.sets import COLOURS, sets_plot
 from offline.loop_report.plots.strip import strip_plot
 from offline.loop_report.words import interval, number, percent, plural
 from offline.sim_to_real.records import OneSet, SimToReal
@@ -118,26 +120,31 @@ def sim_to_real_section(report: SimToReal | None) -> str | None:
     if report is None:
         return None
     sets = report.sets
-    keys = dict.fromkeys((f.group, f.range_m) for each in sets for f in each.figures)
-    rows = []
-    for group, reach in keys:
-        cells = [escape(group), escape(reach)]
-        for each in sets:
-            figure = next((f for f in each.figures if (f.group, f.range_m) == (group, reach)), None)
-            if figure is None or not figure.truths:
-                cells += ["–", "–", "0"]
-            else:
-                cells += [number(figure.ap), number(figure.recall), f"{figure.truths:,}"]
-        rows.append(cells)
-    head = ["group", "range, m"]
-    for each in sets:
-        head += [f"AP, {each.name}", "recall", "boxes"]
+    keys = dict.fromkeys((f.group, f.range_m) for each in sets for f in each.figures if f.truths)
+    rows = [
+        [escape(group), escape(reach), *(_figures(each, group, reach) for each in sets)]
+        for group, reach in keys
+    ]
     return section(
-        "sim-to-real", "Simulation and the real", f"{report.model_name} as it is. AP at 2 m.",
-        table(head, rows, numbers=range(2, len(head))), heading("What comes in"), _inputs(sets),
-        *(paragraph(f"{each.name}: {note}") for each in sets for note in each.notes),
+        "sim-to-real", "Simulation and the real",
+        f"{report.model_name} as it is; nothing was tuned on these recordings. AP at 2 m.",
+        legend((COLOURS[k % len(COLOURS)], each.name) for k, each in enumerate(sets)),
+        sets_plot(sets),
+        folded("AP / recall (boxes) as a table",
+               table(["group", "range, m", *(each.name for each in sets)], rows,
+                     numbers=range(2, len(sets) + 2))),
+        heading("What comes in"), _inputs(sets),
+        *(paragraph(f"{each.name}: {note}.") for each in sets for note in each.notes),
         ids(model=report.model),
     )  # fmt: skip
+
+
+def _figures(one: OneSet, group: str, reach: str) -> str:
+    found = next((f for f in one.figures if (f.group, f.range_m) == (group, reach)), None)
+    if found is None or not found.truths:
+        return "–"
+    ap, recall = ("–" if value is None else f"{value:.3f}" for value in (found.ap, found.recall))
+    return f"{ap} / {recall} ({found.truths:,})"
 
 
 def _inputs(sets: tuple[OneSet, ...]) -> str:
@@ -149,7 +156,8 @@ def _inputs(sets: tuple[OneSet, ...]) -> str:
     rows = [
         ["sensors", *(escape(", ".join(each.sensors)) for each in sets)],
         row("frames", [each.frames for each in sets]),
-        *(row(f"points a frame, {r} m", [e.inputs.points.get(r) for e in sets]) for r in reaches),
+        *(row(f"lidar points a frame, {r} m", [e.inputs.points.get(r) for e in sets])
+          for r in reaches),
         row("intensity, mean", [each.inputs.intensity for each in sets]),
         row("filled cells a frame", [each.inputs.filled_cells for each in sets]),
         row("objects a frame", [each.inputs.objects for each in sets]),

@@ -13,13 +13,14 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from contracts.canonical import canonical_json
+from contracts.clock import NS_PER_S
 from contracts.datasets import DatasetVersion, LabelSet, Makers
 from contracts.errors import InputError
 from contracts.geometry import Frozen
 from contracts.ids import Sha256Hex, sha256_hex
 from kernels.clip.reader import read_manifest
-from offline.datasets.export import export
-from offline.datasets.label_sets import CLIP_FILE, label_set_of
+from offline.datasets.export import export, place_file
+from offline.datasets.label_sets import CLIP_FILE, LABEL_FOLDER, label_set_of
 from offline.datasets.store import DatasetStore
 from offline.datasets.versions import dataset_version
 from offline.labels.clips.parameters import TEACHER, calibration_file
@@ -32,6 +33,8 @@ from offline.runs.records import read_run
 
 DATASET, VERSION_FILE, STORE = "dataset", "version.json", "store"
 TRAIN, VALIDATION = "train", "validation"
+_JITTER_NS = 20_000_000
+"""Sweeps do not come on the dot."""
 
 
 class Made(Frozen):
@@ -44,7 +47,7 @@ class Made(Frozen):
 def dataset(work: Work) -> Result:
     """Make label sets and the version, and write its folders."""
     store = DatasetStore(work.shared / STORE)
-    drives = labelled_drives([work.needs["review"] / DRIVES])
+    drives = _thinned(work, labelled_drives([work.needs["review"] / DRIVES]))
     streams: dict[str, list[Path]] = {}
     snapshot_utc_ns = 0
     for drive in drives:
@@ -71,6 +74,28 @@ def dataset(work: Work) -> Result:
 
 def read_made(product: Path) -> Made:
     return Made.model_validate_json((product / VERSION_FILE).read_bytes())
+
+
+def _thinned(work: Work, drives: list[Path]) -> list[Path]:
+    """Drives with fewer of their instants, from the first on: neighbours show the same."""
+    every_s, out = work.spec.dataset.every_s, work.scratch / DRIVES
+    if every_s is None:
+        return drives
+    for drive in drives:
+        (out / drive.name / LABEL_FOLDER).mkdir(parents=True, exist_ok=True)
+        kept_ns: int | None = None
+        for path in sorted((drive / LABEL_FOLDER).glob("*.npz"), key=lambda path: int(path.stem)):
+            at_ns = int(path.stem)
+            if kept_ns is None or at_ns - kept_ns >= every_s * NS_PER_S - _JITTER_NS:
+                kept_ns = at_ns
+                _placed(path, out / drive.name / LABEL_FOLDER / path.name)
+        _placed(drive / CLIP_FILE, out / drive.name / CLIP_FILE)
+    return [out / drive.name for drive in drives]
+
+
+def _placed(source: Path, target: Path) -> None:
+    if not target.exists():
+        place_file(source, target)
 
 
 def _makers(work: Work) -> Makers:

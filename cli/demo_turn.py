@@ -1,0 +1,185 @@
+"""The demonstration's turn of the loop: the fleet meets what the student does not know, sends
+clips, and gets a better student back.
+
+The same commands that a person would type, one after another, over less than a full run takes: a
+few scenes, a few frames of the old, twelve scenarios in the suite. People are simulated.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cli.demo_fleet import ORACLE, recipe, shipped_student
+from cli.demo_processes import longtail
+from cli.demo_road_down import VEHICLE
+from cli.output import absolute
+from contracts.errors import TransientError
+
+BUDGET_BOXES = 700
+RECIPES = ("old", "held-out", "calibrate")
+Say = Callable[[str], None]
+Run = Callable[[Sequence[str]], str]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnShown:
+    """What the turn came to: its progress as JSON, and figures before and after by recipe."""
+
+    turn: dict[str, Any]
+    before_after: dict[str, list[dict[str, Any]]]
+    report: Path
+
+
+@contextmanager
+def rendering(folder: Path) -> Iterator[Callable[[], None]]:
+    """Render what the turn measures on, beside whatever else is going on; the call waits."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = [
+        ["sim", "suite", "--recipe", str(recipe("suite")), "--out", str(folder / "suite")],
+        *(["sim", "dataset", str(recipe(name)), "--out", str(folder / name)] for name in RECIPES),
+    ]
+    script = "\n".join(shlex.join(longtail(*each)) + " || exit 1" for each in words)
+    with (folder / "rendering.log").open("wb") as log:
+        process = subprocess.Popen(["/bin/sh", "-c", script], stdout=log, stderr=log)
+        try:
+            yield lambda: _waited(process, folder / "rendering.log")
+        finally:
+            if process.poll() is None:
+                process.terminate()
+            process.wait()
+
+
+def _waited(process: subprocess.Popen[bytes], log: Path) -> None:
+    if process.wait() != 0:
+        raise TransientError("rendering failed; the log tells why", absolute(log))
+
+
+def turn(folder: Path, url: str, say: Say, run: Run, rendered: Callable[[], None]) -> TurnShown:
+    """One turn over the clips that are home. Raises `TransientError` where a step fails."""
+    clips, truth = folder / "clips", folder / "truth"
+    clips.mkdir(exist_ok=True)
+    found = json.loads(run(["clips", "search", f"vehicle_id != '{VEHICLE}'", "--json"]))
+    for row in found:
+        run(["clips", "pull", row["clip_id"], "--to", str(clips)])
+    run(["sim", "truth", str(clips), "--truth", str(folder / ORACLE), "--out", str(truth)])
+    rendered()
+    spec = folder / "loop.yaml"
+    spec.write_text(yaml.safe_dump(_document(folder, url), sort_keys=False), "utf-8")
+    say(f"{len(found)} clips; the loop's file: {absolute(spec)}")
+    loop = folder / "loop"
+    done = json.loads(_run_turn(spec, loop, folder, say))
+    for name in _told(done):
+        say(name)
+    model = next((loop / "stages" / "train").glob("*/product/model/student-s.onnx"))
+    reports = {name: _driven(folder, name, model, run) for name in ("town", "elsewhere")}
+    town = folder / "trials" / "town"
+    before, after = _report_files(town, shipped_student(), model)
+    page = json.loads(run(
+        ["loop", "report", "--loop", str(loop), "--trials", str(before), "--trials", str(after),
+         "--json"]
+    ))["report"]  # fmt: skip
+    return TurnShown(done, reports, Path(page))
+
+
+def _document(folder: Path, url: str) -> dict[str, Any]:
+    """The loop's file."""
+    ota = folder / "cloud" / "ota" / "offline"
+    held_out = str(folder / "data" / "held-out")
+    return {
+        "apiVersion": "longtail/loop/v1", "name": "demo", "seed": 1,
+        "ingest": {"folders": [str(folder / "clips")]},
+        "acquire": {
+            "by": str(shipped_student().with_suffix(".manifest.yaml")),
+            "request": {"unit": "boxes", "select": {"budget": BUDGET_BOXES, "seed": 1}},
+        },
+        "label": {"bf16": True, "workers": 2},
+        "review": {"truth": str(folder / "truth"), "accept": 0.9},
+        "dataset": {"every_s": 0.5, "rule": {"parts": [["train", 1]]}},
+        "train": {
+            "recipe": str(recipe("retrain")), "replay": [str(folder / "data" / "old")],
+            "calibrate": [str(folder / "data" / "calibrate")],
+        },
+        "evaluate": {
+            "suite": str(folder / "data" / "suite"), "tails": [held_out], "random": [held_out],
+            "probabilities": str(_drawn(folder)), "policy": str(recipe("gates")),
+        },
+        "specs": {"rare_below": 300},
+        "shadow": {
+            "by": "simulated", "drives": str(recipe("shadow")), "key": str(ota / "models-1.pem"),
+        },
+        "rollout": {
+            "url": url, "key": str(ota / "models-1.pem"), "spec_key": str(ota / "triggers-1.pem"),
+            "actor": "demo", "stages": "100", "soak_s": 0, "guardrails": False,
+        },
+    }  # fmt: skip
+
+
+def _drawn(folder: Path) -> Path:
+    """All that there is was driven: each drive counts alike."""
+    path = folder / "probabilities.json"
+    path.write_text('{"*": 1.0}\n', "utf-8")
+    return path
+
+
+def _run_turn(spec: Path, loop: Path, folder: Path, say: Say) -> str:
+    """The command, its stages told as they end."""
+    words = ["loop", "run", str(spec), "--loop", str(loop), "--folder", str(folder / "cloud"),
+             "--json"]  # fmt: skip
+    with (folder / "loop.json").open("w+b") as out:
+        process = subprocess.Popen(longtail(*words), stdout=out, stderr=subprocess.PIPE, text=True)
+        last = ""
+        for line in process.stderr or ():
+            text = line.rpartition("\r\x1b[K")[2].strip()
+            if text.partition(":")[0] in _STAGES and text.partition(": ")[2].startswith("done"):
+                say(text)
+            last = text or last
+        code = process.wait()
+        out.seek(0)
+        answer = out.read().decode()
+    if code != 0:
+        why = json.loads(answer)["why"] if answer.strip() else last
+        raise TransientError(f"the turn did not go through: {why}", absolute(loop))
+    return answer
+
+
+_STAGES = frozenset({
+    "ingest", "acquire", "label", "review", "dataset", "train", "evaluate", "specs", "shadow",
+    "rollout",
+})  # fmt: skip
+
+
+def _told(done: dict[str, Any]) -> Iterator[str]:
+    figures = {row["stage"]: row["figures"] for row in done["stages"]}
+    boxes, review = figures["dataset"]["boxes"], figures["review"]
+    yield (
+        f"{figures['acquire']['chosen']} clips chosen; labels: {boxes}; simulated people took "
+        f"{review['simulated_s']:.0f} s"
+    )
+    gates = figures["evaluate"]["gates"]
+    passed = sum(verdict == "pass" for verdict in gates.values())
+    yield f"{passed} gates passed, then {figures['shadow']['frames']} frames in shadow"
+
+
+def _driven(folder: Path, name: str, model: Path, run: Run) -> list[dict[str, Any]]:
+    """The same drives by both models: what changed."""
+    told = json.loads(run([
+        "sim", "trials", str(recipe(name)), "--model", str(shipped_student()),
+        "--model", str(model), "--out", str(folder / "trials" / name), "--json",
+    ]))  # fmt: skip
+    rows: list[dict[str, Any]] = told["comparisons"][0]["figures"]
+    return [row for row in rows if row["slice"] == "all"]
+
+
+def _report_files(folder: Path, *models: Path) -> list[Path]:
+    from contracts.ids import sha256_hex
+
+    return [next(folder.glob(f"*-{sha256_hex(model.read_bytes())[:12]}.json")) for model in models]
