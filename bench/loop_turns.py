@@ -23,7 +23,15 @@ from bench.loop_choice import Asking, Choice, asked_for, by_lot, selected
 from bench.loop_labels import COST, Labelling, labelled
 from bench.loop_measure import measured
 from bench.loop_records import BEFORE, Bought, Measures, Turn, Way
-from bench.loop_train import Labelled, LabelledClip, Lesson, exported, replayed_old, retrained
+from bench.loop_train import (
+    HELD_OUT,
+    Labelled,
+    LabelledClip,
+    Lesson,
+    exported,
+    replayed_old,
+    retrained,
+)
 from bench.loop_world import FRAMES_A_CLIP, OLD_TEST, TARGET_TEST, ZOO, LoopData, PoolClip, Say
 from contracts.errors import CorruptError
 from contracts.geometry import Finite, Frozen
@@ -45,7 +53,7 @@ class LoopPlan(Frozen):
     has a pool of its own, `pool_share` of all clips.
     """
 
-    budget_s: Finite = 90_000.0
+    budget_s: Finite = 120_000.0
     pool_share: Finite = 0.7
     epochs: int = 6
     turns: int = 3
@@ -82,6 +90,7 @@ class LoopTurns:
         self.settings = {
             "plan": plan.model_dump_json(), "recipe": recipe.digest(), "choice": asked_for(),
             "cost": COST.model_dump_json(), "clip": f"{FRAMES_A_CLIP} frames",
+            "held_out": f"{HELD_OUT:g} of drives",
         }  # fmt: skip
         self._pool = {clip.clip_id: clip for clip in data.clips()}
         self._along: list[Labelled] = []

@@ -9,6 +9,7 @@ import typer
 
 from cli.model_train import ThreadsOption, told_epochs, use_threads
 from cli.output import JsonOption, absolute, print_json, progress_line
+from cli.stage_run import RayOption
 
 RECIPE = Path(__file__).parents[1] / "models" / "zoo" / "student-s.retrain.yaml"
 
@@ -36,6 +37,10 @@ def retrain(
         Path, typer.Option("--recipe", exists=True, dir_okay=False, help="The recipe, YAML.")
     ] = RECIPE,
     threads: ThreadsOption = 0,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Processes that train together.")
+    ] = 1,
+    ray: RayOption = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Retrain a student on a new dataset; a few frames of before and its own word hold it.
@@ -44,14 +49,19 @@ def retrain(
     any folder of labelled drives. The same command again goes on with a run that was stopped.
     """
     from models.recipe import read_retrain_recipe
+    from offline.executor.choice import executor_of
     from offline.retrain.run import Folders, retrain_run
+    from offline.retrain.together import retrain_together
 
     use_threads(threads)
     plan = read_retrain_recipe(recipe)
-    report = retrain_run(
-        Folders(start, new, tuple(replay), tuple(reference)), plan, out, progress_line,
-        told_epochs(out, "retrain", plan.train.epochs),
-    )  # fmt: skip
+    folders = Folders(start, new, tuple(replay), tuple(reference))
+    if workers > 1:
+        executor = executor_of(workers, ray)
+        report = retrain_together(folders, recipe, out, workers, executor, progress_line)
+    else:
+        told = told_epochs(out, "retrain", plan.train.epochs)
+        report = retrain_run(folders, plan, out, progress_line, told)
     if as_json:
         print_json(report.model_dump(mode="json"))
         return

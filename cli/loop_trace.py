@@ -36,6 +36,10 @@ def trace(
         Path | None,
         typer.Option("--manifest", exists=True, dir_okay=False, help="The candidate's."),
     ] = None,
+    loop: Annotated[
+        Path | None,
+        typer.Option("--loop", exists=True, file_okay=False, help="A loop's folder: its lineage."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Requirement → scenario → claim and verdict → evidence → model → what it comes from.
@@ -53,7 +57,7 @@ def trace(
             raise InputError(f"is none of {', '.join(_SUFFIXES)}", str(path))
     found = trace_of(
         _read_report(report), None if suite is None else read_suite(suite),
-        _lineage(store, manifest),
+        _lineage(store, manifest, loop),
     )  # fmt: skip
     text = found.model_dump_json(indent=1) + "\n"
     for path in out:
@@ -89,12 +93,18 @@ def _read_report(path: Path) -> GateReport:
         raise InputError(first["msg"], f"{path}: {where}" if where else str(path)) from error
 
 
-def _lineage(store: Path | None, manifest: Path | None) -> Lineage | None:
+def _lineage(store: Path | None, manifest: Path | None, loop: Path | None) -> Lineage | None:
     from contracts.model_manifest import ModelManifest
     from contracts.spec_yaml import parse_yaml, read_text, validate_located
     from offline.datasets.lineage import lineage_of
     from offline.datasets.store import DatasetStore
+    from offline.pipeline.lineage import loop_lineage
+    from offline.pipeline.turn import LoopFolder
 
+    if loop is not None:
+        if store is not None or manifest is not None:
+            raise InputError("either a loop's lineage, or a store's and a manifest's", "--loop")
+        return loop_lineage(LoopFolder(loop))
     if store is None or manifest is None:
         if store is not manifest:
             raise InputError("--lineage and --manifest come together")

@@ -46,6 +46,20 @@ def run(
     url: Annotated[
         str | None, typer.Option(help="A receiver that runs already; else one of this run's own.")
     ] = None,
+    day: Annotated[
+        int, typer.Option(min=0, help="After 0: the vehicles in --out go on, with a tour.")
+    ] = 0,
+    trust: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="Anchors of --url's receiver: vehicles take its orders over the air.",
+        ),
+    ] = None,
+    soak: Annotated[
+        float, typer.Option(min=0, help="Seconds of driving until a new model is kept for good.")
+    ] = 1800.0,
     out: Annotated[
         Path, typer.Option(help="Folder for state, store, report and plot; an earlier run's goes.")
     ] = Path(".longtail/fleet"),
@@ -71,7 +85,7 @@ def run(
     options = FleetOptions(
         out, vehicles, hours, seed, sensors, drive_minutes_per_day, model=model, workers=workers,
         url=url, tour=None if tour is None else read_trials(tour), truth=truth,
-        truth_every_s=round(truth_every, 1),
+        truth_every_s=round(truth_every, 1), day=day, trust=trust, soak_driving_s=soak,
         told=lambda text: console.print(f"  {text}", highlight=False),
     )  # fmt: skip
     if faults == "all":

@@ -55,7 +55,9 @@ def trials(
     from sim_fleet.trials import compared, read_trials, run_trials
 
     spec = read_trials(recipe)
-    drivers: list[Path | Literal["truth"]] = [*(model or ()), *(["truth"] if truth else [])]
+    drivers: list[Path | Literal["truth"]] = list(model or ())
+    if truth:
+        drivers.append("truth")
     if not drivers:
         raise InputError("nobody to drive: give --model, or --truth", "--model")
     reports = [

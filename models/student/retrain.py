@@ -26,6 +26,7 @@ from torch import Tensor
 
 from contracts.errors import InputError
 from contracts.samples import Float64s
+from models.student.crew import ALONE, Crew
 from models.student.device import best_device, device_of, moved
 from models.student.dropout import NO_DROPOUT
 from models.student.inputs import StudentFrame, batch_of
@@ -198,8 +199,10 @@ def fisher_of(
 class RestrainedLearner(StudentLearner):
     """Learns as a student does, and is pulled back to where it started."""
 
-    def __init__(self, network: Student, recipe: Recipe, pull: ElasticPull | None) -> None:
-        super().__init__(network, recipe)
+    def __init__(
+        self, network: Student, recipe: Recipe, pull: ElasticPull | None, crew: Crew = ALONE
+    ) -> None:
+        super().__init__(network, recipe, crew)
         self._student, self._pull = network, pull
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -222,6 +225,7 @@ def retrain_student(
     checkpoint: Path | None = None,
     words: Path | None = None,
     told: Told = lambda done, of: None,
+    crew: Crew = ALONE,
 ) -> Student:
     """The old network, taught new examples; in evaluation mode, the old one is left as it is.
 
@@ -235,7 +239,9 @@ def retrain_student(
         seed: of order, dropout and draws.
         weights: how often each example, the new ones first, is drawn in an epoch; else once.
         checkpoint: where to go on from.
-        words: folder that keeps the anchor's words; see `OwnWords`, which also has `told`.
+        words: folder that keeps the anchor's words; see `OwnWords`, which also has `told`. A crew
+            needs one that all see.
+        crew: those that train together; all call this with the same arguments.
 
     Raises `InputError` without new examples, for weights that do not fit, or for a pull without
     replay; `CorruptError` for a checkpoint or a word that is damaged.
@@ -253,9 +259,10 @@ def retrain_student(
         pull = ElasticPull(network, fisher)
     anchor = None
     if restraint.anchor > 0:
-        anchor = OwnWords(network, _Taught(new, replay, None), words, told)
+        with crew.leader_first():
+            anchor = OwnWords(network, _Taught(new, replay, None), words, told)
     fit(
-        RestrainedLearner(network, recipe, pull), _Taught(new, replay, anchor), recipe, seed,
-        progress, checkpoint, weights,
+        RestrainedLearner(network, recipe, pull, crew), _Taught(new, replay, anchor), recipe, seed,
+        progress, checkpoint, weights, crew,
     )  # fmt: skip
     return network.cpu().eval()

@@ -27,6 +27,7 @@ from contracts.geometry import Int64s
 from contracts.samples import Float64s
 from models.student.augment import Augmentation, augmented, mirrored_rows
 from models.student.config import StudentConfig
+from models.student.crew import ALONE, Crew
 from models.student.device import best_device, device_of, low_precision, moved
 from models.student.draws import drawn, epoch_size
 from models.student.dropout import DropoutOdds, drop_modalities
@@ -113,9 +114,10 @@ class Learner(Protocol):
 class StudentLearner:
     """Learns from labels, and from a teacher where examples have its word."""
 
-    def __init__(self, network: Student, recipe: Recipe) -> None:
+    def __init__(self, network: Student, recipe: Recipe, crew: Crew = ALONE) -> None:
         self.network = network
-        self._forward: Callable[..., Any] = torch.compile(network) if recipe.compiled else network
+        together = crew.wrapped(network)
+        self._forward: Callable[..., Any] = torch.compile(together) if recipe.compiled else together
         self._bf16 = recipe.bf16
 
     @property
@@ -157,12 +159,13 @@ def train_student(
 def fit(
     learner: Learner, examples: Sequence[Example], recipe: Recipe, seed: int,
     progress: Progress | None = None, checkpoint: Path | None = None,
-    weights: Float64s | None = None,
+    weights: Float64s | None = None, crew: Crew = ALONE,
 ) -> None:  # fmt: skip
     """Train the learner's network in place.
 
     `weights` float64 [examples] tell how often each is drawn in an epoch, to within one and anew
-    each time; without them, each is seen once.
+    each time; without them, each is seen once. In a `crew` the learner's network is the crew's,
+    and only the leader keeps checkpoints and tells of epochs, by the losses of its own part.
     """
     if not examples:
         raise InputError("no example to learn from")
@@ -181,14 +184,18 @@ def fit(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, partial(one_cycle, total=recipe.epochs * steps)
     )
-    state = _State(network, optimiser, schedule, rng, checkpoint, f"{recipe} {seed}")
+    run = f"{recipe} {seed}" if crew.size == 1 else f"{recipe} {seed} by {crew.size}"
+    state = _State(network, optimiser, schedule, rng, checkpoint, run)
     network.train()
-    for epoch in range(state.restored(), recipe.epochs):
+    first = state.restored()
+    crew.wait()
+    for epoch in range(first, recipe.epochs):
         order = rng.permutation(_rows(weights, size, rng))
         means: dict[str, float] = {}
         for step in range(steps):
             places = order[step * recipe.batch : (step + 1) * recipe.batch]
-            batch = drawn_batch(learner.config, examples, places, recipe, rng)
+            draws = crew.rng(rng, seed, epoch, step)
+            batch = drawn_batch(learner.config, examples, crew.part(places), recipe, draws)
             losses = learner.losses(batch.on(device))
             optimiser.zero_grad()
             torch.autograd.backward(weighted(losses, recipe.weights))
@@ -197,8 +204,9 @@ def fit(
             schedule.step()
             for name, loss in losses.items():
                 means[name] = means.get(name, 0.0) + float(loss.detach()) / steps
-        state.keep(epoch + 1)
-        if progress is not None:
+        if crew.leads:
+            state.keep(epoch + 1)
+        if progress is not None and crew.leads:
             progress(epoch + 1, means)
     lay_out(network, torch.contiguous_format)
 

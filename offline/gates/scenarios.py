@@ -150,10 +150,13 @@ def _told(
 
 
 def _asked(ask: Told, labels: FrameLabels, path: Float64s, classes: Int64s) -> Bools:
-    """Which true boxes must be told."""
+    """Which true boxes must be told. Where nobody knows how much of one shows, its points say."""
     truth, boxes = labels.boxes(), labels.record.boxes
     seen = np.array(
-        [(b.visibility or 0.0) >= ask.visible and (b.points or 0) >= ask.points for b in boxes],
+        [
+            (b.visibility is None or b.visibility >= ask.visible) and (b.points or 0) >= ask.points
+            for b in boxes
+        ],
         dtype=np.bool_,
     )
     asked = np.isin(truth.class_index, classes) & ~labels.ignored() & seen

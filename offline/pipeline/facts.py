@@ -261,7 +261,10 @@ class TurnFacts:
         ingest = self._product("ingest")
         if ingest is None:
             return None
-        ends = sorted(_ended_utc_ns(path) for path in (ingest / CLIPS).glob("*.mcap"))
+        received = {each.clip_id: each.received_utc_ns for each in self._turn.clips}
+        ends = sorted(
+            _begun_utc_ns(path, received[path.stem]) for path in (ingest / CLIPS).glob("*.mcap")
+        )
         return TimeFacts(
             clip_to_canary=self._since(ends, "rollout"), log_to_curated=self._since(ends, "dataset")
         )
@@ -277,9 +280,14 @@ class TurnFacts:
         )
 
 
-def _ended_utc_ns(path: Path) -> int:
+def _begun_utc_ns(path: Path, received_utc_ns: int | None) -> int:
+    """When the clip ended on the vehicle. A simulated vehicle lives in a time of its own: then when
+    its clip arrived, in the cloud or on this disk.
+    """
     manifest = read_manifest(path)
-    return manifest.actual.end_mono_ns + manifest.utc_minus_mono_ns
+    if manifest.clock.source != "simulated":
+        return manifest.end_utc_ns
+    return path.stat().st_mtime_ns if received_utc_ns is None else received_utc_ns
 
 
 def _plain(figures: Mapping[str, JsonValue]) -> dict[str, int | float | str]:

@@ -57,10 +57,13 @@ class StageRecord(Frozen):
 
 
 class ClipRef(Frozen):
-    """A clip of the snapshot. `path` is None where the cloud has it."""
+    """A clip of the snapshot. `path` is None where the cloud has it; `received_utc_ns` is when the
+    cloud took it in, None where a folder has it.
+    """
 
     clip_id: Sha256Hex
     path: Path | None = None
+    received_utc_ns: int | None = None
 
 
 class Turn(Frozen):

@@ -27,7 +27,9 @@ def clips_now(spec: LoopSpec, cloud: CloudClient | None) -> tuple[ClipRef, ...]:
         if cloud is None:
             raise InputError("say where the cloud is: `ingest.url` or LONGTAIL_CLOUD", "ingest")
         for row in cloud.search(section.where):
-            found.setdefault(row.clip_id, ClipRef(clip_id=row.clip_id))
+            found.setdefault(row.clip_id, ClipRef(
+                clip_id=row.clip_id, received_utc_ns=row.received_utc_ns
+            ))  # fmt: skip
     if len(found) < section.least:
         raise InputError(f"{len(found)} clips, and a turn takes {section.least}", "ingest")
     return tuple(found[clip_id] for clip_id in sorted(found))

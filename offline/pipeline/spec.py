@@ -147,7 +147,7 @@ class TrainSection(Section):
     dataset's split `validation` on which probabilities are fitted.
     """
 
-    aside = frozenset({"threads"})
+    aside = frozenset({"threads", "ray"})
 
     start: Path = _ZOO / "runs" / "student-s"
     recipe: Path = _ZOO / "student-s.retrain.yaml"
@@ -158,6 +158,8 @@ class TrainSection(Section):
     threshold: float = Field(0.25, gt=0, lt=1)
     range_frames: int = Field(48, ge=4, le=512)
     threads: int = Field(0, ge=0)
+    workers: int = Field(1, ge=1, le=256, description="processes that train together")
+    ray: str | None = None
 
 
 class EvaluateSection(Section):

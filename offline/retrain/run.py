@@ -32,6 +32,7 @@ from offline.retrain.sources import Source, read_source
 if TYPE_CHECKING:
     from models.recipe import RetrainRecipe
     from models.runs import TrainingRun
+    from models.student.crew import Crew
     from models.student.network import Student
     from models.student.train import Example, Progress
 
@@ -86,15 +87,18 @@ class RetrainReport(Frozen):
 
 def retrain_run(
     folders: Folders, recipe: RetrainRecipe, out: Path, say: Say = lambda text: None,
-    progress: Progress | None = None,
+    progress: Progress | None = None, crew: Crew | None = None,
 ) -> RetrainReport:  # fmt: skip
-    """Retrain a student; see the module.
+    """Retrain a student; see the module. Those of a `crew` all call this with the same arguments,
+    over files that all see; the leader writes.
 
     Raises `InputError` for datasets that cannot be trained on, `ConflictError` when `out` is of
     another retraining, `CorruptError` for a damaged file.
     """
     from models.runs import RUN_FILE, load_student
+    from models.student.crew import ALONE
 
+    crew = crew or ALONE
     old, run = load_student(folders.start)
 
     def read(folder: Path) -> Source:
@@ -102,30 +106,38 @@ def retrain_run(
             folder, old.config, lambda done, of: say(f"{folder.name}: {done} of {of} drives")
         )
 
-    new, replay = read(folders.new), [read(folder) for folder in folders.replay]
-    reference = [read(folder) for folder in folders.reference]
+    with crew.leader_first():
+        new, replay = read(folders.new), [read(folder) for folder in folders.replay]
+        reference = [read(folder) for folder in folders.reference]
     _check_apart(new, replay)
     plan = RetrainPlan(
         weights=run.weights, recipe=recipe.digest(), new=new.digest,
         replay=tuple(one.digest for one in replay),
         reference=tuple(one.digest for one in reference),
     )  # fmt: skip
-    _claim(out, plan)
+    if crew.leads:
+        _claim(out, plan)
+    crew.wait()
     if (out / RUN_FILE).exists():
         return read_report(out)
-    embeddings = _kept_embeddings(old, replay, out / EMBEDDINGS_FILE, say)
+    with crew.leader_first():
+        embeddings = _kept_embeddings(old, replay, out / EMBEDDINGS_FILE, say)
     weights, mix = new_weights(new, recipe.mix, [new, *replay, *reference])
     rows, slices = replayed_rows(replay, recipe.replay, embeddings)
-    draw_mix(out / MIX_FILE, mix)
-    network, size = _trained(old, new, replay, rows, weights, recipe, out, say, progress)
+    if crew.leads:
+        draw_mix(out / MIX_FILE, mix)
+    network, size = _trained(old, new, replay, rows, weights, recipe, out, say, progress, crew)
     cosine = _likeness(old, network, new, replay, rows)
     report = RetrainReport(
         plan=canonical_digest(plan), new_frames=len(new), old_frames=sum(map(len, replay)),
         epoch_frames=size, mix=mix, replayed_rows=tuple(rows.tolist()), replayed_slices=slices,
         embedding_cosine=cosine, same_space=cosine >= recipe.same_space_cosine,
     )  # fmt: skip
-    (out / REPORT_FILE).write_bytes(canonical_json(report))
-    _finish(out, network, run, plan, report, recipe)
+    crew.wait()
+    if crew.leads:
+        (out / REPORT_FILE).write_bytes(canonical_json(report))
+        _finish(out, network, run, plan, report, recipe)
+    crew.wait()
     return report
 
 
@@ -185,6 +197,7 @@ def _kept_embeddings(old: Student, replay: Sequence[Source], path: Path, say: Sa
 def _trained(
     old: Student, new: Source, replay: Sequence[Source], rows: Int64s,
     weights: Float64s, recipe: RetrainRecipe, out: Path, say: Say, progress: Progress | None,
+    crew: Crew,
 ) -> tuple[Student, int]:  # fmt: skip
     """The network, and how many frames an epoch had."""
     from models.data.examples import Examples
@@ -197,7 +210,7 @@ def _trained(
         old, Examples(new.frames, old.config), _replayed(old, replay, rows),
         recipe.train.recipe(), recipe.restraint(), recipe.seed, progress, weights=often,
         checkpoint=out / CHECKPOINT_FILE, words=out / WORDS_FOLDER,
-        told=lambda done, of: say(f"its own word: {done} of {of} frames"),
+        told=lambda done, of: say(f"its own word: {done} of {of} frames"), crew=crew,
     )  # fmt: skip
     return network, epoch_size(often)
 

@@ -19,7 +19,7 @@ from contracts.clock import ClockQuality
 from contracts.errors import ConflictError, InputError
 from contracts.ids import EventKey
 from contracts.labels import labels_bytes, read_labels
-from contracts.samples import MountSample
+from contracts.samples import LidarSample, MountSample, PoseSample
 from contracts.scenario_suite import FrozenScenario, FrozenSuite, Scenario
 from kernels.clip.content import content_digest
 from kernels.clip.encoding import EncodedMessage, encode_sample
@@ -77,7 +77,8 @@ def with_recorded(suite: FrozenSuite, scenario: Scenario, folder: Path) -> Froze
 
 def _messages(recorded: Recorded) -> Iterator[EncodedMessage]:
     """In the order of time; the clocks are one."""
-    samples = sorted([*recorded.poses, *recorded.sweeps], key=lambda sample: sample.mono_ns)
+    samples: list[LidarSample | PoseSample] = [*recorded.poses, *recorded.sweeps]
+    samples.sort(key=lambda sample: sample.mono_ns)
     yield encode_sample(MountSample(samples[0].mono_ns, LIDAR, np.eye(4)), 0)
     for sample in samples:
         yield encode_sample(sample, 0)

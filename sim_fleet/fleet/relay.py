@@ -165,7 +165,7 @@ class Relay:
             writer.transport.abort()
             return
         try:
-            await asyncio.sleep(2 * link.delay_s)
+            await self._pass(2 * link.delay_s)
             far_reader, far = await self._connect()
         except (OSError, TransientError):
             self._server_lost()

@@ -6,8 +6,9 @@ stands still and the loop waits for it as it would for any socket. While a drive
 no further than the drive has come, and the drive goes on only when the loop has come as far: so a
 transfer of two seconds takes two seconds of the drive.
 
-A server that hangs is not waited for without end: after `PATIENCE_S` of real time without any
-event, virtual time moves on, so that the time-outs of whoever waits do their work.
+A server that hangs, or a thread that does, is not waited for without end: after `PATIENCE_S` or
+`THREAD_PATIENCE_S` of real time without any event, virtual time moves on, so that the time-outs of
+whoever waits do their work.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from typing import Any
 from contracts.clock import NS_PER_S
 
 PATIENCE_S = 20.0
+THREAD_PATIENCE_S = 120.0
+"""For a thread's work. A thread may wait for what only a timer brings: python-tuf's for a request
+that is to be tried again."""
 
 
 class _VirtualSelector(selectors.DefaultSelector):
@@ -43,7 +47,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         owing: gives True while a real party outside owes an answer; set it once.
         carrying: gives True while bytes are on a link of virtual time; a thread may be waiting
             for just them, so then time moves though threads are at work.
-        stalls: how often `PATIENCE_S` ran out.
+        stalls: how often patience ran out.
     """
 
     def __init__(self, start_ns: int) -> None:
@@ -76,7 +80,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def wait(self, timeout: float | None, select: Callable[[float | None], Any]) -> Any:
         """Let virtual time pass, or real time while something real is under way."""
         if self._threads > self._is_driving and not self.carrying():
-            return select(None)
+            found = select(THREAD_PATIENCE_S)
+            if found:
+                return found
+            self.stalls += 1
         if self.owing():
             found = select(PATIENCE_S)
             if found:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from bench import loop
+from bench import cli, loop
+from bench.figures import Figure, figure
 from bench.forgetting_arms import Scores
 from bench.loop_change import gain, mean_of, reduction, table
 from bench.loop_choice import by_lot, selected
@@ -270,6 +274,24 @@ def test_what_says_most_is_made_first() -> None:
     assert order[4] == (Line("selector", 1, 1), True)
     assert order[-1] == (Line("selector", 2, 3), True)
     assert len(order) == 14 and len(set(order)) == 14
+
+
+def test_the_command_hands_on_how_many_seeds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[object] = []
+
+    def run(data: Sequence[Path], seeds: int) -> list[Figure]:
+        seen.append((list(data), seeds))
+        return [figure("share", 0.5, "%")]
+
+    monkeypatch.setattr(loop, "run", run)
+    for given in (["--seeds", "2"], []):
+        result = CliRunner().invoke(cli.app, ["loop", "--data", str(tmp_path), *given, "--json"])
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["bench"] == "loop"
+    assert seen == [([tmp_path], 2), ([tmp_path], loop.SEEDS)]
+    assert cli.BENCHES["loop"].seeds == loop.SEEDS and cli.BENCHES["loop"].long
 
 
 def test_a_study_takes_one_folder_and_two_seeds(tmp_path: Path) -> None:

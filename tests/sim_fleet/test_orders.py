@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,10 +25,8 @@ from sim_fleet.source import DriveOptions, SimFleetSource
 from tests.cloud_ingest.ota_support import Person
 from tests.edge_agent.bev_models import MadeBevModel, cuboid_seen, write_tiny
 from tests.road.conftest import serving
-from tests.road.updates_rig import CLOUD, Office
+from tests.road.updates_rig import CLOUD, Office, finished
 from tests.sim_fleet.test_tour import tour
-
-LONGEST_WAIT_S = 60.0
 
 
 def test_a_vehicle_wakes_for_orders_where_bytes_cost_nothing() -> None:
@@ -53,8 +51,7 @@ def test_the_planner_sees_by_whatever_runs_now() -> None:
         "new": MadeBevModel("new", lambda _: [cuboid_seen("cyclist")]),
     }
     for model in models.values():
-        model.perceive  # noqa: B018
-        model._trial = False
+        model._trial = False  # nobody tries it first, as an updater would
     now: list[str] = ["old", "old", "new", ""]
     asked = iter(now)
     running = RunningPerceiver(lambda: models.get(next(asked)))
@@ -120,7 +117,7 @@ def test_a_model_that_is_rolled_out_drives_the_next_day(out: Path) -> None:
         check_second_day(second, digests[1])
         told = work.check_in("sim-001")
         assert told is not None and [m.file_sha256 for m in told.models] == digests[1:]
-        finish(work, rollout.rollout_id)
+        asyncio.run(finished(work, rollout.rollout_id))
 
 
 def check_second_day(report: FleetReport, digest: str) -> None:
@@ -129,10 +126,3 @@ def check_second_day(report: FleetReport, digest: str) -> None:
     # It is taken up while the vehicle wakes, before the trip: that is driven by the new model.
     assert vehicle.models == (digest,)
     assert vehicle.trips == 1 and vehicle.driven_s == 3.0 and vehicle.starts == 3
-
-
-def finish(work: Office, rollout_id: str) -> None:
-    end_s = time.monotonic() + LONGEST_WAIT_S
-    while work.fleet.rollout(rollout_id).phase != "done":
-        assert time.monotonic() < end_s, work.fleet.rollout(rollout_id)
-        time.sleep(0.1)

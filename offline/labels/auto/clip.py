@@ -23,15 +23,16 @@ put into a gap; put before the first or after the last sighting.
 FEATURES = (
     "hits", "gaps", "length", "mean_probability", "best_probability", "near_probability",
     "own_probability", "unseen_for", "range_m", "residual_m", "covered", "cut",
-    "occupied", "nearest_m", "spread_m", "stands",
+    "occupied", "solid", "nearest_m", "spread_m", "stands",
 )  # fmt: skip
 """Of each box, for calibration: how often its track was seen, in how many of the frames between
 first and last it was not, and how many those are; the mean and the best probability of its
 sightings, the mean within two frames of this one, this frame's own (0: unseen); frames to the
 nearest sighting; distance; how far smoothing moved this one, m (0: unseen); share of the 2D box
 that nearer tracks hide; whether the image's edge cuts it. Where the world is known, 0 elsewhere:
-what beams tell of it, from -1, empty, to 1 (`points.beams.occupancy`); the least distance from
-which its track was seen; the standard deviation of its place, m; whether it was taken to be in one place all along (`Motion.one_place_m`).
+what beams tell of it, from -1, empty, to 1, and what they tell of all sightings of its track
+(`points.beams`); the least distance from which its track was seen; the standard deviation of its
+place, m; whether it was taken to be in one place all along (`Motion.one_place_m`).
 """
 
 

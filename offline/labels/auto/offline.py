@@ -9,7 +9,7 @@ import numpy as np
 
 from contracts.geometry import Bools, Int64s
 from contracts.samples import Float64s
-from offline.labels.auto.clip import FEATURES, AutoLabels, Clip, boxes_of, in_order
+from offline.labels.auto.clip import FEATURES, SMOOTHED, AutoLabels, Clip, boxes_of, in_order
 from offline.labels.auto.completion import Completed, completed
 from offline.labels.auto.filter import WorldBoxes
 from offline.labels.auto.kinds import MODEL_CLASSES
@@ -24,7 +24,7 @@ from offline.labels.calibration.calibrator import Calibrator, published
 from offline.labels.kitti import CLASSES, TrackedBoxes
 from offline.labels.points.appearance import Looks
 from offline.labels.points.axes import righted
-from offline.labels.points.beams import occupancy, told_by_beams, velocities
+from offline.labels.points.beams import occupancy, solidity, told_by_beams, velocities
 from offline.labels.points.gather import gathered as gathered_points
 from offline.labels.points.heights import stood
 from offline.labels.points.refinement import Evidence, improved
@@ -213,7 +213,8 @@ def _features(whole: Completed, track: Sightings, course: Course) -> Float64s:
         "unseen_for": whole.unseen_for.astype(np.float64),
         "range_m": np.hypot(whole.centre_m[:, 0], whole.centre_m[:, 1]),
         "residual_m": whole.residual_m, "covered": np.zeros(n), "cut": np.zeros(n),
-        "occupied": np.zeros(n), "nearest_m": np.zeros(n), "spread_m": np.zeros(n),
+        "occupied": np.zeros(n), "solid": np.zeros(n), "nearest_m": np.zeros(n),
+        "spread_m": np.zeros(n),
         "stands": np.zeros(n),
     }  # fmt: skip
     return np.column_stack([by_name[name] for name in FEATURES])
@@ -275,6 +276,8 @@ def _with_beams(labels: AutoLabels, sweeps: Sweeps, poses: Float64s) -> AutoLabe
     boxes, features = labels.boxes, labels.features.copy()
     told = told_by_beams(boxes, velocities(boxes, poses), sweeps, poses)
     features[:, FEATURES.index("occupied")] = occupancy(boxes.track_id, boxes.frame, told)
+    seen = labels.provenance <= SMOOTHED
+    features[:, FEATURES.index("solid")] = solidity(boxes.track_id, told, seen)
     return replace(labels, features=features)
 
 

@@ -71,6 +71,18 @@ def occupancy(track: Int64s, frame: Int64s, told: Int64s) -> Float64s:
     return result
 
 
+def solidity(track: Int64s, told: Int64s, seen: Bools) -> Float64s:
+    """From -1 to 1, what beams tell of all sightings of each box's track together, [n].
+
+    Args:
+        track: of each box, int64 [n].
+        told: as of `told_by_beams`.
+        seen: which boxes were detected, bool [n].
+    """
+    ends, through = (np.bincount(track, column * seen) for column in told.T)
+    return np.asarray(((ends - through) / (ends + through + _DOUBT))[track])
+
+
 def _carried(value: Float64s, known: Bools, track: Int64s) -> Float64s:
     """The last known value of the same track up to each row, NaN before the first."""
     place = np.maximum.accumulate(np.where(known, np.arange(value.size), -1))

@@ -53,8 +53,7 @@ def dataset(work: Work) -> Result:
     for drive in drives:
         manifest = read_manifest(drive / CLIP_FILE)
         streams.setdefault(manifest.stream, []).append(drive)
-        ended = manifest.actual.end_mono_ns + manifest.utc_minus_mono_ns
-        snapshot_utc_ns = max(snapshot_utc_ns, ended)
+        snapshot_utc_ns = max(snapshot_utc_ns, manifest.end_utc_ns)
     makers, digests, sets = _makers(work), dict[str, str](), dict[str, LabelSet]()
     for stream, folders in sorted(streams.items()):
         made = label_set_of(folders, makers, store, lambda done, of: None)

@@ -130,7 +130,12 @@ def _novel(work: Work) -> list[str]:
             "threshold with their mean; single frames scatter more."
         )
         document = similar_document(
-            clip_id, model.manifest.sha256, directed[clip_id].tolist(), round(threshold, 6), OWNER, why
+            clip_id,
+            model.manifest.sha256,
+            directed[clip_id].tolist(),
+            round(threshold, 6),
+            OWNER,
+            why,
         )
         names.append(_written(work, document).stem)
     return names

@@ -25,10 +25,12 @@ from models.student.deploy import Deployment, deployed
 from models.student.export import write_student
 from models.telling import PICTURE_FILE, telling_epochs
 from offline.datasets.export import place_file
+from offline.executor.choice import executor_of
 from offline.pipeline.stages.dataset import DATASET, TRAIN, VALIDATION
 from offline.pipeline.work import Result, Work
 from offline.retrain.lineage import export_lineage
 from offline.retrain.run import MIX_FILE, REPORT_FILE, Folders, RetrainReport, retrain_run
+from offline.retrain.together import retrain_together
 
 RUN, MODEL, DATASETS = "run", "model", "datasets"
 _KEPT = (RUN_FILE, WEIGHTS_FILE, HISTORY_FILE, REPORT_FILE, MIX_FILE, PICTURE_FILE)
@@ -49,8 +51,12 @@ def train(work: Work) -> Result:
     recipe = read_retrain_recipe(section.recipe)
     run = work.scratch / RUN
 
-    told = telling_epochs(run, recipe.train.epochs, work.say)
-    report = retrain_run(folders, recipe, run, work.say, told)
+    if section.workers > 1:
+        executor = executor_of(section.workers, section.ray)
+        report = retrain_together(folders, section.recipe, run, section.workers, executor, work.say)
+    else:
+        told = telling_epochs(run, recipe.train.epochs, work.say)
+        report = retrain_run(folders, recipe, run, work.say, told)
     made = _exported(work, run, folders)
     _keep(work, run, [*earlier, *last], made)
     return Result(_figures(report, recipe, run, made))

@@ -89,4 +89,4 @@ def run(folder: Path, turn: Turn, kill: str = "") -> Progress:
 if __name__ == "__main__":
     where = Path(sys.argv[1])
     ended = run(where, turn_of(where), *sys.argv[2:3])
-    print(ended.state)
+    sys.stdout.write(f"{ended.state}\n")

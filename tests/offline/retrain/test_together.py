@@ -1,0 +1,89 @@
+"""Several processes train one student: as good as one, and the same again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from contracts.errors import InputError, TransientError
+from models.runs import WEIGHTS_FILE, load_student
+from models.student.crew import ALONE, Crew
+from offline.executor.local_pool import LocalPool
+from offline.executor.ray_cluster import RayCluster
+from offline.retrain.run import Folders
+from offline.retrain.together import retrain_together
+from tests.offline.retrain.world import RECIPE, write_new, write_old, write_run
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Folders:
+    write_run(tmp_path / "start")
+    write_new(tmp_path / "new")
+    old = write_old(tmp_path / "old")
+    return Folders(tmp_path / "start", tmp_path / "new" / "dataset", (old,))
+
+
+def recipe_file(folder: Path) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(RECIPE.model_dump_json(by_alias=True))
+    return path
+
+
+def test_two_processes_train_one_network(folders: Folders, tmp_path: Path) -> None:
+    recipe = recipe_file(tmp_path)
+    report = retrain_together(folders, recipe, tmp_path / "two", 2, LocalPool(2))
+    assert report.new_frames == 6 and report.epoch_frames >= 6
+    before, _ = load_student(folders.start)
+    after, run = load_student(tmp_path / "two")
+    assert run.parents["student"] and any(
+        not torch.equal(one, two)
+        for one, two in zip(before.parameters(), after.parameters(), strict=True)
+    )
+    assert not list(tmp_path.glob(".*"))
+    # A run that is done is left alone.
+    assert retrain_together(folders, recipe, tmp_path / "two", 2, LocalPool(2)) == report
+
+
+@pytest.mark.soak
+def test_the_same_crew_trains_the_same_network(folders: Folders, tmp_path: Path) -> None:
+    recipe = recipe_file(tmp_path)
+    found = [
+        retrain_together(folders, recipe, tmp_path / name, 2, LocalPool(2))
+        for name in ("one", "again")
+    ]
+    assert found[0] == found[1]
+    weights = [(tmp_path / name / WEIGHTS_FILE).read_bytes() for name in ("one", "again")]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.interop
+def test_a_cluster_trains_one_network(folders: Folders, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    recipe = recipe_file(tmp_path)
+    retrain_together(folders, recipe, tmp_path / "ray", 2, RayCluster("local", 2))
+    retrain_together(folders, recipe, tmp_path / "pool", 2, LocalPool(2))
+    weights = [(tmp_path / name / WEIGHTS_FILE).read_bytes() for name in ("ray", "pool")]
+    assert weights[0] == weights[1]
+
+
+def test_a_process_that_is_refused_says_why(folders: Folders, tmp_path: Path) -> None:
+    recipe = recipe_file(tmp_path)
+    with pytest.raises(InputError, match="2 to 256"):
+        retrain_together(folders, recipe, tmp_path / "one", 1, LocalPool(1))
+    lost = Folders(tmp_path / "nothing", folders.new, folders.replay)
+    with pytest.raises((InputError, TransientError)):
+        retrain_together(lost, recipe, tmp_path / "lost", 2, LocalPool(2))
+
+
+def test_every_place_is_somebodys() -> None:
+    places = np.arange(10, 21)
+    parts = [Crew(rank, 3).part(places) for rank in range(3)]
+    assert sorted(np.concatenate(parts).tolist()) == places.tolist()
+    assert ALONE.part(places).tolist() == places.tolist()
+    few = [Crew(rank, 4).part(places[:2]) for rank in range(4)]
+    assert all(part.size == 1 for part in few)
+    one, two = (Crew(rank, 2).rng(np.random.default_rng(0), 1, 0, 0) for rank in range(2))
+    assert one.random() != two.random()
