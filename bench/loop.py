@@ -99,10 +99,11 @@ def figures_of(study: LoopStudy) -> list[Figure]:
 def _figures(finding: Finding) -> list[Figure]:
     found: Mean | Reduction = finding.found
     scale = 100 if finding.unit == "%" else 1
-    ends = (("low end of 95 %", found.low), ("high end of 95 %", found.high))
+    name, unit = finding.name, finding.unit
     return [
-        figure(finding.name, scale * found.value, finding.unit, goal=finding.goal),
-        *(figure(f"{finding.name}, {end}", scale * at, finding.unit) for end, at in ends),
+        figure(name, scale * found.value, unit, goal=finding.goal),
+        figure(f"{name}, low end of 95 %", scale * found.low, unit, goal=finding.low_goal),
+        figure(f"{name}, high end of 95 %", scale * found.high, unit),
     ]
 
 

@@ -25,9 +25,11 @@ COUNTS: dict[str, Count] = {
     "missed": lambda counts: counts.all_missed,
     "phantoms": lambda counts: counts.all_phantoms,
     "misnamed": lambda counts: counts.all_misnamed,
+    "with_names": lambda counts: counts.critical_errors + counts.all_misnamed,
     "disengagements": lambda counts: counts.all_disengagements,
 }
-"""Critical false negatives and false positives, together and each; disengagements."""
+"""Critical false negatives and false positives, together and each; what was told by a wrong name,
+and all of these; disengagements."""
 
 
 class Reduction(Frozen):

@@ -19,8 +19,8 @@ BEFORE = "before"
 
 class Bought(Frozen):
     """Clips labelled in a turn: `cost_s` labeller-seconds by what was drawn; `target_clips` of
-    them are of the new domain; clips by stream. `trained` frames are learned from, those of the
-    other drives tell what a probability means.
+    them are of the new domain; clips by stream. `trained` frames are learned from, those of clips
+    held out tell what a probability means.
     """
 
     clips: tuple[Sha256Hex, ...]

@@ -90,7 +90,7 @@ class LoopTurns:
         self.settings = {
             "plan": plan.model_dump_json(), "recipe": recipe.digest(), "choice": asked_for(),
             "cost": COST.model_dump_json(), "clip": f"{FRAMES_A_CLIP} frames",
-            "held_out": f"{HELD_OUT:g} of drives",
+            "held_out": f"{HELD_OUT:g} of clips",
         }  # fmt: skip
         self._pool = {clip.clip_id: clip for clip in data.clips()}
         self._along: list[Labelled] = []

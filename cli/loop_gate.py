@@ -57,8 +57,8 @@ def gate(
 ) -> None:  # fmt: skip
     """Ask all gates in order; the first that fails stops the rest. Exits 1 unless all pass.
 
-    Writes the report, a page for people beside it (.md) and, with a key, a signed envelope
-    (.dsse.json).
+    Writes the report, a page for people beside it (.md), what it was judged on (.evidence/, by
+    digest) and, with a key, a signed envelope (.dsse.json).
     """
     from contracts.scenario_suite import read_suite
     from offline.gates.drives import hard_drives, random_drives
@@ -66,6 +66,7 @@ def gate(
     from offline.gates.model_file import read_model
     from offline.gates.policy import PUBLISHED, read_policy
     from offline.gates.source import FolderEvidence
+    from offline.traceability.evidence import KeptEvidence
 
     rules, frozen = read_policy(policy or PUBLISHED), read_suite(suite)
     ours, theirs = read_model(candidate), read_model(reference)
@@ -80,7 +81,7 @@ def gate(
         suite=rules.suite or frozen.digest,
     )  # fmt: skip
     report = judge(
-        subjects, evidence, rules,
+        subjects, KeptEvidence(evidence, out.with_suffix(".evidence")), rules,
         lambda outcome: typer.echo(f"\r\033[K{outcome.gate}: {outcome.verdict}", err=True),
     )  # fmt: skip
     written = _write(report, out, key)

@@ -40,6 +40,10 @@ def trace(
         Path | None,
         typer.Option("--loop", exists=True, file_okay=False, help="A loop's folder: its lineage."),
     ] = None,
+    evidence: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Folder of the report's evidence."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Requirement → scenario → claim and verdict → evidence → model → what it comes from.
@@ -50,6 +54,7 @@ def trace(
     from contracts.scenario_suite import read_suite
     from offline.runs.files import write_durably
     from offline.traceability.build import trace_of
+    from offline.traceability.evidence import read_evidence
     from offline.traceability.tables import csv_text, page_text
 
     for path in out:
@@ -57,7 +62,7 @@ def trace(
             raise InputError(f"is none of {', '.join(_SUFFIXES)}", str(path))
     found = trace_of(
         _read_report(report), None if suite is None else read_suite(suite),
-        _lineage(store, manifest, loop),
+        _lineage(store, manifest, loop), None if evidence is None else read_evidence(evidence),
     )  # fmt: skip
     text = found.model_dump_json(indent=1) + "\n"
     for path in out:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from contracts.gate_report import GateOutcome, GateReport
 from offline.loop_report.facts import Change, LoopFacts, RolloutStage
-from offline.loop_report.words import plural, signed_percent
+from offline.loop_report.words import metric_words, plural, signed_percent
 
 Mood = Literal["good", "bad", "open"]
 _MOST_CHANGES, _MOST_IN_TITLE = 3, 2
@@ -95,9 +95,10 @@ def _chosen(facts: LoopFacts) -> list[Change]:
 
 def _short(change: Change) -> str:
     where = "" if change.slice == "all" else f" ({change.slice})"
+    name = f"{metric_words(change.metric)}{where}"
     if change.relative is None:
-        return f"{change.metric}{where} {change.before:g} → {change.after:g}"
-    return f"{change.metric}{where} {signed_percent(change.relative)}"
+        return f"{name} {change.before:g} → {change.after:g}"
+    return f"{name} {signed_percent(change.relative)}"
 
 
 def _change(change: Change) -> str:

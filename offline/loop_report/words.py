@@ -5,6 +5,10 @@ from __future__ import annotations
 _UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
 _BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 NOT_MEASURED = "not measured"
+_SAID = {
+    "critical_missed_ratio": "critical misses", "ap_2m": "AP at 2 m", "mean_ap": "mean AP",
+    "false_per_frame": "false alarms a frame", "ade_m": "ADE, m", "fde_m": "FDE, m",
+}  # fmt: skip
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -50,3 +54,13 @@ def interval(low: float | None, high: float | None) -> str:
 
 def plural(count: int, word: str) -> str:
     return f"{count:,} {word}{'s' * (count != 1)}"
+
+
+def metric_words(name: str) -> str:
+    """A figure's name as people say it: `phantoms_per_min` is phantoms a minute."""
+    figure, _, group = name.partition("/")
+    told = _SAID.get(figure) or (
+        figure.removesuffix("_ratio").replace("_per_min", " a minute")
+        .replace("_per_frame", " a frame").replace("_", " ")
+    )  # fmt: skip
+    return f"{told}, {group}" if group else told

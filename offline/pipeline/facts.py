@@ -21,6 +21,7 @@ from offline.labels.formats.files import read_json
 from offline.labels.review.route import ROUTING_FILE, RoutingRecord
 from offline.loop_report.facts import (
     AcquisitionFacts,
+    Change,
     DatasetFacts,
     Duration,
     FunnelFacts,
@@ -35,11 +36,12 @@ from offline.loop_report.facts import (
     TrainingFacts,
 )
 from offline.loop_report.lineage import lineage_rows
+from offline.loop_report.tails import tails_of
 from offline.pipeline.lineage import loop_lineage
 from offline.pipeline.records import StageRecord, Turn
 from offline.pipeline.stages.acquire import SELECTION_FILE
 from offline.pipeline.stages.dataset import STORE, read_made
-from offline.pipeline.stages.evaluate import read_report
+from offline.pipeline.stages.evaluate import EVIDENCE, read_report
 from offline.pipeline.stages.ingest import CLIPS
 from offline.pipeline.stages.review import STANDING_FILE
 from offline.pipeline.stages.rollout import ROLLOUT_FILE
@@ -48,6 +50,7 @@ from offline.pipeline.stages.train import RUN
 from offline.pipeline.table import TABLE, StageName
 from offline.pipeline.turn import PRODUCT, LoopFolder, Progress
 from offline.retrain.run import read_report as read_retrain_report
+from offline.traceability.evidence import read_evidence
 
 _STANDS = ("stands", "accepted")
 
@@ -74,7 +77,7 @@ class TurnFacts:
             turn=1 + turns.index(self._turn.turn_id), stages=tuple(self._stages()),
             funnel=self._funnel(), acquisition=self._acquisition(), review=self._review(),
             dataset=self._dataset(), training=self._training(), gates=self._gates(),
-            shadow=self._shadow(), rollout=self._rollout(), specs=self._specs(),
+            tails=self._tails(), shadow=self._shadow(), rollout=self._rollout(), specs=self._specs(),
             lineage=self._lineage(), times=self._times(),
         )  # fmt: skip
 
@@ -213,6 +216,12 @@ class TurnFacts:
     def _gates(self) -> GateReport | None:
         product = self._product("shadow") or self._product("evaluate")
         return None if product is None else read_report(product)
+
+    def _tails(self) -> tuple[Change, ...]:
+        product = self._product("shadow") or self._product("evaluate")
+        if product is None:
+            return ()
+        return tails_of(read_report(product), read_evidence(product / EVIDENCE))
 
     def _shadow(self) -> ShadowEvidence | None:
         product = self._product("shadow")

@@ -9,6 +9,7 @@ from contracts.errors import InputError
 from contracts.gate_report import Claim, GateOutcome, GateReport
 from contracts.scenario_suite import Ask, Clear, FrozenScenario, FrozenSuite, Light, Told
 from offline.datasets.lineage import Branch, Lineage
+from offline.traceability.evidence import Evidences, told
 from offline.traceability.records import Link, LinkKind, Node, NodeKind, Trace
 
 _SCENARIOS, _SUITE_CLAIM = "scenarios", "suite"
@@ -26,16 +27,19 @@ _ASKS = {
 
 
 def trace_of(
-    report: GateReport, suite: FrozenSuite | None = None, lineage: Lineage | None = None
-) -> Trace:
+    report: GateReport, suite: FrozenSuite | None = None, lineage: Lineage | None = None,
+    evidence: Evidences | None = None,
+) -> Trace:  # fmt: skip
     """Every claim once, with all that it stands on.
 
     Args:
         suite: the frozen scenarios that the report speaks of; without it they are names.
         lineage: where models come from; without it the trace ends at the model.
+        evidence: by digest; without it evidence is a digest alone.
 
-    Raises `InputError` for another suite, a scenario that only one of report and suite knows, and
-    a model, dataset or clip that the lineage names and does not have.
+    Raises `InputError` for another suite, a scenario that only one of report and suite knows,
+    evidence that is not there or of another kind, and a model, dataset or clip that the lineage
+    names and does not have.
     """
     graph = _Graph()
     scenarios = _scenarios(report, suite)
@@ -52,11 +56,13 @@ def trace_of(
         graph.link("argued_by", goal, argument)
         for claim in outcome.claims:
             _add_claim(graph, outcome, argument, claim, model, scenarios)
+            if evidence is not None:
+                _add_evidence(graph, claim, evidence)
     for name, text in scenarios.items():
         if f"scenario:{name}" not in graph.nodes:
-            told = next((each.told for each in report.observed if each.name == name), "")
+            found = next((each.told for each in report.observed if each.name == name), "")
             scenario = graph.add("scenario", f"scenario:{name}", text[0], digest=text[1],
-                                 state="target", told=told)  # fmt: skip
+                                 state="target", told=found)  # fmt: skip
             graph.link("not_yet_required", f"argument:{_SCENARIOS}", scenario)
     if lineage is not None:
         _add_origins(graph, model, lineage.origins(lineage.find(report.candidate)))
@@ -64,7 +70,7 @@ def trace_of(
         report=report.digest, candidate=report.candidate, reference=report.reference,
         policy=report.policy, suite=report.suite, passes=report.passes,
         nodes=tuple(graph.nodes.values()), links=tuple(graph.links),
-        gaps=tuple(_gaps(report, suite, lineage)),
+        gaps=tuple(_gaps(report, suite, lineage, evidence)),
     )  # fmt: skip
 
 
@@ -110,6 +116,16 @@ def _add_claim(
                       digest=claim.evidence.digest)  # fmt: skip
     graph.link("rests_on", name, shown)
     graph.link("about", shown, model)
+
+
+def _add_evidence(graph: _Graph, claim: Claim, evidence: Evidences) -> None:
+    digest = claim.evidence.digest
+    held = evidence.get(digest)
+    if held is None or held.kind != claim.evidence.kind:
+        raise InputError(f"the evidence of {claim.name} is not at hand: {claim.evidence.kind}"
+                         f" {digest[:_DIGITS]}", "evidence")  # fmt: skip
+    name = f"evidence:{digest}"
+    graph.nodes[name] = graph.nodes[name].model_copy(update={"told": told(held)})
 
 
 def _scenarios(
@@ -175,12 +191,15 @@ def _verdict(report: GateReport) -> str:
 
 
 def _gaps(
-    report: GateReport, suite: FrozenSuite | None, lineage: Lineage | None
+    report: GateReport, suite: FrozenSuite | None, lineage: Lineage | None,
+    evidence: Evidences | None,
 ) -> Iterator[str]:  # fmt: skip
     if suite is None:
         yield "no suite is given: scenarios are told by name, and not by what they hold"
     if lineage is None:
         yield "no lineage is given: where the model comes from is not told"
+    if evidence is None:
+        yield "no evidence is given: it is told by its digest alone"
     for outcome in report.gates:
         if outcome.verdict == "not_run":
             yield f"the gate {outcome.gate} was not run: {outcome.reason}"

@@ -113,12 +113,14 @@ def _upward(trace: Trace) -> str:
         counts = {kind: sum(name.startswith(f"{kind}:") for name in above)
                   for kind in ("claim", "scenario", "requirement")}  # fmt: skip
         gates = sorted(name.partition(":")[2] for name in above if name.startswith("argument:"))
-        rows.append((escape(evidence.text), code(evidence.digest), str(counts["claim"]),
-                     str(counts["scenario"]), str(counts["requirement"]),
-                     escape(", ".join(gates))))  # fmt: skip
-    head = ("evidence", "digest", "claims", "scenarios", "requirements", "gates")
+        rows.append((
+            escape(evidence.text), code(evidence.digest), escape(evidence.told),
+            str(counts["claim"]), str(counts["scenario"]), str(counts["requirement"]),
+            escape(", ".join(gates)),
+        ))  # fmt: skip
+    head = ("evidence", "digest", "", "claims", "scenarios", "requirements", "gates")
     return section("upward", "Up from the evidence", "What stands on each piece.",
-                   table(head, rows, numbers=(2, 3, 4)))  # fmt: skip
+                   table(head, rows, numbers=(3, 4, 5)))  # fmt: skip
 
 
 def _origins(trace: Trace) -> str:

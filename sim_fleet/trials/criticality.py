@@ -2,9 +2,10 @@
 
 The ego's *corridor* is a strip about the path of its route: half its width and `BESIDE_M` to
 either side, from its front bumper as far as `TIME_GAP_S` of its own speed, at least
-`LEAST_AHEAD_M`, at most `MOST_AHEAD_M`. An object is *critical* when its footprint touches the
-corridor, or will within `ENTERS_S` while both keep their speed along and across the path. (Time gap
-and predicted encroachment as in Westhofen et al., Criticality Metrics for Automated Driving, 2022.)
+`LEAST_AHEAD_M`, at most `MOST_AHEAD_M`. An object no further ahead than that is *critical* when its
+footprint touches the corridor, or will within `ENTERS_S` while both keep their speed along and
+across the path. (Time gap and predicted encroachment as in Westhofen et al., Criticality Metrics
+for Automated Driving, 2022.)
 
 A critical object counts where somebody could see it: at least `SHOWS` of it is in sight, and the
 weather does not hide it. It is *missed* when nothing told lies within `WITHIN_M` of its middle
@@ -88,8 +89,9 @@ def touches(path: Float64s, bodies: Bodies, speed_mps: float, ahead_s: float = 0
         extent, across = 0.5 * (ct * length + st * width), 0.5 * (st * length + ct * width)
         gap = s - extent - _HALF_EGO_M + (cos * vx + sin * vy - speed_mps) * times
         aside = np.abs(d + (cos * vy - sin * vx) * times) - across
-        ahead = (gap + 2 * extent > 0.0) & (gap[0] + 2 * extent > 0.0)
-        found[row] = (ahead & (gap <= reach) & (aside <= _HALF_STRIP_M)).any()
+        if not -2 * extent < gap[0] <= reach:
+            continue
+        found[row] = ((gap > -2 * extent) & (gap <= reach) & (aside <= _HALF_STRIP_M)).any()
     return found
 
 

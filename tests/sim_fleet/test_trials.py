@@ -74,9 +74,10 @@ def test_what_is_in_the_way_or_about_to_be_is_critical() -> None:
         (Shape.PEDESTRIAN, 25.0, -4.0, 0.0, -1.5),  # walks away
         (Shape.CYCLIST, 12.0, -1.6, 5.0, 0.0),  # at the lane's edge
         (Shape.CONE, 15.0, 0.0, 0.0, 0.0),
+        (Shape.CAR, 55.0, 0.0, -10.0, 0.0),  # comes near, and is still far
     )
     assert judge(STRAIGHT, truth, told()).critical.tolist() == [0, 4, 6]
-    hidden = replace(truth, visibility=np.full(8, 0.2))
+    hidden = replace(truth, visibility=np.full(9, 0.2))
     assert not judge(STRAIGHT, hidden, told()).critical.size
     fog = replace(truth, conditions=replace(truth.conditions, visibility_m=22.0))
     assert judge(STRAIGHT, fog, told()).critical.tolist() == [6]

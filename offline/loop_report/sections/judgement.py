@@ -22,7 +22,14 @@ from offline.loop_report.html import (
     table,
 )
 from offline.loop_report.plots.changes import changes_plot
-from offline.loop_report.words import duration, interval, number, percent, signed_percent
+from offline.loop_report.words import (
+    duration,
+    interval,
+    metric_words,
+    number,
+    percent,
+    signed_percent,
+)
 
 _GATE_MOODS: dict[str, Mood] = {"pass": "good", "fail": "bad", "not_run": ""}
 _VERDICT_MOODS: dict[str, Mood] = {"better": "good", "worse": "bad", "unsure": "open"}
@@ -91,7 +98,8 @@ def changes_section(key: str, title: str, lead: str, changes: Sequence[Change]) 
         return None
     rows = [
         (
-            escape(each.metric), escape(each.slice), number(each.before), number(each.after),
+            escape(metric_words(each.metric)), escape(each.slice), number(each.before),
+            number(each.after),
             "" if each.relative is None else signed_percent(each.relative),
             interval(*(each.after_bounds or (None, None))),
             pill(each.verdict, _VERDICT_MOODS[each.verdict]),

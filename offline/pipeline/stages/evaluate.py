@@ -1,4 +1,6 @@
-"""All gates but the last: product/report.json, report.md. A gate that fails ends the turn."""
+"""All gates but the last: product/report.json, report.md, and evidence/ by digest. A gate that fails
+ends the turn.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,9 @@ from offline.gates.policy import PUBLISHED, Policy, read_policy
 from offline.gates.source import FolderEvidence
 from offline.pipeline.stages.train import model_manifest
 from offline.pipeline.work import Result, Work
+from offline.traceability.evidence import KeptEvidence
 
-REPORT_FILE, PAGE_FILE = "report.json", "report.md"
+REPORT_FILE, PAGE_FILE, EVIDENCE = "report.json", "report.md", "evidence"
 
 
 def evaluate(work: Work) -> Result:
@@ -39,7 +42,8 @@ def evaluate(work: Work) -> Result:
         reference=theirs.manifest.sha256, reference_name=theirs.name,
         suite=rules.suite or suite.digest,
     )  # fmt: skip
-    report = judge(subjects, evidence, rules, lambda each: work.say(f"{each.gate}: {each.verdict}"))
+    kept = KeptEvidence(evidence, work.product / EVIDENCE)
+    report = judge(subjects, kept, rules, lambda each: work.say(f"{each.gate}: {each.verdict}"))
     write_report(work.product, report)
     failed = [each for each in report.gates if each.verdict == "fail"]
     figures: dict[str, JsonValue] = {

@@ -3,6 +3,7 @@
 product/shadow.json          what vehicles counted (`ShadowEvidence`)
 product/report.json, .md     all gates
 product/report.dsse.json     signed, where a key is given
+product/evidence/            what every claim was judged on, by digest
 
 Told by a simulated fleet, by a file, or by the fleet itself: then the candidate is published and
 rolled out to the shadow, and the turn waits until enough was seen.
@@ -10,15 +11,23 @@ rolled out to the shadow, and the turn waits until enough was seen.
 
 from __future__ import annotations
 
+import shutil
+
 from client.signing import load_key
 from contracts.canonical import canonical_json
 from contracts.errors import InputError
-from offline.gates.evidence import ShadowEvidence
+from offline.gates.evidence import ShadowEvidence, digest_of
 from offline.gates.judge import Subjects, with_shadow
 from offline.gates.shadow import added_up, read_shadow
 from offline.gates.signing import signed_report
 from offline.pipeline.cloud import Releases
-from offline.pipeline.stages.evaluate import best_ever, policy_of, read_report, write_report
+from offline.pipeline.stages.evaluate import (
+    EVIDENCE,
+    best_ever,
+    policy_of,
+    read_report,
+    write_report,
+)
 from offline.pipeline.stages.train import model_manifest
 from offline.pipeline.work import Result, Waiting, Work
 
@@ -34,6 +43,8 @@ def shadow(work: Work) -> Result | Waiting:
     subjects = Subjects(**before.model_dump(include=set(Subjects.model_fields)))
     report = with_shadow(before, found, subjects, policy_of(work))
     (work.product / SHADOW_FILE).write_bytes(canonical_json(found) + b"\n")
+    shutil.copytree(work.needs["evaluate"] / EVIDENCE, work.product / EVIDENCE)
+    (work.product / EVIDENCE / f"{digest_of(found)}.json").write_bytes(canonical_json(found))
     write_report(work.product, report)
     if work.spec.shadow.key is not None:
         key = load_key(work.spec.shadow.key)

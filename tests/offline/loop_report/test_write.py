@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from offline.datasets.lineage import Branch, Thing
-from offline.loop_report.facts import LineageRow, LoopFacts, StageFacts
+from offline.loop_report.facts import Change, LineageRow, LoopFacts, StageFacts
 from offline.loop_report.lineage import lineage_rows
 from offline.loop_report.page import page_text
-from offline.loop_report.words import NOT_MEASURED
+from offline.loop_report.plots.changes import changes_plot
+from offline.loop_report.words import NOT_MEASURED, metric_words
 from offline.loop_report.write import INDICATORS_FILE, write_report
 from tests.offline.loop_report import example
 
@@ -130,3 +131,30 @@ def test_a_walk_becomes_rows_and_much_of_a_kind_is_folded() -> None:
     assert "and 35 clips more" in text
     assert "v-4" in text
     assert "v-5" not in text
+
+
+def test_many_slices_are_in_the_table_and_the_most_telling_in_the_plot() -> None:
+    changes = tuple(
+        Change(metric="recall/vulnerable", slice=f"slice={k}", before=0.5, after=0.5 + k / 100,
+               low=-0.01 + k / 100, high=0.01 + k / 100, interval="difference", better="higher")
+        for k in range(30)
+    )  # fmt: skip
+    plot = changes_plot(changes)
+    assert "recall, vulnerable" in plot
+    assert "10 of 30 slices, the rest in the table" in plot
+    assert "slice=29" in plot
+    assert "slice=3<" not in plot
+    assert "slice=3<" in page_text(LoopFacts(name="x", tails=changes))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("critical_missed_ratio", "critical misses"),
+        ("phantoms_per_min", "phantoms a minute"),
+        ("ap_2m/car", "AP at 2 m, car"),
+        ("engaged_ratio", "engaged"),
+    ],
+)
+def test_figures_are_told_in_words(name: str, said: str) -> None:
+    assert metric_words(name) == said
