@@ -255,6 +255,11 @@ def _hidden_figures(tally: Tally) -> list[Figure]:
             "of these, share of all hidden", tally.hidden.flanked / count, "ratio"
         ),
         figure(
+            "hidden, of objects that the teacher saw well at 5 instants or more: taught",
+            tally.hidden.known_near / max(1, tally.hidden.known), "recall",
+        ),
+        figure("of these, share of all hidden", tally.hidden.known / count, "ratio"),
+        figure(
             "of all hidden taught or ignored, within 2 m", tally.told_at_all.near / count, "recall"
         ),
     ]  # fmt: skip

@@ -24,6 +24,7 @@ from offline.labels.fusion.table import Detections
 from offline.labels.qa.annotators import Annotator
 
 SAME_M, SAME_IOU = 2.0, 0.5
+WELL, OFTEN = 0.3, 5
 EVERY = 5
 """Precision is measured at every fifth instant: those between show the same once more."""
 SHORTEST, LONGEST = 5, 30
@@ -106,7 +107,8 @@ def _slab(boxes: Boxes) -> Boxes:
 class Hidden:
     """Instants of true boxes that are hidden for a while, and seen before and after: how many, and
     of how many there is a box within `SAME_M`, and one that overlaps by `SAME_IOU`. `flanked` are
-    those of objects told within `SAME_M` just before and just after, `flanked_near` of these.
+    those of objects told within `SAME_M` just before and just after, `flanked_near` of these;
+    `known` are those of objects that the detector saw well at some time, `known_near` of these.
     """
 
     boxes: int = 0
@@ -114,6 +116,8 @@ class Hidden:
     over: int = 0
     flanked: int = 0
     flanked_near: int = 0
+    known: int = 0
+    known_near: int = 0
 
     def __add__(self, other: Hidden) -> Hidden:
         return Hidden(*(
@@ -135,17 +139,33 @@ def hidden_of(drive: Drive, told_at: Callable[[int], Boxes]) -> Hidden:
         near, over = known[k]
         return bool(near[row - first[k]]), bool(over[row - first[k]])
 
-    result = Hidden()
+    result, well_seen = Hidden(), _well_seen(drive)
     for track in np.unique(truth.track_id).tolist():
         rows = np.flatnonzero(truth.track_id == track)
         for run in _runs(instant[rows], ignored[rows]):
             found = np.array([told(row) for row in rows[run].tolist()])
             near, over = (int(count) for count in found.sum(axis=0))
             flanked = told(int(rows[run[0] - 1]))[0] and told(int(rows[run[-1] + 1]))[0]
+            both = np.array([run.size, near])
             result += Hidden(
-                run.size, near, over, run.size if flanked else 0, near if flanked else 0
+                run.size,
+                near,
+                over,
+                *(both * flanked).tolist(),
+                *(both * (track in well_seen)).tolist(),
             )
     return result
+
+
+def _well_seen(drive: Drive) -> set[int]:
+    """True tracks with a box of `WELL` or more within `SAME_M` at `OFTEN` instants or more."""
+    times: dict[int, int] = {}
+    found = drive.seen.fused.take(drive.seen.fused.scores >= WELL)
+    for k, label in drive.labelled():
+        truth, here = label.boxes(), found.boxes.take(found.group == k)
+        for track in truth.track_id[_answered(truth, here)[0]].tolist():
+            times[track] = times.get(track, 0) + 1
+    return {track for track, count in times.items() if count >= OFTEN}
 
 
 def _runs(instant: Int64s, hidden: Bools) -> list[Int64s]:

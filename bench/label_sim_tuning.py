@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.label_sim_drives import TUNED_ON, Drive, drives_of, simulate
+from bench.label_sim_drives import TUNED_ON, TUNED_PLACES, Drive, drives_of, simulate
 from contracts.geometry import TAXONOMY, Bools, Int64s
 from models.evaluation.overlap import paired_iou_3d
 from offline.labels.auto.clip import AutoLabels
@@ -89,7 +89,7 @@ def samples_of(
 
 def main(folder: Path) -> None:
     """Simulate, look, fit, write."""
-    simulate(folder, TUNED_ON)
+    simulate(folder, TUNED_ON, TUNED_PLACES)
     parameters = ClipParameters.model_validate_json(TEACHER.read_bytes())
     by_class = parameters.by_class()
     drives = list(drives_of([folder]))

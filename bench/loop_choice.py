@@ -3,12 +3,6 @@
 The candidate itself says what it is unsure of: passes with dropout before its heads
 (`models.student.mc_dropout`), at every second labelled instant of a clip. Scores are kept by the
 network's weights.
-
-What is asked for was chosen on pools that are not measured. As it ships (the mutual information of
-the three most doubtful boxes, over the root of the cost) the selector bought motorways here, which
-are cheap and have a doubtful box or two like any other road, and no more of the new town than
-chance. How far the passes' boxes lie apart, on average over all of a frame's boxes and whatever
-they cost, found three times as much.
 """
 
 from __future__ import annotations
@@ -29,7 +23,7 @@ from offline.acquisition.adapters.store import ScoreStore
 from offline.acquisition.cost import ClipFeatures
 from offline.acquisition.draw import lot
 from offline.acquisition.records import Candidate, Labelled, SelectorConfig, Shard
-from offline.acquisition.scores.clip import Aggregation, Rule, clip_scores
+from offline.acquisition.scores.clip import clip_scores
 from offline.acquisition.selector import Selector
 
 if TYPE_CHECKING:
@@ -40,9 +34,6 @@ if TYPE_CHECKING:
 LOOKED_AT = 2
 """Every so many of a clip's labelled instants are looked at."""
 MIN_GAP_S = 6.0
-WEIGHTS = {"disagreement": 1.0}
-COST_EXPONENT = 0.0
-AGGREGATION = Aggregation(boxes=Rule(kind="mean"))
 _RARE = [TAXONOMY.index(name) for name in TAXONOMY.rare_names]
 
 
@@ -60,7 +51,7 @@ class Asking:
         from models.student.mc_dropout import PASSES, RATE
 
         self._data, self._student, self._weights = data, student, weights
-        told = f"{weights} {PASSES} passes at {RATE:g} {LOOKED_AT} {AGGREGATION.model_dump_json()}"
+        told = f"{weights} {PASSES} passes at {RATE:g} {LOOKED_AT}"
         self._store = ScoreStore(data.folder / "scores", sha256_hex(told.encode()))
         self._ensemble: DropoutEnsemble | None = None
 
@@ -94,7 +85,7 @@ class Asking:
         )  # fmt: skip
         embedding = _unit(_unit(np.array([each.embedding for each in seen])).sum(0)[None])[0]
         return Scored(
-            clip_scores((each.evidence for each in seen), aggregation=AGGREGATION),
+            clip_scores(each.evidence for each in seen),
             features,
             embedding,
             self._weights,
@@ -118,16 +109,13 @@ def selected(
     clips: Sequence[PoolClip], scored: Sequence[Scored], bought: frozenset[str], known: Float32s,
     budget_s: float, seed: int,
 ) -> Choice:  # fmt: skip
-    """By the selector: a random fifth, then what is uncertain, then a fifth of coverage.
+    """By the selector as it ships: a random fifth, what is uncertain, and a fifth of coverage.
 
     Args:
         clips: the pool, what is `bought` already included; `scored` are theirs.
         known: unit embeddings float32 [n, d] of what the candidate learned from first.
     """
-    config = SelectorConfig(
-        budget=budget_s, seed=seed, min_gap_s=MIN_GAP_S, score_weights=WEIGHTS,
-        cost_exponent=COST_EXPONENT,
-    )  # fmt: skip
+    config = SelectorConfig(budget=budget_s, seed=seed, min_gap_s=MIN_GAP_S)
     wanted = sorted(config.score_weights)
     free = [k for k, clip in enumerate(clips) if clip.clip_id not in bought]
     candidates = tuple(
@@ -147,12 +135,9 @@ def selected(
 
 
 def asked_for() -> str:
-    """What settles a choice beside the candidate and the pool, in words."""
-    rule = AGGREGATION.model_dump_json()
-    return (
-        f"{WEIGHTS} by {rule}, cost ** {COST_EXPONENT:g}, {MIN_GAP_S:g} s apart, every"
-        f" {LOOKED_AT} instants"
-    )
+    """What settles a choice beside the candidate and the pool."""
+    config = SelectorConfig(budget=1, seed=0, min_gap_s=MIN_GAP_S).model_dump_json()
+    return f"{config}, every {LOOKED_AT} instants"
 
 
 def by_lot(

@@ -19,7 +19,7 @@ BEFORE = "before"
 
 class Bought(Frozen):
     """Clips labelled in a turn: `cost_s` labeller-seconds by what was drawn; `target_clips` of
-    them are of the new domain; clips by stream. `trained` frames are learned from, those of clips
+    them show what is new; clips by stream. `trained` frames are learned from, those of clips
     held out tell what a probability means.
     """
 

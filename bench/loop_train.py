@@ -32,7 +32,7 @@ Labelled = tuple["StudentFrame", FrameLabels]
 RANGE_FRAMES = 24
 SCORE_THRESHOLD = 0.1
 _MODEL = "student-s"
-HELD_OUT = 0.25
+HELD_OUT = 0.2
 _PARTS = 1_000_000
 
 
@@ -69,7 +69,7 @@ class Lesson:
 
 
 def held_out(clip: PoolClip, seed: int) -> bool:
-    """A quarter of all clips, in all turns alike. By clip and not by drive: a turn buys of few
+    """Some of all clips, in all turns alike. By clip and not by drive: a turn buys of few
     drives, and probabilities of a class that none of these shows would be borrowed ones. What is
     measured is of other drives than either.
     """

@@ -53,9 +53,9 @@ class LoopPlan(Frozen):
     has a pool of its own, `pool_share` of all clips.
     """
 
-    budget_s: Finite = 120_000.0
+    budget_s: Finite = 60_000.0
     pool_share: Finite = 0.7
-    epochs: int = 6
+    epochs: int = 10
     turns: int = 3
 
 

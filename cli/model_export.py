@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.output import absolute, progress_line
+
+if TYPE_CHECKING:
+    from contracts.model_manifest import Calibration
 
 RANGE_FRAMES = 48
 TOLD_FROM = 0.25
@@ -41,6 +44,16 @@ def export(
     threshold: Annotated[
         float, typer.Option(min=0.01, max=0.99, help="Raw score from which on boxes are told.")
     ] = TOLD_FROM,
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            "--like",
+            exists=True,
+            dir_okay=False,
+            help="Manifest of the model before: of classes that the calibrating drives hardly "
+            "show, its probabilities are kept.",
+        ),
+    ] = None,
     float_graph: Annotated[bool, typer.Option("--float", help="Float instead of int8.")] = False,
 ) -> None:
     """Write ONNX and manifest: int8, calibrated, self-tested."""
@@ -61,7 +74,13 @@ def export(
         student, [seen.frame(int(row)) for row in rows],
         [(one.frame, one.labels) for one in others],
         name=name, version=version, score_threshold=threshold, lineage=lineage,
-        int8=not float_graph, progress=progress_line,
+        int8=not float_graph, before=_calibration(like), progress=progress_line,
     )  # fmt: skip
     path = write_student(out, made.content, made.manifest)
     typer.echo(f"{absolute(path)}: {len(made.content) / 1e6:.2f} MB")
+
+
+def _calibration(manifest: Path | None) -> Calibration | None:
+    from offline.gates.model_file import read_model
+
+    return None if manifest is None else read_model(manifest).manifest.calibration

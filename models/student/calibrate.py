@@ -1,7 +1,8 @@
 """Scores to probabilities, by class: Platt's sigmoid for each class that has enough examples.
 
-A class with few right or few wrong detections takes the sigmoid of all classes together; the
-result says so (`examples` is 0), so that nobody takes a borrowed curve for a measured one.
+A class with few right or few wrong detections keeps the curve of the model before, where there is
+one, or takes the sigmoid of all classes together; the result says so (`examples` is 0), so that
+nobody takes a borrowed curve for a measured one.
 The light's states get one temperature.
 """
 
@@ -30,8 +31,12 @@ def fit_calibration(
     right: NDArray[np.bool_],
     classes: Sequence[str],
     light_temperature: float = 1.0,
+    before: Calibration | None = None,
 ) -> Calibration:
     """Curves for raw scores [k] of detections that were right or wrong, bool [k].
+
+    `before` is the calibration of the model that this one was retrained from: drives of a new
+    domain say little of the rare classes of the old one, and their common sigmoid less.
 
     Raises `InputError` when the scores say nothing: a curve that falls is no calibration.
     """
@@ -41,7 +46,8 @@ def fit_calibration(
     by_class = {}
     for number, name in enumerate(classes):
         here = class_index == number
-        own = (slope, bias, 0)
+        kept = None if before is None else before.by_class.get(name)
+        own = (slope, bias, 0) if kept is None else (kept.slope, kept.bias, 0)
         if min((here & right).sum(), (here & ~right).sum()) >= MIN_EXAMPLES:
             curve = _curve(scores[here], class_index[here], right[here], len(classes))
             own = (*curve, int(here.sum())) if curve[0] > 0 else own

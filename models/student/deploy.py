@@ -58,9 +58,11 @@ def int8_frames(frames: Sequence[StudentFrame], student: Student) -> list[Studen
 
 
 def fitted_calibration(
-    content: bytes, draft: ModelManifest, frames: Sequence[LabelledFrame]
-) -> Calibration:
-    """Probabilities of the graph's scores, by class, and its light's temperature.
+    content: bytes, draft: ModelManifest, frames: Sequence[LabelledFrame],
+    before: Calibration | None = None,
+) -> Calibration:  # fmt: skip
+    """Probabilities of the graph's scores, by class, and its light's temperature. A class of which
+    the frames show too little keeps its curve of `before`.
 
     Raises `InputError` when the frames say too little.
     """
@@ -81,7 +83,7 @@ def fitted_calibration(
         raise InputError("no labelled frame to fit probabilities on")
     scores, kinds, right = _matched(results, len(draft.classes))
     temperature = fit_temperature(np.array(lights), np.array(truth)) if lights else 1.0
-    return fit_calibration(scores, kinds, right, draft.classes, temperature)
+    return fit_calibration(scores, kinds, right, draft.classes, temperature, before)
 
 
 def _matched(
@@ -110,9 +112,12 @@ def deployed(
     score_threshold: float,
     lineage: dict[str, str],
     int8: bool = True,
+    before: Calibration | None = None,
     progress: Progress = lambda text: None,
 ) -> Deployment:
-    """Export, quantise, calibrate, and measure the self-test."""
+    """Export, quantise, calibrate, and measure the self-test. `before` is the calibration of the
+    model that the student was retrained from.
+    """
     progress("exporting")
     content = onnx_bytes(student)
     if int8:
@@ -126,5 +131,5 @@ def deployed(
         )  # fmt: skip
 
     progress(f"probabilities from {len(for_probabilities)} frames")
-    calibration = fitted_calibration(content, manifest(Calibration()), for_probabilities)
+    calibration = fitted_calibration(content, manifest(Calibration()), for_probabilities, before)
     return Deployment(content, manifest(calibration))

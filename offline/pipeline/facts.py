@@ -77,8 +77,8 @@ class TurnFacts:
             turn=1 + turns.index(self._turn.turn_id), stages=tuple(self._stages()),
             funnel=self._funnel(), acquisition=self._acquisition(), review=self._review(),
             dataset=self._dataset(), training=self._training(), gates=self._gates(),
-            tails=self._tails(), shadow=self._shadow(), rollout=self._rollout(), specs=self._specs(),
-            lineage=self._lineage(), times=self._times(),
+            tails=self._tails(), shadow=self._shadow(), rollout=self._rollout(),
+            specs=self._specs(), lineage=self._lineage(), times=self._times(),
         )  # fmt: skip
 
     def _refusal(self) -> StageRecord | None:

@@ -142,14 +142,16 @@ class DatasetSection(Section):
 
 
 class TrainSection(Section):
-    """`start` and `replay` are the student's run and the datasets of before the first turn; later
-    turns go on from the turn before and replay its dataset too. `calibrate`: drives beside the
-    dataset's split `validation` on which probabilities are fitted.
+    """`start`, `before` (its manifest as vehicles run it) and `replay` are the student and the
+    datasets of before the first turn; later turns go on from the turn before and replay its dataset
+    too. `calibrate`: drives beside the dataset's split `validation` on which probabilities are
+    fitted; classes that these hardly show keep the curves of before.
     """
 
     aside = frozenset({"threads", "ray"})
 
     start: Path = _ZOO / "runs" / "student-s"
+    before: Path = _ZOO / "student-s.manifest.yaml"
     recipe: Path = _ZOO / "student-s.retrain.yaml"
     replay: tuple[Path, ...] = Field(min_length=1)
     reference: tuple[Path, ...] = ()

@@ -90,6 +90,11 @@ class FleetOptions:
         """The sensor set of all vehicles: a tour says its own."""
         return self.sensors if self.tour is None else self.tour.sensors
 
+    @property
+    def lasting_h(self) -> float:
+        """Fleet time that is simulated: a tour takes a day."""
+        return self.hours if self.tour is None else 24.0
+
 
 def inapplicable(spec: FaultSpec, options: FleetOptions) -> str | None:
     """Why a fault cannot strike in this run; None when it can."""
@@ -157,7 +162,7 @@ def run_fleet(options: FleetOptions) -> FleetReport:
         restarts = own.restarts if own is not None else 0
     journals = {crew.plan.vehicle_id: crew.journal() for crew in crews}
     return FleetReport(
-        seed=options.seed, hours=options.hours, sensors=options.carried,
+        seed=options.seed, hours=options.lasting_h, sensors=options.carried,
         drive_minutes_per_day=minutes,
         cpu_s=sum(r.get("cpu_s", 0.0) for rows in journals.values() for r in rows),
         wall_s=round(time.monotonic() - begin_s, 2), server_restarts=restarts,

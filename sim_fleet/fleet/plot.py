@@ -37,10 +37,10 @@ def draw_timeline(path: Path, report: FleetReport, options: FleetOptions) -> Non
         len(plans), 2, figsize=(15, 1.7 + _HEIGHT_IN * len(plans)), squeeze=False,
         gridspec_kw={"width_ratios": (1.5, 1), "hspace": 0.55, "wspace": 0.13},
     )  # fmt: skip
-    begin_s = START_HOUR * 3600.0
+    begin_s = options.day * DAY_S + START_HOUR * 3600.0
     for (whole, near), plan in zip(axes, plans, strict=True):
         trace = link_trace(options.seed, plan.vehicle_id, plan.trips)
-        end_s = begin_s + options.hours * 3600.0 + 900.0
+        end_s = begin_s + options.lasting_h * 3600.0 + 900.0
         _draw(whole, report, plan, trace, (begin_s, end_s), 3600.0)
         whole.set_ylabel(f"{plan.vehicle_id}\n{plan.home}", rotation=0, ha="right", va="center")
         _draw(near, report, plan, trace, _busiest(report, plan), 60.0)

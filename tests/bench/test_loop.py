@@ -138,7 +138,7 @@ def pool_of(count: int) -> tuple[list[PoolClip], list[Scored]]:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     scored = [
         Scored(
-            {"disagreement": 0.5 if clip.target else 0.05, "entropy": 0.5},
+            {"mutual_information": 0.5 if clip.target else 0.05, "entropy": 0.5},
             ClipFeatures(frames=2, boxes=20), vectors[k], sha256_hex(b"space"),
         )
         for k, clip in enumerate(clips)

@@ -221,6 +221,16 @@ def test_calibration_finds_the_curve_and_says_what_it_borrowed() -> None:
     assert curve.by_class["pedestrian"].bias == pytest.approx(-1.0, abs=0.15)
     assert curve.by_class["cyclist"].examples == 0
     assert curve.by_class["cyclist"].slope == curve.slope
+    # A retrained model keeps what these drives say too little of, and nothing else.
+    cyclist = ClassCalibration(slope=2.0, bias=-3.0, examples=40)
+    car = ClassCalibration(slope=9.0, bias=9.0, examples=40)
+    before = Calibration(method="platt", by_class={"cyclist": cyclist, "car": car})
+    again = fit_calibration(
+        np.append(scores, [0.5, 0.6, 0.7]), rare, np.append(right, [True, False, True]), NAMES,
+        before=before,
+    )  # fmt: skip
+    assert again.by_class["cyclist"] == cyclist.model_copy(update={"examples": 0})
+    assert again.by_class["car"] == curve.by_class["car"]
     told = calibrated_by_class(scores, kinds, curve, NAMES)
     assert np.abs(told - chance).max() < 0.05
     with pytest.raises(InputError, match="slope"):

@@ -11,14 +11,14 @@ from contracts.geometry import Bools, Int64s
 from contracts.samples import Float64s
 from offline.labels.auto.clip import FEATURES, SMOOTHED, AutoLabels, Clip, boxes_of, in_order
 from offline.labels.auto.completion import Completed, completed
+from offline.labels.auto.features import track_features
 from offline.labels.auto.filter import WorldBoxes
 from offline.labels.auto.kinds import MODEL_CLASSES
 from offline.labels.auto.linking import tracks_of
 from offline.labels.auto.overlaps import covered, doubles
 from offline.labels.auto.parameters import ClassParameters
 from offline.labels.auto.pitch import nods
-from offline.labels.auto.smoothing import spread
-from offline.labels.auto.tracks import Course, Sightings, is_fixed, noise_of, refined
+from offline.labels.auto.tracks import Course, Sightings, noise_of, refined
 from offline.labels.auto.world import by_track, estimated_poses, in_world
 from offline.labels.calibration.calibrator import Calibrator, published
 from offline.labels.kitti import CLASSES, TrackedBoxes
@@ -31,8 +31,6 @@ from offline.labels.points.refinement import Evidence, improved
 from offline.labels.points.registration import BODIES, Body
 from offline.labels.points.sweep import Sweeps
 
-_NEAR = 2
-_NEAREST, _SPREAD, _STANDS = map(FEATURES.index, ("nearest_m", "spread_m", "stands"))
 _STEADY_HITS = 5
 
 
@@ -158,18 +156,15 @@ def _body(group: _Group) -> Body:
 
 def _told(clip: Clip, poses: Float64s, group: _Group, first: int) -> AutoLabels:
     """One class, tracks numbered from `first` on, without scores."""
+    known = clip.world_SE2_sensor is not None
     columns, features = [], []
     for number, (track, course) in enumerate(
         zip(group.tracks, group.courses, strict=True), start=first
     ):
         whole = completed(course, group.parameters.extent, poses, group.tilt)
         columns.append((whole, np.full(whole.frame.size, number), course.size_m))
-        features.append(_features(whole, track, course))
-        if clip.world_SE2_sensor is not None:
-            noise = noise_of(track, group.parameters.association, course.motion)
-            features[-1][:, _SPREAD] = _spread(whole, track, course, noise)
-            features[-1][:, _STANDS] = is_fixed(course.motion)
-            features[-1][:, _NEAREST] = track.range_m.min()
+        noise = noise_of(track, group.parameters.association, course.motion) if known else None
+        features.append(track_features(whole, track, course, noise))
     return _table(group.parameters.class_name, columns, features, clip)
 
 
@@ -192,46 +187,6 @@ def _nods(frames: int, tracks: list[Sightings], parameters: ClassParameters) -> 
         for t in steady
     ]
     return nods(frames, heights, parameters.motion.height_drift_m)
-
-
-def _features(whole: Completed, track: Sightings, course: Course) -> Float64s:
-    """As `FEATURES`, of one track; what other tracks hide is not known yet: [t, f]."""
-    count = course.seen.size
-    own: Float64s = np.zeros(count + 2 * _NEAR, dtype=np.float64)
-    own[track.frame - course.first + _NEAR] = track.probability
-    window = np.lib.stride_tricks.sliding_window_view(own, 2 * _NEAR + 1)
-    place = np.clip(whole.frame - course.first, 0, count - 1)
-    near = window.mean(axis=1)[place]
-    here = np.where(whole.unseen_for == 0, own[_NEAR : _NEAR + count][place], 0.0)
-    n = whole.frame.size
-    by_name = {
-        "hits": np.full(n, float(len(track))), "gaps": np.full(n, float(count - len(track))),
-        "length": np.full(n, float(count)),
-        "mean_probability": np.full(n, track.probability.mean()),
-        "best_probability": np.full(n, track.probability.max()),
-        "near_probability": near, "own_probability": here,
-        "unseen_for": whole.unseen_for.astype(np.float64),
-        "range_m": np.hypot(whole.centre_m[:, 0], whole.centre_m[:, 1]),
-        "residual_m": whole.residual_m, "covered": np.zeros(n), "cut": np.zeros(n),
-        "occupied": np.zeros(n), "solid": np.zeros(n), "nearest_m": np.zeros(n),
-        "spread_m": np.zeros(n),
-        "stands": np.zeros(n),
-    }  # fmt: skip
-    return np.column_stack([by_name[name] for name in FEATURES])
-
-
-def _spread(whole: Completed, track: Sightings, course: Course, noise_m: Float64s) -> Float64s:
-    """How unsure the place of each box of a track is, m, [t]."""
-    first = min(course.first, int(whole.frame[0]))
-    last = max(course.first + course.seen.size - 1, int(whole.frame[-1]))
-    noise = np.full(last - first + 1, np.inf)
-    noise[track.frame - first] = noise_m
-    motion = course.motion
-    told = (
-        spread(noise, motion.static_drift_m, "place") if course.is_static
-        else spread(noise, motion.acceleration_m, "speed")
-    )  # fmt: skip
-    return told[whole.frame - first]
 
 
 def _table(

@@ -58,7 +58,7 @@ def spread(noise: Float64s, step: float, walk: Literal["place", "speed"]) -> Flo
     system = _penalty(noise.size, 1 if walk == "place" else 2) / step**2
     system[-1] += np.where(seen, 1 / np.where(seen, noise, 1.0) ** 2, 0.0) + _TINY
     covariance = solveh_banded(system, np.eye(noise.size), check_finite=False)
-    return np.sqrt(np.maximum(np.diagonal(covariance), 0.0))
+    return np.asarray(np.sqrt(np.maximum(np.diagonal(covariance), 0.0)))
 
 
 def fitting_step(

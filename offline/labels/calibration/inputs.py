@@ -12,7 +12,8 @@ CLASS_NAMES = ("Car", "Pedestrian", "Cyclist")
 INPUTS = {
     "mean_odds": 1, "best_odds": 1, "near_odds": 1, "own_odds": 1, "hits": 1, "gaps": -1,
     "unseen_for": -1, "range_m": 0, "residual_m": -1, "covered": -1, "cut": -1,
-    "is_car": 0, "is_cyclist": 0, "occupied": 1, "solid": 1, "nearest_m": 0, "spread_m": -1, "stands": 0,
+    "is_car": 0, "is_cyclist": 0, "occupied": 1, "solid": 1, "nearest_m": 0, "spread_m": -1,
+    "stands": 0,
 }  # fmt: skip
 """Inputs of the trees by name; 1 where more of it never makes a box less likely, -1 where it
 never makes it more likely, 0 where either may be. Pedestrians are neither car nor cyclist: one

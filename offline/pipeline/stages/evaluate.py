@@ -1,5 +1,5 @@
-"""All gates but the last: product/report.json, report.md, and evidence/ by digest. A gate that fails
-ends the turn.
+"""All gates but the last: product/report.json, report.md, and evidence/ by digest. A gate that
+fails ends the turn.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from pydantic import JsonValue
 
-from contracts.errors import InputError
-from contracts.spec_yaml import parse_yaml, read_text
+from contracts.model_manifest import ModelManifest
+from contracts.spec_yaml import parse_yaml, read_text, validate_located
 from models.data.drives import drive_folders
 from models.data.frames import load_frames
 from models.history import HISTORY_FILE
@@ -77,9 +77,9 @@ def _exported(work: Work, run: Path, folders: Folders) -> Deployment:
     return deployed(
         student, [seen.frame(int(row)) for row in rows],
         [(one.frame, one.labels) for one in others],
-        name=section.name, version=_version(work), score_threshold=section.threshold,
+        name=section.name, version=_before(work).version + 1, score_threshold=section.threshold,
         lineage=export_lineage(trained, others.digest, int8=True) | {"turn": work.turn.turn_id},
-        progress=work.say,
+        before=_before(work).calibration, progress=work.say,
     )  # fmt: skip
 
 
@@ -89,15 +89,11 @@ def _others(new: Path, calibrate: tuple[Path, ...]) -> list[Path]:
     return drive_folders([*([own] if has_own else []), *calibrate])
 
 
-def _version(work: Work) -> int:
-    """One after the model that the vehicles run."""
+def _before(work: Work) -> ModelManifest:
+    """Of the model that the vehicles run."""
     before = work.before.get("train")
-    path = work.spec.evaluate.reference if before is None else model_manifest(before)
-    told = parse_yaml(read_text(path), str(path)).value
-    version = told.get("version") if isinstance(told, dict) else None
-    if not isinstance(version, int):
-        raise InputError("tells no version", str(path))
-    return version + 1
+    path = work.spec.train.before if before is None else model_manifest(before)
+    return validate_located(ModelManifest, parse_yaml(read_text(path), str(path)))
 
 
 def _keep(work: Work, run: Path, datasets: list[Path], made: Deployment) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from contracts.samples import Float64s
-from offline.labels.auto.smoothing import faced, smoothed, smoothed_axis
+from offline.labels.auto.smoothing import faced, smoothed, smoothed_axis, spread
 
 
 def rauch_tung_striebel(value: Float64s, noise: Float64s, step: float) -> Float64s:
@@ -59,3 +59,18 @@ def test_a_direction_whose_front_and_back_were_confused() -> None:
     seen = truth + rng.normal(0, 0.05, 60) + np.pi * (rng.random(60) < 0.3)
     axis = faced(smoothed_axis(seen, np.full(60, 0.05), 0.1), seen, np.ones(60))
     assert np.abs(np.angle(np.exp(1j * (axis - truth)))).max() < 0.15
+
+
+def test_spread_is_what_many_courses_differ_by_and_grows_where_nothing_is_seen() -> None:
+    rng = np.random.default_rng(0)
+    noise = np.full(30, 0.2)
+    noise[12:] = np.inf
+    step = 0.05
+    speed = np.cumsum(rng.normal(0, step, (30, 4000)), axis=0)
+    true = np.cumsum(speed, axis=0)
+    seen = true + rng.normal(0, 0.2, true.shape)
+    course = smoothed(seen, noise, step, "speed", robust=False)
+    told = spread(noise, step, "speed")
+    assert told == pytest.approx((course - true).std(axis=1), rel=0.1)
+    assert (np.diff(told[12:]) > 0).all()
+    assert spread(np.array([0.3]), 0.1, "place") == pytest.approx([0.3], rel=1e-4)

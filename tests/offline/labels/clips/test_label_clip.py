@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from cli.label import app
@@ -32,7 +33,7 @@ from offline.labels.clips.instants import (
     instants_of,
 )
 from offline.labels.clips.labelling import Labeller, labels_of
-from offline.labels.clips.parameters import read_clip_parameters
+from offline.labels.clips.parameters import ClipParameters, read_clip_parameters
 from offline.labels.clips.seen import ClipSeen, read_seen, see_clip, write_seen
 from offline.labels.fusion.table import Detections, joined
 from tests.models.evaluation_drives import NARROW
@@ -40,6 +41,7 @@ from tests.offline.labels.clips.scene import FRAMES, KINDS, POSES, TIMES_NS, det
 from tests.sim_fleet.labelled import short_drive
 
 RUNNER = CliRunner()
+PARAMETERS = read_clip_parameters()[0]
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +106,7 @@ def check(labels: FrameLabels) -> None:
         assert each.provenance is not None and each.provenance.digest == record.provenance.digest
         how = each.provenance.made_by.rpartition(": ")[2]
         assert how in {"detected", "smoothed", "filled", "extended"}
-        assert each.ignored or each.confidence >= 0.5
+        assert each.ignored or each.confidence >= min(PARAMETERS.taught_from.values())
 
 
 def test_what_was_seen_is_kept_whole(
@@ -193,3 +195,28 @@ def test_no_clip_is_refused(teacher: Path, tmp_path: Path) -> None:
         "clip", str(tmp_path / "empty"), "--teacher", str(teacher), "--out", str(tmp_path / "o"),
     ])  # fmt: skip
     assert isinstance(found.exception, InputError) and "no clip" in str(found.exception)
+
+
+def test_what_lies_at_the_edge_of_the_grid_does_not_count() -> None:
+    found = detections(np.ones((FRAMES, 4), dtype=np.bool_))
+    grid = student_s().grid
+    none = found.take(np.zeros(len(found), dtype=np.bool_))
+    seen = ClipSeen(
+        TIMES_NS, POSES, found, none, np.zeros(0, np.int64), 1, np.zeros((0, 2, 1, 1), np.uint8),
+        np.zeros((0, 4), np.float32), grid,
+    )  # fmt: skip
+    every = seen.counted(0.0, 0.0)
+    x, y = every.boxes.centre_m[:, :2].T
+    assert grid.inside(every.boxes.centre_m[:, :2]).all() and len(every) < len(found)
+    inner = seen.counted(0.5, 20.0)
+    within = (x >= grid.x_min_m + 20) & (x <= grid.x_max_m - 20)
+    within &= (y >= grid.y_min_m + 20) & (y <= grid.y_max_m - 20)
+    np.testing.assert_array_equal(inner.group, every.group[within])
+    assert not len(seen.counted(0.95, 0.0))
+
+
+def test_thresholds_are_there_for_each_class_and_above_what_is_ignored() -> None:
+    whole = PARAMETERS.model_dump()
+    for taught in ({"Car": 0.5}, {**PARAMETERS.taught_from, "Car": 0.05}):
+        with pytest.raises(ValidationError, match="taught_from"):
+            ClipParameters.model_validate({**whole, "taught_from": taught})
