@@ -15,6 +15,7 @@ import numpy as np
 
 from bench.loop_labels import COST
 from bench.loop_world import LoopData, PoolClip
+from contracts.errors import InputError
 from contracts.geometry import TAXONOMY
 from contracts.ids import sha256_hex
 from contracts.samples import Float32s
@@ -114,10 +115,14 @@ def selected(
     Args:
         clips: the pool, what is `bought` already included; `scored` are theirs.
         known: unit embeddings float32 [n, d] of what the candidate learned from first.
+
+    Raises `InputError` when every clip is bought, or the budget pays for no random clip.
     """
     config = SelectorConfig(budget=budget_s, seed=seed, min_gap_s=MIN_GAP_S)
     wanted = sorted(config.score_weights)
     free = [k for k, clip in enumerate(clips) if clip.clip_id not in bought]
+    if not free:
+        raise InputError("every clip of it is bought: a larger one, or a smaller budget", "pool")
     candidates = tuple(
         Candidate(
             clip_id=clips[k].clip_id, drive_id=clips[k].drive.name, start_ns=clips[k].start_ns,

@@ -157,6 +157,8 @@ def test_the_selector_buys_what_the_candidate_is_unsure_of_and_nothing_twice() -
     assert by_stream == {True}
     again = selected(clips, scored, frozenset(first.streams), known, 10 * price, 2)
     assert not again.streams.keys() & first.streams.keys()
+    with pytest.raises(InputError, match="is bought"):
+        selected(clips, scored, frozenset(c.clip_id for c in clips), known, price, 3)
 
 
 def test_a_reduction_is_paired_by_seed_and_drive() -> None:

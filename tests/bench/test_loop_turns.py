@@ -25,8 +25,8 @@ DRIVES = {
     "day-train": ("everyday-suburb, seeds: [1, 2]", ""),
     "day-test": ("everyday-suburb, seeds: [3, 1]", ""),
     "day-calibrate": ("everyday-suburb, seeds: [4, 1]", ""),
-    "pool": ("cow-on-country-road, seeds: [5, 10]", "tod: night"),
-    "target-test": ("cow-on-country-road, seeds: [18, 1]", ""),
+    "pool": ("cow-on-country-road, seeds: [5, 16]", "tod: night"),
+    "target-test": ("cow-on-country-road, seeds: [28, 1]", ""),
 }
 SELECTED, LOT = Line("selector", 3, 1), Line("random", 3, 1)
 
@@ -77,7 +77,7 @@ def opened(world: tuple[Path, dict[str, Path]], monkeypatch: pytest.MonkeyPatch)
     data.made()
     recipe = with_epochs(read_retrain_recipe(ZOO / "student-s.retrain.yaml"), 1)
     trials = read_trials(RECIPES / "new-animals.yaml")
-    plan = LoopPlan(budget_s=4000.0, pool_share=1.0, epochs=1, turns=2)
+    plan = LoopPlan(budget_s=3000.0, pool_share=1.0, epochs=1, turns=2)
     return LoopTurns(data, plan, recipe, trials, lambda text: None)
 
 
@@ -86,10 +86,10 @@ def test_turns_are_made_once_and_gone_on_with(
 ) -> None:
     turns = opened(world, monkeypatch)
     pool = turns.pool(3)
-    assert len(pool) == 10 and all(len(clip.rows) == 2 for clip in pool)
-    assert [clip.target for clip in pool] == [True] * 10
+    assert len(pool) == 16 and all(len(clip.rows) == 2 for clip in pool)
+    assert sum(clip.target for clip in pool) > 10
     first = turns.turn(SELECTED, trials=False)
-    bought = first.bought; print("COST", bought.cost_s, len(bought.clips))
+    bought = first.bought
     assert bought.clips and bought.cost_s > 0 and first.measures.scores.new == 0.3
     by_id = {clip.clip_id: clip for clip in pool}
     learned = [by_id[clip] for clip in bought.clips if not held_out(by_id[clip], 3)]

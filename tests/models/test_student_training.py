@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from contracts.errors import InputError
 from contracts.geometry import Boxes
-from contracts.model_manifest import Calibration, ModelManifest
+from contracts.model_manifest import Calibration, ClassCalibration, ModelManifest
 from edge_agent.perception.bev import OnnxBevModel
 from edge_agent.perception.decoders import BEV_DECODERS
 from edge_agent.perception.manifests import verified_model
