@@ -55,7 +55,7 @@ class LoopPlan(Frozen):
 
     budget_s: Finite = 60_000.0
     pool_share: Finite = 0.7
-    epochs: int = 10
+    epochs: int = 6
     turns: int = 3
 
 
