@@ -43,14 +43,16 @@ def findings_of(study: LoopStudy) -> list[Finding]:
     ]  # fmt: skip
 
 
-def counted(study: LoopStudy, way: Way, turn: int, what: str) -> tuple[Float64s, Float64s] | None:
+def counted(
+    study: LoopStudy, way: Way, turn: int, what: str, of_slice: str | None = None
+) -> tuple[Float64s, Float64s] | None:
     """Before and after a turn, [seeds, drives]; None where nothing like it was measured."""
     found = [each.measures for each in study.of(way, turn).values()]
     closed = what == DISENGAGEMENTS
     if not found or (closed and not _all_tried([study.before, *found])):
         return None
-    after = table(drives_of(found, closed), COUNTS[what])
-    before = table(drives_of([study.before], closed), COUNTS[what])
+    after = table(drives_of(found, closed, of_slice), COUNTS[what])
+    before = table(drives_of([study.before], closed, of_slice), COUNTS[what])
     return np.repeat(before, len(after), axis=0), after
 
 
@@ -71,6 +73,11 @@ def _errors(study: LoopStudy) -> Iterator[Finding]:
                 f"one turn: {_SAID[what]} on the target, fewer by", reduction(*pair),
                 goal=_GOALS.get(what, ""),
             )  # fmt: skip
+    for name in dict.fromkeys(drive.slice for drive in study.before.drives):
+        for what in (ERRORS, "with_names"):
+            pair = counted(study, "selector", 1, what, name)
+            if pair is not None and pair[0].sum() > 0:
+                yield Finding(f"one turn: {_SAID[what]}, {name}, fewer by", reduction(*pair))
 
 
 def _disengagements(study: LoopStudy) -> Iterator[Finding]:

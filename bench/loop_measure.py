@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from models.evaluation.recording import Recording
 
 
+RIDERS, ANIMALS = "riders", "animals"
+"""The slices of the target: the town of motorcycles and bicycles, and country roads."""
+
+
 def measured(data: LoopData, model: Path) -> Measures:
     """Critical errors on the target, AP on old and new, by the int8 graph that vehicles run."""
     from edge_agent.perception.manifests import verified_model
@@ -36,17 +40,22 @@ def measured(data: LoopData, model: Path) -> Measures:
 
 
 def by_drive(labels: list[FrameLabels], recording: Recording) -> tuple[DriveTrial, ...]:
-    """Critical errors of each drive; drives are known by name, slices by the weather."""
+    """Critical errors of each drive; where an animal is in it, it is of that slice."""
     rows: dict[str, list[int]] = {}
     for row, each in enumerate(labels):
         rows.setdefault(each.record.drive_id, []).append(row)
     return tuple(
         drive_errors(
-            name, labels[places[0]].record.tags.get("weather", "unknown"),
+            name, slice_of([labels[row] for row in places]),
             [labels[row] for row in places], [recording.results[row] for row in places],
         )
         for name, places in rows.items()
     )  # fmt: skip
+
+
+def slice_of(drive: list[FrameLabels]) -> str:
+    kinds = {each.box.class_name for labels in drive for each in labels.record.boxes}
+    return ANIMALS if "animal" in kinds else RIDERS
 
 
 def _kept(frames: Iterator[LabelledFrame], labels: list[FrameLabels]) -> Iterator[LabelledFrame]:

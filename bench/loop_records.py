@@ -19,7 +19,7 @@ BEFORE = "before"
 
 class Bought(Frozen):
     """Clips labelled in a turn: `cost_s` labeller-seconds by what was drawn; `target_clips` of
-    them show what is new; clips by stream. `trained` frames are learned from, those of clips
+    them show a rare class; clips by stream. `trained` frames are learned from, those of clips
     held out tell what a probability means.
     """
 
@@ -86,11 +86,17 @@ class LoopStudy(Frozen):
         }  # fmt: skip
 
 
-def drives_of(measures: Sequence[Measures], closed: bool) -> list[tuple[DriveTrial, ...]]:
-    """Drives of each: those of the trials, or those with labels. Raises `InputError` without."""
-    if not closed:
-        return [each.drives for each in measures]
-    found = [each.trials.drives for each in measures if each.trials is not None]
-    if len(found) != len(measures):
-        raise InputError("a model was not tried", "trials")
+def drives_of(
+    measures: Sequence[Measures], closed: bool, of_slice: str | None = None
+) -> list[tuple[DriveTrial, ...]]:
+    """Drives of each: those of the trials, or those with labels; all, or those of a slice.
+
+    Raises `InputError` for a model that was not tried.
+    """
+    found = []
+    for each in measures:
+        if closed and each.trials is None:
+            raise InputError("a model was not tried", "trials")
+        drives = each.trials.drives if closed and each.trials is not None else each.drives
+        found.append(tuple(d for d in drives if of_slice in (None, d.slice)))
     return found

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from bench.loop_choice import Asking, Choice, asked_for, by_lot, selected
+from bench.loop_choice import AGGREGATION, LOOKED_AT, Asking, Choice, asked_for, by_lot, selected
 from bench.loop_labels import COST, Labelling, labelled
 from bench.loop_measure import measured
 from bench.loop_records import BEFORE, Bought, Measures, Turn, Way
@@ -53,7 +53,7 @@ class LoopPlan(Frozen):
     has a pool of its own, `pool_share` of all clips.
     """
 
-    budget_s: Finite = 60_000.0
+    budget_s: Finite = 120_000.0
     pool_share: Finite = 0.7
     epochs: int = 6
     turns: int = 3
@@ -88,7 +88,8 @@ class LoopTurns:
         self._shipped, run = load_student(STUDENT)
         self.digests = {**data.digests(), "student": run.weights}
         self.settings = {
-            "plan": plan.model_dump_json(), "recipe": recipe.digest(), "choice": asked_for(),
+            "plan": plan.model_dump_json(), "recipe": recipe.digest(),
+            "choice": f"{asked_for().model_dump_json()} {AGGREGATION} {LOOKED_AT}",
             "cost": COST.model_dump_json(), "clip": f"{FRAMES_A_CLIP} frames",
             "held_out": f"{HELD_OUT:g} of clips",
         }  # fmt: skip

@@ -16,8 +16,8 @@ import numpy as np
 
 from contracts.canonical import canonical_digest
 from contracts.ids import sha256_hex
-from contracts.labels import FrameLabels
 from contracts.samples import Float32s
+from sim_fleet.dataset import shows_rare
 
 if TYPE_CHECKING:
     from models.data.drives import LabelledFrame
@@ -38,8 +38,6 @@ EVERY_DRIVE = {OLD: 2}
 EVERY_FRAME = {OLD_TEST: 2, CALIBRATE: 2}
 """And of their frames, where more would take long and tell little."""
 FRAMES_A_CLIP = 4
-TARGET = "animal"
-"""What the fleet meets anew and the shipped student hardly knows."""
 _HELD_DRIVES = 6
 
 Say = Callable[[str], None]
@@ -49,7 +47,8 @@ Say = Callable[[str], None]
 class PoolClip:
     """Some neighbouring labelled instants of a drive, as a vehicle sends a moment and not a drive.
 
-    `target` tells whether it shows what is new: for the account alone, nothing chooses by it.
+    `target` tells whether it shows a rare class, as all that is new here does: for the account
+    alone, nothing chooses by it.
     """
 
     clip_id: str
@@ -145,15 +144,8 @@ class LoopData:
             times = [frames.labels(row).record.mono_ns for row in rows]
             yield PoolClip(
                 sha256_hex(f"{drive.name} {frames.digest} {rows}".encode()), drive, rows,
-                times[0], times[-1], any(shows(frames.labels(row), TARGET) for row in rows),
+                times[0], times[-1], any(shows_rare(frames.labels(row)) for row in rows),
             )  # fmt: skip
-
-
-def shows(labels: FrameLabels, class_name: str) -> bool:
-    """Whether something of a class is in the frame that somebody could judge."""
-    return any(
-        each.box.class_name == class_name and not each.ignored for each in labels.record.boxes
-    )
 
 
 def slices_of(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -130,7 +129,11 @@ def watch(
                 _tell(kept, turn, progress, as_json=False)
                 done += 1
                 continue
-        threading.Event().wait(every_s)
+        _pause(every_s)
+
+
+def _pause(seconds: float) -> None:
+    threading.Event().wait(seconds)
 
 
 def _new_turn(spec: LoopSpec, kept: LoopFolder, after: str | None, fresh: bool) -> Turn:
@@ -169,17 +172,8 @@ def _run(kept: LoopFolder, turn: Turn, folder: Path | None) -> Progress:
     from offline.pipeline.durable import run_turn
 
     runner = _runner(kept, turn, folder)
-    with _quiet(), opened_database(runner.outside.settings, create=True) as url:
+    with opened_database(runner.outside.settings, create=True) as url:
         return run_turn(runner, url)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """DBOS tells of its own start on standard error, which is ours."""
-    import logging
-
-    logging.getLogger("dbos").setLevel(logging.ERROR)
-    yield
 
 
 def _outside(folder: Path | None) -> Outside:

@@ -10,7 +10,14 @@ from pydantic import Field
 from contracts.errors import InputError
 from contracts.spec_yaml import LocatedYaml
 from sim_fleet.scenarios.library import built_in
-from sim_fleet.scenarios.spec import ScenarioSpec, Strict, TrafficSpec, WeatherSpec, merged
+from sim_fleet.scenarios.spec import (
+    EgoSpec,
+    ScenarioSpec,
+    Strict,
+    TrafficSpec,
+    WeatherSpec,
+    merged,
+)
 
 
 class SomeDrives(Strict):
@@ -22,6 +29,7 @@ class SomeDrives(Strict):
     traffic: TrafficSpec | None = None
     weather: WeatherSpec | None = None
     tod: Literal["day", "dusk", "night", "glare"] | None = None
+    ego: EgoSpec | None = None
     vehicle_type: Literal["car", "van", "truck"] = "car"
 
     def all_seeds(self) -> range:
@@ -35,7 +43,7 @@ class SomeDrives(Strict):
         scenario = built_in().scenario(self.scenario)
         over = {
             name: value
-            for name in ("traffic", "weather", "tod")
+            for name in ("traffic", "weather", "tod", "ego")
             if (value := getattr(self, name)) is not None
         }
         if not over:

@@ -9,6 +9,8 @@ accuracy is measured by the evaluation, not assumed.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -44,7 +46,8 @@ def quantised(content: bytes, frames: Sequence[StudentFrame]) -> bytes:
     if not frames:
         raise InputError("no frame to calibrate the int8 ranges on")
     model = onnx.shape_inference.infer_shapes(onnx.load_from_string(content))
-    with tempfile.TemporaryDirectory() as folder:
+    # The library prints its progress on standard output, where commands tell their results.
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         path = Path(folder) / "int8.onnx"
         quantize_static(
             model,

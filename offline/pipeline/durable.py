@@ -11,6 +11,7 @@ What DBOS stores is JSON; nothing is pickled.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -119,3 +120,5 @@ def _dbos(name: str, database_url: str) -> Iterator[None]:
     finally:
         DBOS.destroy(workflow_completion_timeout_sec=0)
         _RUNNERS.pop(name, None)
+        # Its handlers would hold on to the standard error of this call.
+        logging.getLogger("dbos").handlers.clear()

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from bench import cli, loop
 from bench.figures import Figure, figure
 from bench.forgetting_arms import Scores
-from bench.loop_change import gain, mean_of, reduction, table
+from bench.loop_change import Reduction, gain, mean_of, reduction, table
 from bench.loop_choice import by_lot, selected
 from bench.loop_critical import drive_errors, path_ahead
 from bench.loop_findings import findings_of
@@ -138,7 +138,7 @@ def pool_of(count: int) -> tuple[list[PoolClip], list[Scored]]:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     scored = [
         Scored(
-            {"mutual_information": 0.5 if clip.target else 0.05, "entropy": 0.5},
+            {"disagreement": 0.5 if clip.target else 0.05, "entropy": 0.5},
             ClipFeatures(frames=2, boxes=20), vectors[k], sha256_hex(b"space"),
         )
         for k, clip in enumerate(clips)
@@ -209,7 +209,10 @@ def measures(errors: int, old: float, new: float, takeovers: int | None) -> Meas
     )  # fmt: skip
     return Measures(
         model="2" * 64,
-        drives=tuple(DriveTrial(name=name, slice="rain", counts=counts) for name in "ab"),
+        drives=tuple(
+            DriveTrial(name=name, slice=kind, counts=counts)
+            for name, kind in (("a", "riders"), ("b", "animals"))
+        ),
         scores=Scores(old=old, new=new, old_classes={}, new_classes={}),
         trials=None if takeovers is None else trials({"c": takeovers, "d": takeovers}),
     )
@@ -245,6 +248,8 @@ def test_what_a_study_shows(study: LoopStudy, tmp_path: Path) -> None:
     found = {each.name: each for each in findings_of(study)}
     errors = found["one turn: critical false negatives and positives on the target, fewer by"]
     assert errors.found.value == pytest.approx(0.5) and errors.goal == ">= 25"
+    riders = found["one turn: critical false negatives and positives, riders, fewer by"]
+    assert isinstance(riders.found, Reduction) and riders.found.before == 40
     seen = found["one turn: disengagements on the target, fewer by"]
     assert seen.found.value == pytest.approx(0.4)
     assert found["selector over random: disengagements, of those before"].found.value == (

@@ -14,6 +14,7 @@ import pytest
 def _service_folder() -> Iterator[None]:
     """Not in pytest's folder, which a second pytest closes to the database's account."""
     folder = Path(tempfile.mkdtemp(prefix="lt-pg-"))
+    folder.chmod(0o711)  # else the database's start warns where JSON is read
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LONGTAIL_FOLDER", str(folder))
         yield

@@ -83,12 +83,11 @@ def test_a_turn_begins_when_enough_is_new(loop: Path, monkeypatch: pytest.Monkey
     pool = loop.parent / "pool"
     looked: list[int] = []
 
-    def clip_comes(self: object, timeout: float) -> bool:
+    def clip_comes(_: float) -> None:
         comes(pool, 3 + len(looked))
         looked.append(len(folder.turns()))
-        return False
 
-    monkeypatch.setattr("threading.Event.wait", clip_comes)
+    monkeypatch.setattr(loop_run, "_pause", clip_comes)
     assert called(loop, "watch", str(loop), "--turns", "1").exit_code == 0
     assert looked == [1, 1] and len(folder.turns()) == 2
     assert folder.turns()[-1].after == turn.turn_id
