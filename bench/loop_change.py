@@ -21,15 +21,15 @@ RESAMPLES = 4000
 _TAIL_PERCENT = 2.5
 Count = Callable[[DriveCounts], float]
 COUNTS: dict[str, Count] = {
-    "errors": lambda counts: counts.critical_errors,
-    "missed": lambda counts: counts.all_missed,
-    "phantoms": lambda counts: counts.all_phantoms,
-    "misnamed": lambda counts: counts.all_misnamed,
-    "with_names": lambda counts: counts.critical_errors + counts.all_misnamed,
+    "errors": lambda counts: counts.critical_errors + counts.all_misnamed,
+    "negatives": lambda counts: counts.all_missed + counts.all_misnamed,
+    "positives": lambda counts: counts.all_phantoms,
+    "whatever_named": lambda counts: counts.critical_errors,
     "disengagements": lambda counts: counts.all_disengagements,
 }
-"""Critical false negatives and false positives, together and each; what was told by a wrong name,
-and all of these; disengagements."""
+"""Critical errors: false negatives (missed, or told by a wrong name) and false positives
+(phantoms), together and each; missed and phantoms alone, whatever the name; disengagements.
+"""
 
 
 class Reduction(Frozen):

@@ -13,9 +13,9 @@ from contracts.samples import Float64s
 
 ERRORS, DISENGAGEMENTS = "errors", "disengagements"
 _SAID = {
-    "errors": "critical false negatives and positives", "missed": "critical false negatives",
-    "phantoms": "critical false positives", "misnamed": "critical objects misnamed",
-    "with_names": "critical false negatives and positives, and wrong names",
+    "errors": "critical false negatives and positives", "negatives": "critical false negatives",
+    "positives": "critical false positives",
+    "whatever_named": "critical errors, wrong names not counted",
     "disengagements": "disengagements",
 }  # fmt: skip
 _GOALS = {"errors": ">= 25", "disengagements": ">= 20"}
@@ -66,7 +66,7 @@ def _all_tried(measures: list[Measures]) -> bool:
 
 
 def _errors(study: LoopStudy) -> Iterator[Finding]:
-    for what in ("errors", "missed", "phantoms", "misnamed", "with_names"):
+    for what in ("errors", "negatives", "positives", "whatever_named"):
         pair = counted(study, "selector", 1, what)
         if pair is not None and pair[0].sum() > 0:
             yield Finding(
@@ -74,7 +74,7 @@ def _errors(study: LoopStudy) -> Iterator[Finding]:
                 goal=_GOALS.get(what, ""),
             )  # fmt: skip
     for name in dict.fromkeys(drive.slice for drive in study.before.drives):
-        for what in (ERRORS, "with_names"):
+        for what in (ERRORS, "negatives"):
             pair = counted(study, "selector", 1, what, name)
             if pair is not None and pair[0].sum() > 0:
                 yield Finding(f"one turn: {_SAID[what]}, {name}, fewer by", reduction(*pair))

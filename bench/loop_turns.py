@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
+from bench.loop_change import COUNTS
 from bench.loop_choice import AGGREGATION, LOOKED_AT, Asking, Choice, asked_for, by_lot, selected
 from bench.loop_labels import COST, Labelling, labelled
 from bench.loop_measure import measured
@@ -55,7 +56,7 @@ class LoopPlan(Frozen):
 
     budget_s: Finite = 120_000.0
     pool_share: Finite = 0.7
-    epochs: int = 6
+    epochs: int = 10
     turns: int = 3
 
 
@@ -151,10 +152,10 @@ class LoopTurns:
             way=line.way, seed=line.seed, turn=line.turn,
             bought=_account(lesson.now, choice, learned), measures=measures, seconds=spent,
         )  # fmt: skip
-        errors = sum(drive.counts.critical_errors for drive in measures.drives)
+        errors = sum(COUNTS["errors"](drive.counts) for drive in measures.drives)
         say(
             f"{len(lesson.now)} clips, {turn.bought.target_clips} of the target, "
-            f"{turn.bought.cost_s / 3600:.1f} h; {errors} critical errors; AP "
+            f"{turn.bought.cost_s / 3600:.1f} h; {errors:.0f} critical errors; AP "
             f"{measures.scores.old:.3f} old, {measures.scores.new:.3f} new"
         )
         return turn

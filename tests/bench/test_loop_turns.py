@@ -21,11 +21,12 @@ from models.runs import load_student, read_run
 from sim_fleet.trials import RECIPES, read_trials
 from sim_fleet.trials.report import DriveCounts, DriveTrial
 
+TOWN = "traffic: {vehicles_per_km: 16, motorcycle_ratio: 0.97, parked_ratio: 0}, tod: night"
 DRIVES = {
     "day-train": ("everyday-suburb, seeds: [1, 2]", ""),
     "day-test": ("everyday-suburb, seeds: [3, 1]", ""),
     "day-calibrate": ("everyday-suburb, seeds: [4, 1]", ""),
-    "pool": ("cow-on-country-road, seeds: [5, 16]", "tod: night"),
+    "pool": ("everyday-suburb, seeds: [5, 14]", TOWN),
     "target-test": ("cow-on-country-road, seeds: [28, 1]", ""),
 }
 SELECTED, LOT = Line("selector", 3, 1), Line("random", 3, 1)
@@ -77,7 +78,7 @@ def opened(world: tuple[Path, dict[str, Path]], monkeypatch: pytest.MonkeyPatch)
     data.made()
     recipe = with_epochs(read_retrain_recipe(ZOO / "student-s.retrain.yaml"), 1)
     trials = read_trials(RECIPES / "new-animals.yaml")
-    plan = LoopPlan(budget_s=3000.0, pool_share=1.0, epochs=1, turns=2)
+    plan = LoopPlan(budget_s=9000.0, pool_share=1.0, epochs=1, turns=2)
     return LoopTurns(data, plan, recipe, trials, lambda text: None)
 
 
@@ -86,8 +87,8 @@ def test_turns_are_made_once_and_gone_on_with(
 ) -> None:
     turns = opened(world, monkeypatch)
     pool = turns.pool(3)
-    assert len(pool) == 16 and all(len(clip.rows) == 2 for clip in pool)
-    assert sum(clip.target for clip in pool) > 10
+    assert len(pool) == 14 and all(len(clip.rows) == 2 for clip in pool)
+    assert any(clip.target for clip in pool)
     first = turns.turn(SELECTED, trials=False)
     bought = first.bought
     assert bought.clips and bought.cost_s > 0 and first.measures.scores.new == 0.3
