@@ -89,8 +89,8 @@ def demo(
         }
         if loop:
             console.print("[bold]6[/] turning the loop once: label, judge, retrain, gate, roll out")
-            shown = turn(folder, url, partial(_say, console), run_quietly(url), rendered)
-            _tell_turn(console, shown)
+            shown = turn(folder, url, seed, partial(_say, console), run_quietly(url), rendered)
+            _tell_turn(console, report, shown)
             result["turn"] = {
                 "stages": shown.turn["stages"], "before_after": shown.before_after,
                 "report": absolute(shown.report),
@@ -125,7 +125,15 @@ def _rendering(folder: Path, loop: bool) -> Iterator[Callable[[], None]]:
         yield rendered
 
 
-def _tell_turn(console: Console, shown: TurnShown) -> None:
+def _tell_turn(console: Console, first: FleetReport, shown: TurnShown) -> None:
+    days = (first, shown.next_day)
+    taken = [sum(row.disengagements for row in day.vehicles) for day in days]
+    models = {digest[:12] for row in shown.next_day.vehicles for digest in row.models}
+    _say(
+        console,
+        f"the same scenes on the day after, by {', '.join(sorted(models))}: taken over {taken[1]} "
+        f"times, {taken[0]} the day before",
+    )
     table = Table("by both students", "figure", "before", "after", "change (95 %)", box=None)
     for name, title in (("town", "the same scenes"), ("elsewhere", "other streets of the town")):
         told = [row for row in shown.before_after[name] if row["name"] in FIGURES]

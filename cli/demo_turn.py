@@ -14,15 +14,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from cli.demo_fleet import ORACLE, recipe, shipped_student
+from cli.demo_fleet import ORACLE, drive_fleet, recipe, shipped_student
 from cli.demo_processes import longtail
 from cli.demo_road_down import VEHICLE
 from cli.output import absolute
 from contracts.errors import TransientError
+
+if TYPE_CHECKING:
+    from sim_fleet.fleet import FleetReport
 
 BUDGET_BOXES = 700
 RECIPES = ("old", "held-out", "calibrate")
@@ -35,6 +38,7 @@ class TurnShown:
     """What the turn came to: its progress as JSON, and figures before and after by recipe."""
 
     turn: dict[str, Any]
+    next_day: FleetReport
     before_after: dict[str, list[dict[str, Any]]]
     report: Path
 
@@ -63,7 +67,9 @@ def _waited(process: subprocess.Popen[bytes], log: Path) -> None:
         raise TransientError("rendering failed; the log tells why", absolute(log))
 
 
-def turn(folder: Path, url: str, say: Say, run: Run, rendered: Callable[[], None]) -> TurnShown:
+def turn(
+    folder: Path, url: str, seed: int, say: Say, run: Run, rendered: Callable[[], None]
+) -> TurnShown:
     """One turn over the clips that are home. Raises `TransientError` where a step fails."""
     clips, truth = folder / "clips", folder / "truth"
     clips.mkdir(exist_ok=True)
@@ -80,6 +86,8 @@ def turn(folder: Path, url: str, say: Say, run: Run, rendered: Callable[[], None
     for name in _told(done):
         say(name)
     model = next((loop / "stages" / "train").glob("*/product/model/student-s.onnx"))
+    say("the next day: the vehicles wake, take what was rolled out, and drive the same scenes")
+    next_day = drive_fleet(folder, url, seed, lambda text: None, day=1)
     reports = {name: _driven(folder, name, model, run) for name in ("town", "elsewhere")}
     town = folder / "trials" / "town"
     before, after = _report_files(town, shipped_student(), model)
@@ -87,7 +95,7 @@ def turn(folder: Path, url: str, say: Say, run: Run, rendered: Callable[[], None
         ["loop", "report", "--loop", str(loop), "--trials", str(before), "--trials", str(after),
          "--json"]
     ))["report"]  # fmt: skip
-    return TurnShown(done, reports, Path(page))
+    return TurnShown(done, next_day, reports, Path(page))
 
 
 def _document(folder: Path, url: str) -> dict[str, Any]:

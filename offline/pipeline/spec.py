@@ -134,8 +134,12 @@ class Weights(Frozen):
 
 
 class DatasetSection(Section):
-    """`every_s`: of a clip's labelled instants those at least so far apart; None: all."""
+    """`every_s`: of a clip's labelled instants those at least so far apart; None: all. `lights`:
+    teach the state of lights that the auto-labeller told. Nobody is asked about lights, and at
+    night it takes red for none.
+    """
 
+    lights: bool = False
     every_s: float | None = Field(None, gt=0, le=60)
     rule: SplitRule = SplitRule(parts=(("train", 8), ("validation", 2)))
     weights: Weights = Weights()

@@ -8,6 +8,7 @@ digest, whenever it is made.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -18,6 +19,7 @@ from contracts.datasets import DatasetVersion, LabelSet, Makers
 from contracts.errors import InputError
 from contracts.geometry import Frozen
 from contracts.ids import Sha256Hex, sha256_hex
+from contracts.labels import labels_bytes, read_labels
 from kernels.clip.reader import read_manifest
 from offline.datasets.export import export, place_file
 from offline.datasets.label_sets import CLIP_FILE, LABEL_FOLDER, label_set_of
@@ -35,6 +37,8 @@ DATASET, VERSION_FILE, STORE = "dataset", "version.json", "store"
 TRAIN, VALIDATION = "train", "validation"
 _JITTER_NS = 20_000_000
 """Sweeps do not come on the dot."""
+_NOBODY_ASKED = frozenset({"auto", "consensus", "human"})
+"""Who labelled a frame as a whole; people judge its boxes, and never its light."""
 
 
 class Made(Frozen):
@@ -47,7 +51,7 @@ class Made(Frozen):
 def dataset(work: Work) -> Result:
     """Make label sets and the version, and write its folders."""
     store = DatasetStore(work.shared / STORE)
-    drives = _thinned(work, labelled_drives([work.needs["review"] / DRIVES]))
+    drives = [_taught(work, each) for each in labelled_drives([work.needs["review"] / DRIVES])]
     streams: dict[str, list[Path]] = {}
     snapshot_utc_ns = 0
     for drive in drives:
@@ -75,26 +79,24 @@ def read_made(product: Path) -> Made:
     return Made.model_validate_json((product / VERSION_FILE).read_bytes())
 
 
-def _thinned(work: Work, drives: list[Path]) -> list[Path]:
-    """Drives with fewer of their instants, from the first on: neighbours show the same."""
-    every_s, out = work.spec.dataset.every_s, work.scratch / DRIVES
-    if every_s is None:
-        return drives
-    for drive in drives:
-        (out / drive.name / LABEL_FOLDER).mkdir(parents=True, exist_ok=True)
-        kept_ns: int | None = None
-        for path in sorted((drive / LABEL_FOLDER).glob("*.npz"), key=lambda path: int(path.stem)):
-            at_ns = int(path.stem)
-            if kept_ns is None or at_ns - kept_ns >= every_s * NS_PER_S - _JITTER_NS:
-                kept_ns = at_ns
-                _placed(path, out / drive.name / LABEL_FOLDER / path.name)
-        _placed(drive / CLIP_FILE, out / drive.name / CLIP_FILE)
-    return [out / drive.name for drive in drives]
-
-
-def _placed(source: Path, target: Path) -> None:
-    if not target.exists():
-        place_file(source, target)
+def _taught(work: Work, drive: Path) -> Path:
+    """A drive with what of its labels is to be taught: instants apart, lights where they may be."""
+    section, out = work.spec.dataset, work.scratch / DRIVES / drive.name
+    (out / LABEL_FOLDER).mkdir(parents=True, exist_ok=True)
+    least_ns = round((section.every_s or 0.0) * NS_PER_S) - _JITTER_NS
+    kept_ns: int | None = None
+    for path in sorted((drive / LABEL_FOLDER).glob("*.npz"), key=lambda path: int(path.stem)):
+        at_ns = int(path.stem)
+        if kept_ns is not None and at_ns - kept_ns < least_ns:
+            continue
+        kept_ns = at_ns
+        labels = read_labels(path)
+        if not section.lights and labels.record.provenance.source in _NOBODY_ASKED:
+            labels = replace(labels, record=labels.record.model_copy(update={"light": None}))
+        (out / LABEL_FOLDER / path.name).write_bytes(labels_bytes(labels))
+    if not (out / CLIP_FILE).exists():
+        place_file(drive / CLIP_FILE, out / CLIP_FILE)
+    return out
 
 
 def _makers(work: Work) -> Makers:
