@@ -73,7 +73,9 @@ def turn(
     """One turn over the clips that are home. Raises `TransientError` where a step fails."""
     clips, truth = folder / "clips", folder / "truth"
     clips.mkdir(exist_ok=True)
-    found = json.loads(run(["clips", "search", f"vehicle_id != '{VEHICLE}'", "--json"]))
+    # A vehicle that only woke may have sent a moment of its standing: nothing to see in it.
+    where = f"vehicle_id != '{VEHICLE}' AND lidar_sweeps > 0"
+    found = json.loads(run(["clips", "search", where, "--json"]))
     for row in found:
         run(["clips", "pull", row["clip_id"], "--to", str(clips)])
     run(["sim", "truth", str(clips), "--truth", str(folder / ORACLE), "--out", str(truth)])

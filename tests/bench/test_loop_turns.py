@@ -82,6 +82,7 @@ def opened(world: tuple[Path, dict[str, Path]], monkeypatch: pytest.MonkeyPatch)
     return LoopTurns(data, plan, recipe, trials, lambda text: None)
 
 
+@pytest.mark.soak
 def test_turns_are_made_once_and_gone_on_with(
     world: tuple[Path, dict[str, Path]], computed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
