@@ -37,8 +37,8 @@ from bench.loop_world import ZOO, LoopData
 from contracts.errors import InputError
 
 SEEDS, FIRST_SEED = 5, 3
-"""On the seeds before the first, and with these test drives in sight, budget, epochs and what counts
-as an error were chosen: about seven configurations. A clean confirmation takes other drives.
+"""On the seeds before the first, and with these test drives in sight, budget, epochs and what
+counts as an error were chosen: about seven configurations. A clean confirmation takes other drives.
 """
 PLAN = LoopPlan()
 TRIALS = "new-town"

@@ -4,11 +4,10 @@ The candidate itself says what it is unsure of: passes with dropout before its h
 (`models.student.mc_dropout`), at every second labelled instant of a clip. Scores are kept by the
 network's weights.
 
-What is asked for was chosen from about sixty settings, by how many clips of a novelty each buys, on
-drives of which some are in this bench's pool and some in its test set: how well choosing does is not
-clean of that. As it ships (the mutual
-information of the three most doubtful boxes, over the root of the cost) the selector bought
-motorways, which are cheap and have a doubtful box or two like any other road, and no more of the
+What is asked for was chosen from about sixty settings, by how many clips of a novelty each buys,
+on drives of which some are in this bench's pool and some in its test set: how well choosing does is
+not clean of that. As it ships (the mutual information of the three most doubtful boxes, over the
+root of the cost) the selector bought motorways, which are cheap and have a doubtful box or two like any other road, and no more of the
 town of riders than chance. How far the passes' boxes lie apart, on average over all boxes of a
 frame and whatever they cost, found three times as much of either novelty.
 """
