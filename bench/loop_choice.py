@@ -7,9 +7,10 @@ network's weights.
 What is asked for was chosen from about sixty settings, by how many clips of a novelty each buys,
 on drives of which some are in this bench's pool and some in its test set: how well choosing does is
 not clean of that. As it ships (the mutual information of the three most doubtful boxes, over the
-root of the cost) the selector bought motorways, which are cheap and have a doubtful box or two like any other road, and no more of the
-town of riders than chance. How far the passes' boxes lie apart, on average over all boxes of a
-frame and whatever they cost, found three times as much of either novelty.
+root of the cost) the selector bought motorways, which are cheap and have a doubtful box or two like
+any other road, and no more of the town of riders than chance. How far the passes' boxes lie apart,
+on average over all boxes of a frame and whatever they cost, found three times as much of either
+novelty.
 """
 
 from __future__ import annotations
