@@ -439,7 +439,9 @@ def test_shaping_paces_on_the_clock(tmp_path: Path) -> None:
             begin_ns = vehicle.clock.mono_ns()
             report = await vehicle.uploader.drain()
             assert len(report.uploaded) == 1
-            assert vehicle.clock.mono_ns() - begin_ns == 5 * NS_PER_S
+            # The pause after the last piece is not waited for when the answer comes first.
+            took_ns = vehicle.clock.mono_ns() - begin_ns
+            assert 4.7 * NS_PER_S <= took_ns <= 5 * NS_PER_S
             await vehicle.close()
 
     asyncio.run(go())

@@ -19,7 +19,7 @@ from contracts.datasets import DatasetVersion, LabelSet, Makers
 from contracts.errors import InputError
 from contracts.geometry import Frozen
 from contracts.ids import Sha256Hex, sha256_hex
-from contracts.labels import labels_bytes, read_labels
+from contracts.labels import FrameLabels, labels_bytes, read_labels
 from kernels.clip.reader import read_manifest
 from offline.datasets.export import export, place_file
 from offline.datasets.label_sets import CLIP_FILE, LABEL_FOLDER, label_set_of
@@ -38,7 +38,7 @@ TRAIN, VALIDATION = "train", "validation"
 _JITTER_NS = 20_000_000
 """Sweeps do not come on the dot."""
 _NOBODY_ASKED = frozenset({"auto", "consensus", "human"})
-"""Who labelled a frame as a whole; people judge its boxes, and never its light."""
+"""Who labelled a frame as a whole; people judge its boxes, and never its light or ground."""
 
 
 class Made(Frozen):
@@ -90,13 +90,23 @@ def _taught(work: Work, drive: Path) -> Path:
         if kept_ns is not None and at_ns - kept_ns < least_ns:
             continue
         kept_ns = at_ns
-        labels = read_labels(path)
-        if not section.lights and labels.record.provenance.source in _NOBODY_ASKED:
-            labels = replace(labels, record=labels.record.model_copy(update={"light": None}))
-        (out / LABEL_FOLDER / path.name).write_bytes(labels_bytes(labels))
+        (out / LABEL_FOLDER / path.name).write_bytes(labels_bytes(_judged(work, path)))
     if not (out / CLIP_FILE).exists():
         place_file(drive / CLIP_FILE, out / CLIP_FILE)
     return out
+
+
+def _judged(work: Work, path: Path) -> FrameLabels:
+    """Labels without what nobody was asked about, unless it is to be taught all the same."""
+    section, labels = work.spec.dataset, read_labels(path)
+    if labels.record.provenance.source not in _NOBODY_ASKED:
+        return labels
+    if not section.lights:
+        labels = replace(labels, record=labels.record.model_copy(update={"light": None}))
+    if not section.ground:
+        record = labels.record.model_copy(update={"ground_grid": None})
+        labels = replace(labels, record=record, ground=None)
+    return labels
 
 
 def _makers(work: Work) -> Makers:
