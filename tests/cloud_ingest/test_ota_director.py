@@ -231,8 +231,8 @@ def test_replicas_sign_once(
             url = "/v1/ota/director/car-1/metadata/timestamp.json"
             return http.get(url).raise_for_status().content
 
-    # A service makes its routes' schemas at its first request; two in one process, which only a test
-    # has, must not do so at the same time.
+    # A service makes its routes' schemas at its first request; two in one process, which only a
+    # test has, must not do so at the same time.
     for replica in replicas:
         with http_of(replica.url) as http:
             http.get("/v1/ota/director/car-1/metadata/1.root.json")
