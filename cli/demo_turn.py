@@ -116,6 +116,8 @@ def _document(folder: Path, url: str) -> dict[str, Any]:
         # What is new is calibrated on what is new: classes that were rare have other scores now.
         "dataset": {"every_s": 0.5, "rule": {"parts": [["train", 3], ["validation", 1]]}},
         "train": {
+            # One thread: the same weights whatever else the machine does.
+            "threads": 1,
             "recipe": str(recipe("retrain")), "replay": [str(folder / "data" / "old")],
             "calibrate": [str(folder / "data" / "calibrate")],
         },

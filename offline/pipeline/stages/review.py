@@ -41,6 +41,9 @@ from offline.pipeline.stages.label import DRIVES
 from offline.pipeline.work import Result, Waiting, Work
 
 STANDING_FILE, KEPT_JOURNAL = "standing.json", ".journal.jsonl"
+JOURNAL = "review"
+"""In the loop's folder, one for all turns: the queue asks a task once, whoever asks again, and only
+the journal knows what was decided."""
 _ROUNDS = 6
 """Of answering and deciding: whatever is asked again is asked fewer times than that."""
 
@@ -59,11 +62,10 @@ def review(work: Work) -> Result | Waiting:
     """Route, ask, decide; waits while a task is open."""
     section = work.spec.review
     asked = _Asked(
-        work.scratch / "routed", work.scratch / "journal",
+        work.scratch / "routed", work.shared / JOURNAL,
         read_drives(section.gold) if section.gold else {},
         None if section.truth is None else read_drives([section.truth]),
     )  # fmt: skip
-    _begin_journal(work, asked)
     routed = route(read_drives([work.needs["label"] / DRIVES]), asked.gold, _ways(work, asked))
     write_routed(routed, asked.routed)
     with opened_journal(asked.journal) as journal:
@@ -84,16 +86,6 @@ def review(work: Work) -> Result | Waiting:
         "expected_cost_s": round(sum(report.cost_s.values()), 1),
         "simulated_s": round(seconds, 1), "simulated": asked.truth is not None,
     })  # fmt: skip
-
-
-def _begin_journal(work: Work, asked: _Asked) -> None:
-    """The journal of the turn before goes on; a killed attempt's is already there."""
-    asked.journal.mkdir(exist_ok=True)
-    path = asked.journal / JOURNAL_FILE
-    if "review" in work.before and not path.exists():
-        partial = asked.journal / ".before"
-        shutil.copyfile(work.before["review"] / KEPT_JOURNAL, partial)
-        partial.replace(path)
 
 
 def _ways(work: Work, asked: _Asked) -> Ways:
