@@ -159,8 +159,8 @@ def _run_turn(spec: Path, loop: Path, folder: Path, say: Say) -> str:
         out.seek(0)
         answer = out.read().decode()
     if code != 0:
-        why = json.loads(answer)["why"] if answer.strip() else last
-        raise TransientError(f"the turn did not go through: {why}", absolute(loop))
+        told = json.loads(answer) if answer.strip() else {"why": last, "report": absolute(loop)}
+        raise TransientError(f"nothing was shipped: {told['why']}", told["report"])
     return answer
 
 
