@@ -1,5 +1,5 @@
 """The demonstration's turn of the loop: the fleet meets what the student does not know, sends
-clips, and gets a better student back.
+clips, and gets a retrained student back.
 
 The same commands that a person would type, one after another, over less than a full run takes: a
 few scenes, a few frames of the old, twelve scenarios in the suite. People are simulated.
