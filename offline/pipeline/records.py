@@ -1,7 +1,7 @@
 """What is kept of a turn and of each stage's work.
 
 LOOP/turns/ID/turn.json              what the turn works on: the loop's file, and which clips
-LOOP/stages/NAME/KEY/work/           the stage's own, while it works and between attempts
+LOOP/stages/NAME/KEY/scratch/        the stage's own, while it works and between attempts
 LOOP/stages/NAME/KEY/product/        what it made
 LOOP/stages/NAME/KEY/record.json     written last: the work is done
 LOOP/store/                          label sets and dataset versions (`offline.datasets`)

@@ -41,7 +41,7 @@ from offline.runs.files import write_durably
 Products: TypeAlias = Mapping[StageName, str]
 """Keys of the stages that are done, by name."""
 StageState = Literal["done", "refused", "waiting"]
-STATE_FILE, PRODUCT, WORK = "state.json", "product", "work"
+STATE_FILE, PRODUCT, SCRATCH = "state.json", "product", "scratch"
 Perform = Callable[[Work], "Result | Waiting"]
 
 
@@ -175,7 +175,7 @@ class Runner:
 
     def _performed(self, stage: Stage, key: str, done: Products) -> Ended:
         folder = self.folder.stage(stage.name, key)
-        product, scratch = folder / PRODUCT, folder / WORK
+        product, scratch = folder / PRODUCT, folder / SCRATCH
         shutil.rmtree(product, ignore_errors=True)
         for each in (product, scratch):
             each.mkdir(parents=True, exist_ok=True)
