@@ -27,8 +27,9 @@ _SLOW_MPS = 0.3
 
 
 def drive_errors(
-    name: str, of_slice: str, labels: Sequence[FrameLabels], results: Sequence[FrameResult]
-) -> DriveTrial:
+    name: str, of_slice: str, labels: Sequence[FrameLabels], results: Sequence[FrameResult],
+    presence: Sequence[Float64s],
+) -> DriveTrial:  # fmt: skip
     """One drive's frames in the order of time, with what a model tells of each, counted.
 
     A frame is one judged instant and stands for the time to the next.
@@ -40,9 +41,9 @@ def drive_errors(
         raise InputError("a path needs two poses, and one for each frame", name)
     speeds = _speeds(matrices, times)
     found: dict[str, Counter[str]] = {key: Counter() for key in _COUNTED}
-    for place, (told, result) in enumerate(zip(labels, results, strict=True)):
+    for place, (told, result, there) in enumerate(zip(labels, results, presence, strict=True)):
         path = path_ahead(matrices[place:])
-        for key, kinds in judged(path, float(speeds[place]), told, result).items():
+        for key, kinds in judged(path, float(speeds[place]), told, result, there).items():
             found[key].update(kinds)
     each_s = float(np.median(np.diff(times)))
     counts = DriveCounts(
@@ -57,10 +58,15 @@ _COUNTED = ("critical", "missed", "misnamed", "phantoms")
 
 
 def judged(
-    path: Float64s, speed_mps: float, labels: FrameLabels, result: FrameResult
-) -> dict[str, list[str]]:
-    """Class names of what is critical, missed, misnamed, and of phantoms, in one frame."""
-    truth, sure = labels.boxes(), result.found.take(result.scores >= ACT_PROBABILITY)
+    path: Float64s, speed_mps: float, labels: FrameLabels, result: FrameResult,
+    presence: Float64s,
+) -> dict[str, list[str]]:  # fmt: skip
+    """Class names of what is critical, missed, misnamed, and of phantoms, in one frame.
+
+    As the planner does, it takes for told what is there with enough probability (`presence`, of
+    each detection).
+    """
+    truth, sure = labels.boxes(), result.found.take(presence >= ACT_PROBABILITY)
     shown = np.array([box.visibility or 0.0 for box in labels.record.boxes]) >= SHOWS
     known = shown.astype(np.bool_) & ~labels.ignored()
     rows = np.flatnonzero(known & touches(path, _bodies(truth), speed_mps, ENTERS_S))

@@ -48,6 +48,7 @@ def by_drive(labels: list[FrameLabels], recording: Recording) -> tuple[DriveTria
         drive_errors(
             name, slice_of([labels[row] for row in places]),
             [labels[row] for row in places], [recording.results[row] for row in places],
+            [recording.presence[row] for row in places],
         )
         for name, places in rows.items()
     )  # fmt: skip

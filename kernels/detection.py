@@ -175,3 +175,24 @@ def _survivors(boxes: Float32s, classes: Int64s, iou: float, most: int) -> Int64
             kept[found] = i
             found += 1
     return kept[:found]
+
+
+def presence(
+    probabilities: NDArray[np.floating], distributions: NDArray[np.floating], class_index: Int64s
+) -> NDArray[np.float64]:
+    """How probable it is that anything is there, float64 [k].
+
+    Of what is hard to name, each class is improbable, and yet something is there: P(class) =
+    P(anything) P(class | anything), of which a distribution tells the latter.
+
+    Args:
+        probabilities: of the named class, [k].
+        distributions: over all classes, [k, classes]; only their ratios count.
+        class_index: of the named class, [k].
+    """
+    spread = distributions.astype(np.float64)
+    of_it, total = np.take_along_axis(spread, class_index[:, None], 1)[:, 0], spread.sum(axis=1)
+    share = np.divide(of_it, total, out=np.zeros(total.shape), where=total > 0)
+    named = probabilities.astype(np.float64)
+    anything: NDArray[np.float64] = np.divide(named, share, out=named.copy(), where=share > 0)
+    return np.minimum(anything, 1.0)

@@ -17,7 +17,7 @@ from contracts.spec_yaml import parse_yaml, read_text, validate_located
 from models.student.augment import Augmentation
 from models.student.config import StudentConfig, student_m, student_s
 from models.student.dropout import DropoutOdds
-from models.student.retrain import Restraint
+from models.student.retrain import Held, Restraint
 from models.student.train import Recipe
 
 
@@ -107,9 +107,10 @@ class MixSpec(_Strict):
 class RetrainRecipe(_Strict):
     """How a network is retrained without forgetting; see `models.student.retrain`.
 
-    `anchor` and `elastic` are weights of its own word of before and of the pull on its weights.
-    From the median cosine `same_space_cosine` between its embeddings and those of before on, it
-    speaks in the same embedding space.
+    `anchor` and `elastic` are weights of its own word of before and of the pull on its weights;
+    `held` does not move, and the weights go `blend` of the way to the retrained ones. From the
+    median cosine `same_space_cosine` between its embeddings and those of before on, it speaks in
+    the same embedding space.
     """
 
     version: Literal["longtail/retrain/v1"] = Field(alias="apiVersion")
@@ -121,13 +122,15 @@ class RetrainRecipe(_Strict):
     anchor: float = Field(1.0, ge=0, le=100)
     elastic: float = Field(0.0, ge=0, le=1e9)
     fisher_examples: int = Field(64, ge=1, le=10_000)
+    held: tuple[Held, ...] = ()
+    blend: float = Field(1.0, gt=0, le=1)
     same_space_cosine: float = Field(0.99, gt=0, le=1)
 
     def digest(self) -> str:
         return sha256_hex(self.model_dump_json(by_alias=True).encode())
 
     def restraint(self) -> Restraint:
-        return Restraint(self.anchor, self.elastic, self.fisher_examples)
+        return Restraint(self.anchor, self.elastic, self.fisher_examples, self.held, self.blend)
 
 
 def read_retrain_recipe(path: Path) -> RetrainRecipe:

@@ -18,6 +18,7 @@ from contracts.errors import InputError
 from contracts.geometry import BevGrid, Bools, Boxes, Int64s, Taxonomy
 from contracts.labels import LIGHT_STATES, FrameLabels
 from contracts.samples import Float64s
+from kernels.detection import presence
 from models.evaluation.matching import FrameResult
 from models.evaluation.predictor import Prediction
 from models.evaluation.probability import ground_counts
@@ -85,11 +86,13 @@ def _digest(labels: FrameLabels) -> str:
 class Recording:
     """One model's answers, frame by frame in the order of the truth.
 
-    `ground` int64 [2, layers] intersection and union, None where unlabelled; `light`
-    probabilities [4] with the true state's place, None where there is nothing to compare.
+    `presence` float64 [k] of each detection, how probable it is that anything is there; `ground`
+    int64 [2, layers] intersection and union, None where unlabelled; `light` probabilities [4]
+    with the true state's place, None where there is nothing to compare.
     """
 
     results: list[FrameResult] = field(default_factory=list)
+    presence: list[Float64s] = field(default_factory=list)
     ground: list[Int64s | None] = field(default_factory=list)
     light: list[tuple[Float64s, int] | None] = field(default_factory=list)
 
@@ -97,6 +100,7 @@ class Recording:
         """Raises `InputError` when the ground is told over another grid than labelled."""
         outside = ~told.grid.inside(truth.centre_m[:, :2])
         self.results.append(FrameResult(told.boxes, told.scores, truth, ignored | outside))
+        self.presence.append(presence(told.scores, told.distributions, told.boxes.class_index))
         self.ground.append(_ground(told, labels))
         state = labels.record.light
         if told.light is None or state is None:

@@ -10,6 +10,10 @@ loses the rest (McCloskey and Cohen 1989). Three things hold it back, alone or t
 - The elastic pull: each weight is drawn back to where it was, the more so the more the old
   examples depended on it (Kirkpatrick et al., Elastic Weight Consolidation, 2017), by the
   diagonal of the empirical Fisher information.
+- What is held does not move at all: whole parts of the network, or the statistics of its batch
+  norms, which a few unlike frames would draw away from the roads of before.
+- The blend: weights part of the way from those of before to the retrained ones keep more of the
+  old than they lose of the new (Wortsman et al., Robust fine-tuning, 2022).
 
 The rate rises anew and falls again, from the recipe (Gupta et al., re-warming, 2023).
 """
@@ -19,10 +23,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from contracts.errors import InputError
 from contracts.samples import Float64s
@@ -49,17 +54,26 @@ Told = Callable[[int, int], None]
 """Called after each of some frames with how many are done, of how many."""
 
 
+Held = Literal["statistics", "sight", "ground", "light"]
+"""What can be held: running statistics of all batch norms; the sight, with its own statistics;
+the ground's and the light's heads.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Restraint:
     """What holds the network to what it knew.
 
     `anchor` weighs the stored word of before against the labels, `elastic` the pull on the
     weights; 0 leaves it out. `fisher_examples` are how many old examples tell what matters.
+    `held` does not move. `blend` is how far the way to the retrained weights is gone in the end.
     """
 
     anchor: float = 0.0
     elastic: float = 0.0
     fisher_examples: int = 64
+    held: tuple[Held, ...] = ()
+    blend: float = 1.0
 
 
 def own_word(network: Student, frame: StudentFrame) -> TeacherFrame:
@@ -196,16 +210,37 @@ def fisher_of(
     return total
 
 
+def hold(network: Student, held: Sequence[Held]) -> list[nn.Module]:
+    """Stop what is held from learning; its modules whose statistics must not move either."""
+    parts: dict[Held, list[nn.Module]] = {
+        "statistics": [], "sight": [network.sight],
+        "ground": [network.tasks.tail_ground], "light": [network.tasks.tail_light],
+    }  # fmt: skip
+    for name in held:
+        for part in parts[name]:
+            part.requires_grad_(False)
+    if "light" in held:
+        network.tasks.no_light.requires_grad_(False)
+    among = network if "statistics" in held else network.sight if "sight" in held else None
+    if among is None:
+        return []
+    return [each for each in among.modules() if isinstance(each, nn.BatchNorm2d)]
+
+
 class RestrainedLearner(StudentLearner):
     """Learns as a student does, and is pulled back to where it started."""
 
     def __init__(
-        self, network: Student, recipe: Recipe, pull: ElasticPull | None, crew: Crew = ALONE
-    ) -> None:
+        self, network: Student, recipe: Recipe, pull: ElasticPull | None,
+        crew: Crew = ALONE, held: Sequence[Held] = (),
+    ) -> None:  # fmt: skip
+        self._still = hold(network, held)
         super().__init__(network, recipe, crew)
         self._student, self._pull = network, pull
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
+        for each in self._still:
+            each.eval()
         losses = super().losses(batch)
         if self._pull is not None:
             losses["elastic"] = self._pull.of(self._student)
@@ -262,7 +297,17 @@ def retrain_student(
         with crew.leader_first():
             anchor = OwnWords(network, _Taught(new, replay, None), words, told)
     fit(
-        RestrainedLearner(network, recipe, pull, crew), _Taught(new, replay, anchor), recipe, seed,
-        progress, checkpoint, weights, crew,
+        RestrainedLearner(network, recipe, pull, crew, restraint.held),
+        _Taught(new, replay, anchor), recipe, seed, progress, checkpoint, weights, crew,
     )  # fmt: skip
-    return network.cpu().eval()
+    return blended(old, network.cpu(), restraint.blend).eval().requires_grad_(True)
+
+
+def blended(old: Student, new: Student, part: float) -> Student:
+    """`new` with weights and statistics the part `part` of the way from `old`'s to its own."""
+    before, after = old.state_dict(), new.state_dict()
+    new.load_state_dict({
+        name: torch.lerp(before[name], value, part) if value.is_floating_point() else value
+        for name, value in after.items()
+    })  # fmt: skip
+    return new

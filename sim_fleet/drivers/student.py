@@ -17,13 +17,14 @@ from contracts.samples import Detection, Float32s, PerceptionFrame
 from edge_agent.perception.frames import BevFrames
 from edge_agent.ports import BevModel
 from kernels.bev.motion import UnknownMotionError
+from kernels.detection import presence
 from sim_fleet.classes import Kind
 from sim_fleet.drivers.ports import Moment, Perceived
 
 ACT_PROBABILITY = 0.4
-"""Calibrated probability from which the planner drives for an object. Below even odds, since to
-overlook something costs more than to brake for nothing; not far below, since a planner that
-brakes for every guess is no better: the human takes over from it all the same."""
+"""Calibrated probability that something is there, from which the planner drives for it. Below even
+odds, since to overlook something costs more than to brake for nothing; not far below, since a
+planner that brakes for every guess is no better: the human takes over from it all the same."""
 
 STOP_PROBABILITY = 0.5
 """Probability of amber or red together from which the light counts as one to stop for."""
@@ -53,6 +54,7 @@ class StudentPerceiver:
         self._act = act_probability
         self._frames = frames or BevFrames()
         self._kinds = {name: _kind_of(name) for name in model.class_names}
+        self._places = {name: place for place, name in enumerate(model.class_names)}
         self.last: PerceptionFrame | None = None
 
     def perceive(self, moment: Moment) -> Perceived:
@@ -62,8 +64,17 @@ class StudentPerceiver:
         self.last = self._seen(max((sample.mono_ns for sample in moment.samples), default=0))
         if self.last is None:
             return self._perceived((), None)
-        sure = [found for found in self.last.detections if found.probability >= self._act]
-        return self._perceived(sure, self.last.light)
+        return self._perceived(self._sure(self.last.detections), self.last.light)
+
+    def _sure(self, told: Sequence[Detection]) -> list[Detection]:
+        if not told:
+            return []
+        there = presence(
+            np.array([found.probability for found in told]),
+            np.stack([found.distribution for found in told]),
+            np.array([self._places[found.class_name] for found in told]),
+        )
+        return [found for found, sure in zip(told, there >= self._act, strict=True) if sure]
 
     def _seen(self, now_ns: int) -> PerceptionFrame | None:
         try:

@@ -30,7 +30,7 @@ from sim_fleet.trials.processes import each_drive
 from sim_fleet.trials.recipe import TrialsSpec
 from sim_fleet.trials.report import TRUTH, DriveCounts, DriveTrial, TrialsReport
 
-VERSION = 2
+VERSION = 3
 """Raised by whoever changes how world, sensors or drivers behave, or what is counted."""
 
 Told = Callable[[int, int, str], None]

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from contracts.errors import CorruptError, InputError
-from kernels.detection import Fit, fill_input, fit_image, suppress
+from kernels.detection import Fit, fill_input, fit_image, presence, suppress
 from kernels.yolox import decode_yolox, entropies, grid_of
 
 
@@ -185,3 +185,13 @@ def test_entropy_lies_between_certain_and_uniform(distributions: NDArray[np.floa
     certain = np.array([[1, 0, 0, 0], [0, 0, 0, 0]], np.float32)
     np.testing.assert_allclose(entropies(certain), 0, atol=1e-6)
     np.testing.assert_allclose(entropies(np.full((1, 4), 0.2, np.float32)), 1, atol=1e-6)
+
+
+def test_what_is_hard_to_name_is_there_all_the_same() -> None:
+    probabilities = np.array([0.3, 0.3, 0.6, 0.2, 0.0])
+    distributions = np.array(
+        [[0.5, 0.0], [0.6, 0.4], [0.5, 0.5], [0.0, 0.0], [0.9, 0.1]], np.float32
+    )
+    there = presence(probabilities, distributions, np.zeros(5, np.int64))
+    np.testing.assert_allclose(there, [0.3, 0.5, 1.0, 0.2, 0.0], rtol=1e-6)
+    assert presence(np.zeros(0), np.zeros((0, 2)), np.zeros(0, np.int64)).shape == (0,)

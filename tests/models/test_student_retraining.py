@@ -17,6 +17,7 @@ from models.student.losses import losses_of, weighted
 from models.student.network import Student, StudentOutputs
 from models.student.retrain import (
     ElasticPull,
+    Held,
     OwnWords,
     Restraint,
     corrected,
@@ -196,3 +197,41 @@ def test_what_weighs_nothing_is_not_taught(known: Known) -> None:
     )  # fmt: skip
     with pytest.raises(InputError, match="2 examples, weights"):
         retrain_student(known.network, new, [], short, Restraint(), 5, weights=np.ones(3))
+
+
+def moved(before: Student, after: Student) -> set[str]:
+    """Names of weights and statistics that differ; counters of batches left out."""
+    old, new = before.state_dict(), after.state_dict()
+    return {
+        name for name in old if "num_batches" not in name and not torch.equal(old[name], new[name])
+    }
+
+
+def test_what_is_held_does_not_move(known: Known) -> None:
+    short = replace(AGAIN, epochs=2)
+
+    def after(*held: Held) -> set[str]:
+        again = retrain_student(known.network, known.new, [], short, Restraint(held=held), 5)
+        assert all(each.requires_grad for each in again.parameters())
+        return moved(known.network, again)
+
+    everything = after()
+    statistics = {name for name in everything if "running_" in name}
+    assert statistics
+    assert after("statistics") == everything - statistics
+    sight = after("sight", "ground", "light")
+    assert sight
+    assert not {name for name in sight if name.startswith(("sight.", "tasks.tail_ground"))}
+    assert not {name for name in sight if name.startswith(("tasks.tail_light", "tasks.no_light"))}
+    assert "tasks.shared.1.running_mean" in sight  # not of the sight
+
+
+def test_a_blend_lies_between_before_and_after(known: Known) -> None:
+    short = replace(AGAIN, epochs=2)
+    whole, half = (
+        retrain_student(known.network, known.new, [], short, Restraint(blend=part), 5)
+        for part in (1.0, 0.5)
+    )
+    old, new, between = (one.state_dict() for one in (known.network, whole, half))
+    for name in moved(known.network, whole):
+        torch.testing.assert_close(between[name], (old[name] + new[name]) / 2, msg=name)

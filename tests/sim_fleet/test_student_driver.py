@@ -69,6 +69,14 @@ class Watching(TruthPerceiver):
         return super().perceive(moment)
 
 
+def between(named: str, other: str, probability: float, x_m: float, y_m: float = 0.0) -> Detection:
+    """One of two classes, the named one a little likelier."""
+    share = np.zeros(len(CONFIG.taxonomy.names), np.float32)
+    share[CONFIG.taxonomy.index(named)] += 0.55
+    share[CONFIG.taxonomy.index(other)] += 0.45
+    return replace(cuboid_seen(named, probability, x_m, y_m), distribution=share)
+
+
 def test_all_samples_of_an_instant_come_before_the_plan() -> None:
     watching = Watching()
     samples = list(SimFleetSource(replace(OPTIONS, perceiver=watching)).samples())
@@ -89,17 +97,20 @@ def test_all_samples_of_an_instant_come_before_the_plan() -> None:
 
 def test_what_is_likely_enough_is_driven_for() -> None:
     found = (
-        cuboid_seen("road_worker", ACT_PROBABILITY + 0.01, 9.0, -1.0),
-        cuboid_seen("car", ACT_PROBABILITY - 0.01, 20.0),
+        between("road_worker", "road_worker", ACT_PROBABILITY + 0.01, 9.0, -1.0),
+        between("car", "car", ACT_PROBABILITY - 0.01, 20.0),
+        # Hardly either of them by itself, and yet somebody.
+        between("motorcycle", "cyclist", ACT_PROBABILITY - 0.15, 30.0),
     )
     red = np.array([0.45, 0.03, 0.02, 0.5], np.float32)
     perceiver = StudentPerceiver(Made(found, red))
     told = Watching()
     list(SimFleetSource(replace(OPTIONS, perceiver=told, duration_s=0.1)).samples())
     seen = perceiver.perceive(told.moments[0])
-    assert seen.kind.tolist() == [Kind.ROAD_WORKER] and seen.xy_m.tolist() == [[9.0, -1.0]]
-    assert seen.size_m.tolist() == [[4.5, 1.8]] and seen.yaw_rad.tolist() == [0.25]
-    assert seen.velocity_mps.tolist() == [[3.0, -0.5]]
+    assert seen.kind.tolist() == [Kind.ROAD_WORKER, Kind.MOTORCYCLE]
+    assert seen.xy_m.tolist() == [[9.0, -1.0], [30.0, 0.0]]
+    assert seen.size_m[0].tolist() == [4.5, 1.8] and seen.yaw_rad[0] == 0.25
+    assert seen.velocity_mps[0].tolist() == [3.0, -0.5]
     assert seen.red_ahead and red[2] + red[3] >= STOP_PROBABILITY
     green = StudentPerceiver(Made((), np.array([0.2, 0.5, 0.1, 0.2], np.float32)))
     assert not green.perceive(told.moments[0]).red_ahead
