@@ -1,10 +1,10 @@
 """`longtail demo`: a fleet from sensor to search, a spec over the air, and one turn of the loop.
 
-Starts the cloud on its embedded default; lets three simulated vehicles drive through a town that
-the shipped student does not know, each an agent of its own that speaks HTTP over loopback;
-searches, and pulls a clip. One more vehicle drives while a new trigger spec reaches it, works, and
-is taken back. Then the loop turns once: the clips that came home become a student that knows the
-town. Everything lies in one folder.
+Starts the cloud on its embedded default; lets three simulated vehicles meet cattle, which the
+shipped student hardly knows, each an agent of its own that speaks HTTP over loopback; searches, and
+pulls a clip. One more vehicle drives while a new trigger spec reaches it, works, and is taken back.
+Then the loop turns once: the clips that came home become a student that knows cattle. Everything
+lies in one folder.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def demo(
     with cloud_process(folder) as url, _rendering(folder, loop) as rendered:
         console.print(f"  {url}", highlight=False)
         console.print(
-            "[bold]2[/] three vehicles drive through a town of motorcycles and bicycles, at night "
-            "and in rain, by what\n  the shipped student sees; a human watches"
+            "[bold]2[/] three vehicles meet cattle on country roads, at night and in rain; their "
+            "planners know\n  what the shipped student sees, and a human watches"
         )
         report = drive_fleet(folder, url, seed, partial(_say, console))
         _tell_fleet(console, report)
@@ -135,7 +135,7 @@ def _tell_turn(console: Console, first: FleetReport, shown: TurnShown) -> None:
         f"times, {taken[0]} the day before",
     )
     table = Table("by both students", "figure", "before", "after", "change (95 %)", box=None)
-    for name, title in (("town", "the same scenes"), ("elsewhere", "other streets of the town")):
+    for name, title in (("cattle", "the same scenes"), ("elsewhere", "other cattle, other roads")):
         told = [row for row in shown.before_after[name] if row["name"] in FIGURES]
         for number, row in enumerate(told):
             where = title if number == 0 else ""

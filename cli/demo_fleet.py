@@ -30,7 +30,7 @@ def shipped_student() -> Path:
 def drive_fleet(
     folder: Path, url: str, seed: int, say: Callable[[str], None], day: int = 0
 ) -> FleetReport:
-    """Drive the town against the cloud; vehicles' state lies under `folder`. On a later day the
+    """Drive the cattle roads against the cloud; vehicles' state lies under `folder`. On a later day the
     same vehicles drive the same scenes, by whatever model they were sent meanwhile.
     """
     from sim_fleet.fleet import FleetOptions, run_fleet
@@ -39,7 +39,7 @@ def drive_fleet(
     return run_fleet(
         FleetOptions(
             folder / "fleet", VEHICLES, 24.0, seed, model=shipped_student(), url=url, told=say,
-            tour=read_trials(recipe("town")), truth=folder / ORACLE if day == 0 else None,
+            tour=read_trials(recipe("cattle")), truth=folder / ORACLE if day == 0 else None,
             trust=folder / "cloud" / "ota" / "trust", day=day, soak_driving_s=5.0,
         )
     )  # fmt: skip

@@ -90,9 +90,9 @@ def turn(
     model = next((loop / "stages" / "train").glob("*/product/model/student-s.onnx"))
     say("the next day: the vehicles wake, take what was rolled out, and drive the same scenes")
     next_day = drive_fleet(folder, url, seed, lambda text: None, day=1)
-    reports = {name: _driven(folder, name, model, run) for name in ("town", "elsewhere")}
-    town = folder / "trials" / "town"
-    before, after = _report_files(town, shipped_student(), model)
+    reports = {name: _driven(folder, name, model, run) for name in ("cattle", "elsewhere")}
+    cattle = folder / "trials" / "cattle"
+    before, after = _report_files(cattle, shipped_student(), model)
     page = json.loads(run(
         ["loop", "report", "--loop", str(loop), "--trials", str(before), "--trials", str(after),
          "--json"]

@@ -29,6 +29,10 @@ planner that brakes for every guess is no better: the human takes over from it a
 STOP_PROBABILITY = 0.5
 """Probability of amber or red together from which the light counts as one to stop for."""
 
+ANIMAL_M = 2.0
+"""Length and width that the planner keeps clear of an animal at the least: it may turn on the spot,
+and which way it faces is hard to see."""
+
 _STOP_STATES = [LIGHT_STATES.index("amber"), LIGHT_STATES.index("red")]
 
 
@@ -85,13 +89,16 @@ class StudentPerceiver:
 
     def _perceived(self, sure: Sequence[Detection], light: Float32s | None) -> Perceived:
         boxes = [found.cuboid for found in sure if found.cuboid is not None]
-        kinds = [self._kinds[found.class_name] for found in sure if found.cuboid is not None]
+        kinds = np.array(
+            [self._kinds[f.class_name] for f in sure if f.cuboid is not None], np.int64
+        )
+        size_m = np.array([box.size_m[:2] for box in boxes], np.float64).reshape(-1, 2)
         return Perceived(
             np.array([box.centre_m[:2] for box in boxes], np.float64).reshape(-1, 2),
             np.array([box.yaw_rad for box in boxes], np.float64),
-            np.array([box.size_m[:2] for box in boxes], np.float64).reshape(-1, 2),
+            np.maximum(size_m, np.where(kinds == Kind.ANIMAL, ANIMAL_M, 0.0)[:, None]),
             np.array([box.velocity_mps for box in boxes], np.float64).reshape(-1, 2),
-            np.array(kinds, np.int64),
+            kinds,
             light is not None and float(light[_STOP_STATES].sum()) >= STOP_PROBABILITY,
         )
 

@@ -32,7 +32,12 @@ from kernels.bev.window import BevTensors
 from sim_fleet.classes import Kind
 from sim_fleet.drivers.perceivers import TruthPerceiver
 from sim_fleet.drivers.ports import Moment, Perceived
-from sim_fleet.drivers.student import ACT_PROBABILITY, STOP_PROBABILITY, StudentPerceiver
+from sim_fleet.drivers.student import (
+    ACT_PROBABILITY,
+    ANIMAL_M,
+    STOP_PROBABILITY,
+    StudentPerceiver,
+)
 from sim_fleet.scenarios.library import load_scenario
 from sim_fleet.source import DriveOptions, SimFleetSource
 from tests.edge_agent.bev_models import CONFIG, SPEC, cuboid_seen, manifest, write_tiny
@@ -112,6 +117,12 @@ def test_what_is_likely_enough_is_driven_for() -> None:
     assert seen.size_m[0].tolist() == [4.5, 1.8] and seen.yaw_rad[0] == 0.25
     assert seen.velocity_mps[0].tolist() == [3.0, -0.5]
     assert seen.red_ahead and red[2] + red[3] >= STOP_PROBABILITY
+    # Cattle may turn on the spot, however small they seem.
+    calf = between("animal", "animal", 0.9, 15.0)
+    assert calf.cuboid is not None
+    small = replace(calf, cuboid=replace(calf.cuboid, size_m=(0.9, 0.4, 1.2)))
+    wide = StudentPerceiver(Made((small,), red)).perceive(told.moments[0])
+    assert wide.kind.tolist() == [Kind.ANIMAL] and wide.size_m.tolist() == [[ANIMAL_M, ANIMAL_M]]
     green = StudentPerceiver(Made((), np.array([0.2, 0.5, 0.1, 0.2], np.float32)))
     assert not green.perceive(told.moments[0]).red_ahead
     # Without a pose there is no answer, and nothing is there.
