@@ -30,8 +30,8 @@ def shipped_student() -> Path:
 def drive_fleet(
     folder: Path, url: str, seed: int, say: Callable[[str], None], day: int = 0
 ) -> FleetReport:
-    """Drive the cattle roads against the cloud; vehicles' state lies under `folder`. On a later day the
-    same vehicles drive the same scenes, by whatever model they were sent meanwhile.
+    """Drive among cattle against the cloud; vehicles' state lies under `folder`. On a later day
+    the same vehicles drive the same scenes, by whatever model they were sent meanwhile.
     """
     from sim_fleet.fleet import FleetOptions, run_fleet
     from sim_fleet.trials import read_trials
