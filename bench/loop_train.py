@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.loop_labels import Labelling
-from bench.loop_world import CALIBRATE, LoopData, PoolClip, Say, slices_of
+from bench.loop_world import CALIBRATE, ZOO, LoopData, PoolClip, Say, slices_of
 from contracts.canonical import canonical_digest
 from contracts.labels import FrameLabels
 from models.recipe import RetrainRecipe
@@ -119,6 +119,7 @@ def exported(
     Int8 ranges are of frames that it learned from, probabilities of others: clear days, and the
     clips that were held out.
     """
+    from edge_agent.perception.manifests import verified_model
     from models.runs import load_student
     from models.student.deploy import deployed
     from models.student.export import write_student
@@ -135,10 +136,12 @@ def exported(
     others = [(each.frame, each.labels) for each in data.every_frame(CALIBRATE)]
     others += [frame for clip in lesson.held_out(seed) for frame in clip.frames(data)]
     calibrated_on = canonical_digest([labels.record.model_dump_json() for _, labels in others])
+    shipped = verified_model(ZOO / "student-s.onnx").manifest
     made = deployed(
         student, [learned[row] for row in spread.tolist()], others, name=_MODEL, version=version,
         score_threshold=SCORE_THRESHOLD,
-        lineage=export_lineage(trained, calibrated_on, int8=True), progress=say,
+        lineage=export_lineage(trained, calibrated_on, int8=True), before=shipped.calibration,
+        progress=say,
     )  # fmt: skip
     return write_student(out, made.content, made.manifest)
 
