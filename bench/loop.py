@@ -14,7 +14,8 @@ spent.
 Measured on drives of other seeds, by the int8 model: critical objects missed or misnamed, and
 phantoms in the ego's way (`sim_fleet.trials.criticality`, on labelled frames), disengagements at
 the wheel (`sim_fleet.trials`, `bench/loop_data/trials.yaml`), AP on clear days against the best
-that any model of the line had. Seeds and drives are drawn anew for the intervals (`bench.loop_change`).
+that any model of the line had. Seeds and drives are drawn anew for the intervals
+(`bench.loop_change`).
 
 It takes hours on one core. With `--data FOLDER` all is kept there and a run that was stopped goes
 on; the result is written beside after each step (`loop-study.json`, `loop.png`).

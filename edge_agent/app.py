@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import signal
 from dataclasses import asdict
 from functools import partial
@@ -15,24 +16,35 @@ from functools import partial
 import structlog
 
 from contracts.clock import NS_PER_S, Clock, SystemClock
-from contracts.errors import InputError
+from contracts.errors import InputError, TransientError
 from edge_agent.cloud_side import CloudSide
 from edge_agent.config import AgentConfig
 from edge_agent.drive_side import DriveSide
+from edge_agent.links_networkmanager import NetworkManagerLink
+from edge_agent.metrics import Readings
+from edge_agent.metrics_server import MetricsServer
+from edge_agent.notify import Notifier
 from edge_agent.ports import SensorSource, SessionOpener
+from edge_agent.power import PowerSource
+from edge_agent.power_task import open_power_task
 from edge_agent.runtime import DriveRuntime
-from edge_agent.setup import link_monitor, state_lock, vehicle_identity
+from edge_agent.setup import link_monitor, power_source, state_lock, vehicle_identity
+from edge_agent.sources.address import without_password
 from edge_agent.sources.registry import open_source
 from edge_agent.status import (
     AgentReport,
     Clip,
     InactiveTrigger,
+    SourceGaps,
     Timing,
+    power_status,
     running_lineup,
     trigger_counts,
 )
-from edge_agent.supervisor import Task, supervise
+from edge_agent.supervisor import Restarts, Task, supervise
 from edge_agent.upload import WireMeter
+from edge_agent.upload.links_gate import GatedLinks
+from edge_agent.watchdog import Watchdog
 
 STATUS_FILE = "status.json"
 FLUSH_EVERY_S = 10
@@ -48,6 +60,8 @@ class Agent:
         clock: the machine's; a recording brings its own.
         opener: opens the built-in model's network, in place of the usual one: where others in
             this process run the same model (`edge_agent.perception.sessions.SharedSessions`).
+        power: ignition and supply, in place of the configured ones.
+        notifier: the service manager, by default the environment's.
     """
 
     def __init__(
@@ -58,6 +72,8 @@ class Agent:
         clock: Clock | None = None,
         *,
         opener: SessionOpener | None = None,
+        power: PowerSource | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         self._config = config
         self._state = config.state.expanduser()
@@ -65,12 +81,27 @@ class Agent:
         self._source_name = source_name
         self._identity = vehicle_identity(self._state, config.vehicle_id)
         self._clock = clock or SystemClock()
-        self._links = link_monitor(config)
+        self._notifier = notifier or Notifier.from_environment(os.environ)
         self._meter = WireMeter()
+        self._network = link_monitor(config, self._clock)
+        self._links = GatedLinks(self._network, self._meter.total_bytes)
         self._cloud: CloudSide | None = None
+        self._restarts = Restarts(self._clock)
+        self._rounds = 0
+        self._watchdog: Watchdog | None = None
+        self._left = asyncio.Event()
+        self._power_source = power or power_source(config.power, self._clock)
         self._drive = DriveSide(
             config, self._state, self._identity.vehicle_id, source, self._clock,
-            self._is_connected, self._meter.total_bytes, opener,
+            self._is_connected, self._meter.total_bytes, self._restarts, opener,
+        )  # fmt: skip
+        self._power = (
+            open_power_task(
+                config.power, self._power_source, self._clock, self._drive, self._links,
+                self._is_all_sent, self._wake, self._leave,
+            )
+            if self._power_source is not None
+            else None
         )  # fmt: skip
 
     @property
@@ -83,9 +114,12 @@ class Agent:
         return in_contact and self._links.link().kind != "none"
 
     async def run(self, *, stay: bool) -> AgentReport:
-        """Drive to the end of the source, upload what there is, report."""
+        """Drive to the end of the source, upload what there is, report.
+
+        Raises `TransientError`, after an end in order, when the daemon could not go on.
+        """
         loop = asyncio.get_running_loop()
-        stop_cloud, stopped = asyncio.Event(), asyncio.Event()
+        stop_cloud, stopped = asyncio.Event(), self._left
 
         def stop() -> None:
             self._drive.stop()
@@ -93,14 +127,19 @@ class Agent:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
+        self._restarts.on_end = partial(loop.call_soon_threadsafe, stop)
+        if self._restarts.ended:
+            stop()
         cloud = self._cloud = self._connect()
         if cloud is not None:
             self._drive.wake = partial(loop.call_soon_threadsafe, cloud.uploader.wake)
             # What was taken up before runs from the first sample on, without any network.
             await cloud.updater.start()
-        cloud_tasks = cloud.tasks(stop_cloud) if cloud is not None else []
-        running = await supervise([Task("health", self._health), *cloud_tasks], self._clock)
+        own = supervise(self._own_tasks(), self._clock, self._restarts)
+        theirs = cloud.tasks(stop_cloud) if cloud is not None else []
+        running = supervise(theirs, self._clock, self._restarts, stop_cloud)
         self._drive.begin()
+        self._notifier.ready(f"{self._identity.vehicle_id} over {self._source_name}")
         try:
             await asyncio.to_thread(self._drive.run)
             await asyncio.to_thread(self._drive.packer.finish)
@@ -108,19 +147,66 @@ class Agent:
             if stay:
                 await stopped.wait()
             stop_cloud.set()
-            await asyncio.gather(*running[1:])
+            self._notifier.stopping(self._restarts.ended or "sends what may go, then ends")
+            await asyncio.gather(*running)
             if cloud is not None and not stopped.is_set():
                 await cloud.drain()
         finally:
-            for task in running:
+            for task in (*own, *running):
                 task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await asyncio.gather(*own, *running, return_exceptions=True)
             if cloud is not None:
                 await cloud.close()
         report = self.report(finished=True)
         self._write_status(report)
-        self._drive.close()
+        self._drive.close(in_order=not self._restarts.ended)
+        if self._power_source is not None:
+            self._power_source.close()
+        if self._restarts.ended:
+            raise TransientError(self._restarts.ended)
         return report
+
+    def _own_tasks(self) -> list[Task]:
+        """The rows of the supervisor's table that need no cloud."""
+        tasks = [Task("health", self._health)]
+        if isinstance(self._network, NetworkManagerLink):
+            self._network.on_change = self._wake
+            tasks.append(Task("link", self._network.run))
+        if self._power is not None:
+            tasks.append(Task("power", self._power.run))
+        if self._config.metrics.port is not None:
+            tasks.append(Task("metrics", self._metrics_server(self._config.metrics.port).run))
+        if self._notifier.watchdog_ns is not None:
+            self._watchdog = Watchdog(
+                self._notifier, self._notifier.watchdog_ns, self._config.watchdog.silent_source,
+                self._drive.beat, lambda: self._rounds, self._clock,
+            )  # fmt: skip
+            tasks.append(Task("watchdog", self._watchdog.run))
+        return tasks
+
+    def _metrics_server(self, port: int) -> MetricsServer:
+        readings = Readings(
+            self._config, self._drive, self._links, self._restarts, self._power,
+            lambda: self._cloud, self._identity.vehicle_id,
+        )  # fmt: skip
+        self.metrics = MetricsServer(self._config.metrics.host, port, readings.rows)
+        return self.metrics
+
+    def _leave(self, why: str) -> None:
+        """A parked vehicle is done."""
+        self._notifier.status(f"ends after key-off: {why}")
+        self._drive.stop()
+        self._left.set()
+
+    def _is_all_sent(self) -> bool:
+        side = self._drive
+        if self._cloud is None:
+            return side.packer.is_idle
+        waits = side.spool.queue() or side.ledger.outbox.waiting(1)
+        return side.packer.is_idle and not waits and not self._cloud.uploader.waiting_logs()
+
+    def _wake(self) -> None:
+        self._drive.wake()
 
     def _connect(self) -> CloudSide | None:
         if self._config.cloud is None:
@@ -132,10 +218,20 @@ class Agent:
 
     async def _health(self) -> None:
         for second in itertools.count(1):
+            self._rounds += 1
             self._write_status(self.report(finished=False))
             if second % FLUSH_EVERY_S == 0:
                 await asyncio.to_thread(self._drive.flush)
+                self._tell_manager()
             await self._clock.sleep_ns(NS_PER_S)
+
+    def _tell_manager(self) -> None:
+        """The line of `systemctl status`, unless the watchdog has one."""
+        if self._notifier.is_heard and not (self._watchdog and self._watchdog.problem):
+            side, phase = self._drive, self._power.state.phase if self._power else "driving"
+            waits = f"{len(side.spool.queue())} clips wait, link {self._links.link().kind}"
+            why = f", not recording: {side.not_recording}" if side.not_recording else ""
+            self._notifier.status(f"{phase} for {side.driven_s:.0f} s, {waits}{why}")
 
     def _write_status(self, report: AgentReport) -> None:
         content = report.model_dump_json(exclude_none=True, indent=1).encode()
@@ -149,7 +245,7 @@ class Agent:
 
     def report(self, *, finished: bool) -> AgentReport:
         """What this run has done so far."""
-        side, cloud = self._drive, self._cloud
+        side, cloud, power = self._drive, self._cloud, self._power
         queue = side.spool.queue()
         states = {row.entry.clip_id: row.entry.state for row in side.spool.ls() if row.entry}
         timing = side.drive.timer.report()
@@ -165,7 +261,17 @@ class Agent:
             drive_s=round(side.driven_s, 3),
             samples=dict(sorted(side.drive.counts.items())),
             rejected={f"{channel}: {reason}": n for (channel, reason), n in rejections},
+            left_out=side.left_out,
             blind_frames=dict(sorted(side.drive.blind.items())),
+            not_recording=side.not_recording,
+            not_recorded=dict(sorted(side.not_recorded.items())),
+            source_gaps=SourceGaps(
+                count=side.gaps.count, total_s=round(side.gaps.total_ns / NS_PER_S, 3)
+            ),
+            images=dict(sorted(side.redaction.counts.items())) if side.redaction else {},
+            restarts=dict(sorted(self._restarts.counts.items())),
+            power=power_status(power.state, power.reading) if power is not None else None,
+            ended=self._restarts.ended,
             timing=Timing(**asdict(timing)) if timing is not None else None,
             triggers=trigger_counts(side.fires),
             inactive=tuple(
@@ -200,5 +306,5 @@ def run_agent(config: AgentConfig, *, stay: bool = False) -> AgentReport:
     if config.source is None:
         raise InputError("no source: give --source, such as sim: or comma2k19:PATH")
     with state_lock(config.state.expanduser()):
-        agent = Agent(config, open_source(config.source), config.source)
+        agent = Agent(config, open_source(config.source), without_password(config.source))
         return asyncio.run(agent.run(stay=stay))

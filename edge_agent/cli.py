@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from contracts.errors import InputError
 from edge_agent.config import AgentConfig, load_config
+from edge_agent.kit.cli import app as kit_app
 from edge_agent.ota.status import OtaStatus
 from edge_agent.status import AgentReport, RunningLineup
 
@@ -22,6 +24,7 @@ ConfigOption = Annotated[Path | None, typer.Option("--config", help="agent.toml"
 StateOption = Annotated[Path | None, typer.Option("--state", help="The agent's state folder.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
+_MARKS = {"ok": "[green]ok[/]  ", "warn": "[yellow]warn[/]", "fail": "[red]FAIL[/]"}
 BUNDLED_MODEL = Path(__file__).parent / "perception" / "bundled" / "demo_detector.onnx"
 
 
@@ -29,7 +32,7 @@ BUNDLED_MODEL = Path(__file__).parent / "perception" / "bundled" / "demo_detecto
 def run(
     source: Annotated[
         str | None,
-        typer.Option(help="comma2k19:PATH, kitti:PATH, mcap:PATH or sim:[seed=N,duration_s=T]"),
+        typer.Option(help="sim:, comma2k19:PATH, kitti:, mcap:, can:, camera:, ros2: or all:FILE"),
     ] = None,
     cloud: Annotated[str | None, typer.Option(help="The cloud's URL; none: keep all.")] = None,
     model: Annotated[
@@ -147,8 +150,11 @@ def _print_report(report: AgentReport) -> None:
         console.print(f"inactive: {inactive.trigger_id}: {inactive.reason}", highlight=False)
     for reason, blind in report.blind_frames.items():
         console.print(f"frames not judged: {blind}, {reason}", highlight=False)
-    for name, rejected in report.rejected.items():
-        console.print(f"rejected: {rejected} x {name}", highlight=False)
+    _print_upkeep(console, report)
+    unused = [f"rejected: {n} x {name}" for name, n in report.rejected.items()]
+    unused += [f"left out by the source: {n} x {reason}" for reason, n in report.left_out.items()]
+    for line in unused:
+        console.print(line, highlight=False, markup=False)
     clips = Table("clip", "triggers", "MB", "state", box=None)
     for clip in report.clips:
         name = ", ".join(clip.trigger_ids)
@@ -158,6 +164,17 @@ def _print_report(report: AgentReport) -> None:
         console.print(
             f"{report.queued_clips} clips wait in the spool: {report.upload_note or 'no cloud'}"
         )
+
+
+def _print_upkeep(console: Console, report: AgentReport) -> None:
+    """What keeps from recording or sending, and what failed and was mended."""
+    if report.not_recording:
+        console.print(f"[yellow]not recording[/]: {report.not_recording}", highlight=False)
+    if report.power is not None:
+        told = f"power: {report.power.phase} {report.power.shut or report.power.problem}"
+        console.print(told.rstrip(), highlight=False, markup=False)
+    for task, times in report.restarts.items():
+        console.print(f"failed and mended: {times} x {task}", highlight=False)
 
 
 def _print_updates(console: Console, ota: OtaStatus) -> None:
@@ -224,7 +241,7 @@ def status(
 def doctor(
     config: ConfigOption = None, state: StateOption = None, as_json: JsonOption = False
 ) -> None:
-    """Check what the agent needs: state folder, disk, kernels, model, specs, cloud."""
+    """Check what the agent needs and what is configured; each line is ok, warn or FAIL."""
     from edge_agent.doctor import examine
 
     settings = load_config(config, {} if state is None else {"state": state})
@@ -233,18 +250,21 @@ def doctor(
         settings = settings.model_copy(update={"model": BUNDLED_MODEL})
     findings = examine(settings)
     if as_json:
-        rows = [{"check": f.check, "ok": f.ok, "detail": f.detail} for f in findings]
+        rows = [{**asdict(f), "ok": f.ok} for f in findings]
         typer.echo(json.dumps(rows, indent=2))
     else:
         for finding in findings:
-            mark = "[green]ok[/]  " if finding.ok else "[red]FAIL[/]"
-            Console().print(f"{mark} {finding.check}: {finding.detail}", highlight=False)
+            mark = _MARKS[finding.level]
+            Console().print(f"{mark} {finding.check}: {escape(finding.detail)}", highlight=False)
+            if finding.advice:
+                Console().print(f"     → {escape(finding.advice)}", highlight=False)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
 
 
 spool_app = typer.Typer(help="Clips that wait on the vehicle.", no_args_is_help=True)
 app.add_typer(spool_app, name="spool")
+app.add_typer(kit_app, name="kit")
 
 
 @spool_app.callback()

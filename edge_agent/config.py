@@ -6,10 +6,11 @@ Unknown keys are errors; sizes and durations are written with their unit.
 from __future__ import annotations
 
 import tomllib
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from contracts.errors import InputError
 from contracts.ids import Name
@@ -41,11 +42,22 @@ class SignalLogConfig(Strict):
 
 
 class LinkConfig(Strict):
-    """Which link the vehicle has: a fixed kind, or a file that says so."""
+    """Which link the vehicle has: a fixed kind, a file that says so, or NetworkManager's word."""
 
     kind: Literal["wifi", "ethernet", "cellular", "none"] = "ethernet"
     metered: bool = False
     file: Path | None = None
+    networkmanager: bool = Field(False, description="ask NetworkManager over D-Bus (extra dbus)")
+    bus: str = Field("system", description="D-Bus to ask: system, session or an address")
+    adapter: str | None = Field(
+        None, description="an installed package's: NAME or NAME:ARGUMENT (docs/adapters.md)"
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.networkmanager + (self.file is not None) + (self.adapter is not None) > 1:
+            raise ValueError("give one of file, networkmanager and adapter")
+        return self
 
 
 class UploadConfig(Strict):
@@ -78,6 +90,99 @@ class OtaConfig(Strict):
     )
 
 
+def _loopback(host: str) -> str:
+    if not ip_address(host).is_loopback:
+        raise ValueError(f"{host} is no loopback address; metrics are served to this machine alone")
+    return host
+
+
+class MetricsConfig(Strict):
+    """Prometheus metrics (extra metrics). Without a port there are none."""
+
+    port: int | None = Field(None, ge=0, le=65535, description="0 takes a free one")
+    host: Annotated[str, AfterValidator(_loopback)] = "127.0.0.1"
+
+
+class WatchdogConfig(Strict):
+    """What counts as no progress, besides what the service manager's period tells."""
+
+    silent_source: DurationNs = Field(
+        60 * 10**9, ge=10**9, description="how long a source may yield nothing while driving"
+    )
+
+
+class CanPowerConfig(Strict):
+    """Power readings from a CAN bus (extra can): `Message.Signal` names of a DBC file."""
+
+    interface: str = "socketcan"
+    channel: str = "can0"
+    dbc: Path
+    ignition: str
+    supply_v: str | None = None
+    temperature_c: str | None = None
+
+    def names(self) -> dict[str, str]:
+        """The signals by what they tell."""
+        named = {"ignition": self.ignition, "supply_v": self.supply_v,
+                 "temperature_c": self.temperature_c}  # fmt: skip
+        return {reading: name for reading, name in named.items() if name is not None}
+
+
+class PowerConfig(Strict):
+    """Ignition, supply and heat. Without a file or a bus the agent drives until it is stopped."""
+
+    file: Path | None = Field(None, description="TOML: ignition, supply_v, temperature_c")
+    can: CanPowerConfig | None = None
+    key_off: DurationNs = Field(5 * 10**9, description="ignition off this long is parked")
+    deadline: DurationNs = Field(
+        1800 * 10**9, description="longest that a parked vehicle stays awake to upload"
+    )
+    linger: DurationNs = Field(
+        120 * 10**9, description="shortest that it does, for check-ins and updates"
+    )
+    floor_v: float = Field(11.8, ge=0, description="supply below which nothing is sent")
+    floor_for: DurationNs = Field(10 * 10**9, description="and for how long it must be so")
+    hot_c: float = Field(85.0, description="above it nothing is sent")
+    cool_c: float = Field(75.0, description="below it sending goes on")
+    at_end: Literal["exit", "wait"] = Field(
+        "exit", description="when a parked vehicle is done: end the agent, or wait for ignition"
+    )
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.file is not None and self.can is not None:
+            raise ValueError("give either file or can")
+        if self.cool_c > self.hot_c:
+            raise ValueError("cool_c is not above hot_c")
+        return self
+
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class RedactionConfig(Strict):
+    """What is made unrecognisable, and where nothing is recorded (`docs/privacy.md`)."""
+
+    masks: dict[str, tuple[tuple[Fraction, Fraction, Fraction, Fraction], ...]] = Field(
+        default_factory=dict, description="by camera channel: x0, y0, x1, y1 as parts of the image"
+    )
+    model: Path | None = Field(None, description="ONNX detector of faces, plates, people")
+    model_manifest: Path | None = None
+    classes: tuple[str, ...] = Field((), description="private classes; default: all it knows")
+    min_probability: float = Field(0.2, ge=0, le=1)
+    grow_ratio: float = Field(0.15, ge=0, le=2, description="boxes are widened on each side")
+    style: Literal["fill", "pixelate"] = "pixelate"
+    zones: Path | None = Field(None, description="GeoJSON polygons where nothing is recorded")
+    zone_margin_m: float = Field(50.0, ge=0)
+
+    @model_validator(mode="after")
+    def _boxes_have_area(self) -> Self:
+        for channel, boxes in self.masks.items():
+            if any(x0 >= x1 or y0 >= y1 for x0, y0, x1, y1 in boxes):
+                raise ValueError(f"masks.{channel}: x0 < x1 and y0 < y1 in every box")
+        return self
+
+
 class AgentConfig(Strict):
     """All that an agent is told before it starts."""
 
@@ -104,6 +209,10 @@ class AgentConfig(Strict):
     link: LinkConfig = LinkConfig()
     upload: UploadConfig = UploadConfig()
     ota: OtaConfig = OtaConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    watchdog: WatchdogConfig = WatchdogConfig()
+    power: PowerConfig = PowerConfig()
+    redaction: RedactionConfig = RedactionConfig()
 
 
 def _laid_over(values: dict[str, object], overrides: dict[str, object]) -> dict[str, object]:

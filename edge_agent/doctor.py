@@ -1,4 +1,8 @@
-"""`longtail agent doctor`: can this machine run the agent, and if not, why."""
+"""`longtail agent doctor`: can this machine run the agent, and if not, why.
+
+A check answers `ok`, `warn` (it runs, but not as well as it could) or `fail`; the last two say
+what to do. The machine's own are in `doctor_machine`.
+"""
 
 from __future__ import annotations
 
@@ -6,41 +10,51 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+from contracts.clock import SystemClock
 from contracts.errors import LongtailError
 from edge_agent.config import AgentConfig
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One check's answer."""
-
-    check: str
-    ok: bool
-    detail: str
+from edge_agent.doctor_machine import (
+    Finding,
+    Remark,
+    direct_writes,
+    governors,
+    metrics_port,
+    network_manager,
+    service_manager,
+)
 
 
 def examine(config: AgentConfig) -> list[Finding]:
     """Run every check; each looks at one thing and none stops the others."""
-    checks: list[tuple[str, Callable[[], str]]] = [
+    checks: list[tuple[str, Callable[[], str | Remark]]] = [
         ("state folder", lambda: _state(config)),
         ("disk", lambda: _disk(config)),
+        ("direct writes", lambda: direct_writes(config.state.expanduser())),
         ("kernel cache", _kernel_cache),
         ("trigger specs", lambda: _specs(config)),
         ("model", lambda: _model(config)),
         ("link", lambda: _link(config)),
         ("cloud", lambda: _cloud(config)),
+        ("metrics", lambda: metrics_port(config.metrics)),
+        ("power", lambda: _power(config)),
+        ("redaction", lambda: _redaction(config)),
+        ("no-record zones", lambda: _zones(config)),
+        ("service manager", lambda: service_manager(os.environ)),
+        ("cpu governor", governors),
     ]
     return [_examined(name, check) for name, check in checks]
 
 
-def _examined(name: str, check: Callable[[], str]) -> Finding:
+def _examined(name: str, check: Callable[[], str | Remark]) -> Finding:
     try:
-        return Finding(name, True, check())
+        found = check()
     except (LongtailError, OSError) as error:
-        return Finding(name, False, str(error))
+        return Finding(name, "fail", str(error))
+    if isinstance(found, Remark):
+        return Finding(name, "warn", found.detail, found.advice)
+    return Finding(name, "ok", found)
 
 
 def _state(config: AgentConfig) -> str:
@@ -88,10 +102,16 @@ def _model(config: AgentConfig) -> str:
     return f"{config.model} passes its self-test, {len(model.class_names)} classes"
 
 
-def _link(config: AgentConfig) -> str:
+def _link(config: AgentConfig) -> str | Remark:
     from edge_agent.setup import link_monitor
+    from edge_agent.upload import FileLink
 
-    link = link_monitor(config).link()
+    if config.link.networkmanager:
+        return network_manager(config.link.bus)
+    monitor = link_monitor(config)
+    link = monitor.link()
+    if isinstance(monitor, FileLink) and monitor.problem:
+        return Remark(monitor.problem, "nothing is sent while the link's file cannot be read")
     return f"{link.kind}{', metered' if link.metered else ''}"
 
 
@@ -107,3 +127,41 @@ def _cloud(config: AgentConfig) -> str:
             return f"{config.cloud} answers {answer.status}"
     except (URLError, ValueError) as error:
         raise OSError(f"{url} does not answer: {error}") from error
+
+
+def _power(config: AgentConfig) -> str | Remark:
+    from edge_agent.doctor_machine import reading_of
+    from edge_agent.setup import power_source
+
+    source = power_source(config.power, SystemClock())
+    if source is None:
+        return "none configured: the agent drives until it is stopped"
+    try:
+        return reading_of(source)
+    finally:
+        source.close()
+
+
+def _redaction(config: AgentConfig) -> str | Remark:
+    from edge_agent.redaction.opening import open_detector
+
+    wanted = config.redaction
+    parts = [f"{len(boxes)} masks on {channel}" for channel, boxes in wanted.masks.items()]
+    if wanted.model is not None:
+        open_detector(wanted)
+        parts.append(f"{wanted.model} passes its self-test")
+    if not parts:
+        return Remark(
+            "images of clips are kept as the cameras saw them",
+            "configure [redaction] where people or plates may be in view: docs/privacy.md",
+        )
+    return ", ".join(parts)
+
+
+def _zones(config: AgentConfig) -> str:
+    from edge_agent.redaction.geojson import read_zones
+
+    if config.redaction.zones is None:
+        return "none configured"
+    zones = read_zones(config.redaction.zones)
+    return f"{len(zones)} polygons, {config.redaction.zone_margin_m:g} m around them"

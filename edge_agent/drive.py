@@ -334,8 +334,10 @@ class Drive:
             self._next_tick_ns = -(-until_ns // TICK_NS) * TICK_NS
         start_ns = perf_counter_ns()
         while self._next_tick_ns < until_ns:
-            self._tick(self._next_tick_ns)
+            now_ns = self._next_tick_ns
+            # First: a tick that fails must not be tried again with every sample to come.
             self._next_tick_ns += TICK_NS
+            self._tick(now_ns)
         self._between_ns += perf_counter_ns() - start_ns
 
     def _tick(self, now_ns: int) -> None:

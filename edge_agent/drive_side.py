@@ -28,7 +28,9 @@ from edge_agent.event_records import EventTeller
 from edge_agent.ledger import Ledger
 from edge_agent.pack import DriveFacts, collect
 from edge_agent.packer import PackedClip, Packer
-from edge_agent.ports import SensorSource, SessionOpener
+from edge_agent.perception.reopening import reopening
+from edge_agent.ports import CountingSource, LiveSource, SensorSource, SessionOpener
+from edge_agent.redaction.opening import open_image_redaction, open_zones
 from edge_agent.ring import Ring
 from edge_agent.runtime import DriveEvents, DriveRuntime, DriveTally, RunningSet
 from edge_agent.runtime.built_in import built_in
@@ -36,6 +38,9 @@ from edge_agent.runtime.pace import Pace
 from edge_agent.setup import vehicle_labels
 from edge_agent.signal_log import log_header, open_signal_log
 from edge_agent.spool import Spool
+from edge_agent.supervisor import Restarts
+from edge_agent.supervisor_drive import SupervisedDrive
+from edge_agent.supervisor_source import supervised_samples
 from edge_agent.warmup import warm_up
 from kernels.clip.reader import read_manifest
 from kernels.triggers.cause import cause_of
@@ -51,9 +56,11 @@ class DriveSide:
         vehicle_id, source, clock: whose drive, over what, on which machine's time.
         is_connected: whether the cloud can be reached now; counted as connected driving.
         sent_bytes: wire bytes of uploads so far.
+        restarts: counts what fails, and ends the daemon when it fails too often.
         opener: opens the built-in model's network, in place of the usual one.
 
     Attributes:
+        fires, kinds: fires by trigger and outcome, and each trigger's kind.
         wake: called when there is something new to upload; set it before `run`.
     """
 
@@ -66,21 +73,26 @@ class DriveSide:
         clock: Clock,
         is_connected: Callable[[], bool],
         sent_bytes: Callable[[], int],
+        restarts: Restarts,
         opener: SessionOpener | None = None,
     ) -> None:
         self._config = config
         self._state = state
         self._vehicle_id = vehicle_id
         self.description = source.describe()
-        self._samples = source.samples()
+        self._source = source
+        self._restarts = restarts
+        self._stop = threading.Event()
+        self._breaks: Counter[tuple[str, str]] = Counter()
+        self._samples = supervised_samples(source, restarts, self._stop.wait, self._on_break)
         self._first: Sample | None = next(self._samples, None)
         first_ns = self._first.mono_ns if self._first is not None else 0
         self._drive_clock = VirtualClock(first_ns, first_ns + self.description.utc_minus_mono_ns)
         self._clock = clock
         self._start_ns = first_ns
-        self._stop = threading.Event()
         self._pace = Pace(config.pace, clock, self._stop.wait) if config.pace else None
         self.fires: Counter[tuple[str, str]] = Counter()
+        self.kinds: dict[str, str] = {}
         self.clips: dict[str, PackedClip] = {}
         self.wake: Callable[[], object] = lambda: None
         self._open_parts(is_connected, sent_bytes, opener)
@@ -92,7 +104,11 @@ class DriveSide:
         opener: SessionOpener | None,
     ) -> None:
         config, facts_of = self._config, self.description
-        built = built_in(config, opener)
+        guard = open_zones(config.redaction)
+        self.redaction = open_image_redaction(config.redaction, facts_of.utc_minus_mono_ns)
+        built = built_in(
+            config, reopening(opener, self._clock, lambda: self._restarts.lost("model"))
+        )
         model = built.model.model if built.model is not None else None
         warm_up(model, camera=bool(facts_of.camera_channels), lidar=bool(facts_of.lidar_channels))
         self.ledger = Ledger(self._state / "ledger.sqlite", self._drive_clock, facts_of.boot_id)
@@ -106,13 +122,13 @@ class DriveSide:
         )  # fmt: skip
         self._book = BudgetBook(self.ledger, self.limits, self.spool.has_room)
         self._settle_recovered()
-        self._ring = Ring(config.ring)
+        self.ring = Ring(config.ring)
         self._tally = DriveTally(is_connected, sent_bytes)
         self.signal_log = open_signal_log(
             self._state / "signals", config.signal_log.quota, config.spool.floor_free, RealDisk()
         )
         self.runtime = DriveRuntime(
-            self._vehicle_id, facts_of, built, vehicle_labels(config), self._ring,
+            self._vehicle_id, facts_of, built, vehicle_labels(config), self.ring,
             DriveEvents(
                 self._on_fire, self._on_job, self._on_shadow_fire, self.signal_log.tick,
                 self._on_swap,
@@ -120,6 +136,7 @@ class DriveSide:
             self.ledger.totals, self._tally,
         )  # fmt: skip
         self.drive = self.runtime.drive
+        self._breaks = self.drive.door.rejections
         self.signal_log.begin(self._log_header(self.runtime.running))
         for entry in self.runtime.running.entries:
             if not entry.runs:
@@ -129,7 +146,15 @@ class DriveSide:
             model.digest if model is not None else None, facts_of.labels,
         )  # fmt: skip
         self._events = EventTeller(self.ledger, facts_of.utc_minus_mono_ns)
-        self.packer = Packer(self.spool, self._book, self._events, facts, self._on_packed)
+        redact = self.redaction or (lambda messages: messages)
+        self.packer = Packer(self.spool, self._book, self._events, facts, self._on_packed, redact)
+        self._supervised = SupervisedDrive(
+            self.runtime, self.ring, facts_of.utc_minus_mono_ns, guard, self._restarts,
+            self.signal_log.close,
+        )  # fmt: skip
+        self.beat = self._supervised.beat
+        self.gaps = self._supervised.gaps
+        self.not_recorded = self._supervised.not_recorded
 
     def _settle_recovered(self) -> None:
         """Charge clips that a crash kept from being settled; those settled before are known."""
@@ -152,6 +177,18 @@ class DriveSide:
         """Seconds of drive time so far."""
         return max(0, self.drive.now_ns - self._start_ns) / NS_PER_S
 
+    @property
+    def left_out(self) -> dict[str, int]:
+        """What the source could not use so far, by reason."""
+        source = self._source
+        counts = source.counts if isinstance(source, CountingSource) else {}
+        return {reason: count for reason, count in sorted(counts.items()) if count}
+
+    @property
+    def not_recording(self) -> str:
+        """Why nothing is recorded now (parked, a no-record zone), empty when it is."""
+        return self._supervised.not_recording
+
     # From the event loop ---------------------------------------------------------------------
 
     def begin(self) -> None:
@@ -165,6 +202,16 @@ class DriveSide:
     def stop(self) -> None:
         """End the drive before its next sample. Any thread."""
         self._stop.set()
+        if isinstance(self._source, LiveSource):
+            self._source.stop()
+
+    def park(self) -> None:
+        """Close open windows, and record nothing until `resume`. May block."""
+        self._supervised.park()
+
+    def resume(self) -> None:
+        """Record again."""
+        self._supervised.resume()
 
     def flush(self) -> None:
         """Write what the ledger holds back."""
@@ -173,9 +220,13 @@ class DriveSide:
         except LongtailError as error:
             log.error("counts not kept", reason=str(error))
 
-    def close(self) -> None:
+    def close(self, *, in_order: bool = True) -> None:
+        """End the ledger and the spool; a run that had to end counts as one that did not end."""
         try:
-            self.ledger.totals.end()
+            if in_order:
+                self.ledger.totals.end()
+            else:
+                self.ledger.flush()
             self.ledger.close()
         except LongtailError as error:
             log.error("ledger not closed in order", reason=str(error))
@@ -185,28 +236,25 @@ class DriveSide:
 
     def run(self) -> None:
         """Drive to the end of the source. Blocks."""
-        if self._first is None:
-            return
-        try:
-            self._feed(self._first)
+        if self._first is not None and self._feed(self._first):
             for sample in self._samples:
                 if not self._feed(sample):
                     break
-        except LongtailError as error:
-            # A recording that breaks off: what came before it counts, and the break is told.
-            self.drive.door.rejections[("source", error.message)] += 1
-            log.error("source ended early", reason=str(error))
-        self.runtime.finish(self.signal_log.close)
+        self._supervised.finish()
+
+    def _on_break(self, why: str) -> None:
+        """A source broke off: what came before it counts, and the break is told."""
+        self._breaks["source", why] += 1
 
     def _feed(self, sample: Sample) -> bool:
-        """False when the drive was stopped."""
+        """False when the drive was stopped, or must end."""
         if self._pace is not None:
+            self.beat.now("pausing")
             self._pace.hold(sample.mono_ns)
         if self._stop.is_set():
             return False
         self._drive_clock.set_mono_ns(sample.mono_ns)
-        self.runtime.feed(sample)
-        return True
+        return self._supervised.take(sample)
 
     def _on_fire(self, fire: Fire, capture: CaptureBook) -> bool:
         outcome = self._admit(fire)
@@ -233,6 +281,7 @@ class DriveSide:
 
     def _tell(self, fire: Fire, name: str, outcome: str) -> None:
         self.fires[(name, outcome)] += 1
+        self.kinds[name] = fire.loaded.spec.kind
         self.signal_log.fire(LoggedFire(cause=cause_of(fire), outcome=outcome))
         log.info(
             "trigger fired", trigger=name, score=round(fire.score, 3), outcome=outcome,
@@ -251,7 +300,7 @@ class DriveSide:
         )  # fmt: skip
 
     def _on_job(self, job: ClipJob) -> None:
-        self.packer.submit(job, collect(job, self._ring))
+        self.packer.submit(job, collect(job, self.ring))
 
     def _on_packed(self, packed: PackedClip) -> None:
         self.clips[packed.clip_id] = packed

@@ -62,6 +62,7 @@ class Packer:
     Args:
         facts: of the drive, as they hold when a job is submitted.
         on_packed: called in the pack thread after each clip is durable.
+        redact: makes a clip's messages fit to be kept, in the pack thread.
     """
 
     def __init__(
@@ -71,12 +72,14 @@ class Packer:
         events: EventTeller,
         facts: DriveFacts,
         on_packed: Callable[[PackedClip], None],
+        redact: Callable[[Sequence[EncodedMessage]], Sequence[EncodedMessage]] = lambda m: m,
     ) -> None:
         self._spool = spool
         self._book = book
         self._events = events
         self.facts = facts
         self._on_packed = on_packed
+        self._redact = redact
         self._jobs: queue.Queue[tuple[ClipJob, Sequence[EncodedMessage], DriveFacts] | None]
         self._jobs = queue.Queue(QUEUED_JOBS)
         self._thread = threading.Thread(target=self._run, name="pack", daemon=True)
@@ -94,6 +97,11 @@ class Packer:
         except queue.Full:
             self._lose(job, "the pack queue is full")
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is queued or being packed."""
+        return self._jobs.unfinished_tasks == 0
+
     def finish(self) -> None:
         """Pack what is queued, then end the thread."""
         self._jobs.put(None)
@@ -101,19 +109,30 @@ class Packer:
 
     def _run(self) -> None:
         while (item := self._jobs.get()) is not None:
-            job, messages, facts = item
             try:
-                self._pack(job, messages, facts)
-            except ExhaustedError as error:
-                self._lose(job, f"disk: {error.message}")
-            except (LongtailError, OSError) as error:
-                self._lose(job, str(error))
-            except Exception as error:
-                # A clip that cannot be made must not end the task that makes all the others.
-                log.exception("clip could not be packed", key=job.event.text())
-                self._lose(job, f"{type(error).__name__}: {error}")
+                self._pack_or_lose(*item)
+            except Exception:
+                # Nothing may end the task that makes all clips, not even telling of a lost one.
+                log.exception("a lost clip could not be told")
+            finally:
+                self._jobs.task_done()
+        self._jobs.task_done()  # of the word that it is over
+
+    def _pack_or_lose(
+        self, job: ClipJob, messages: Sequence[EncodedMessage], facts: DriveFacts
+    ) -> None:
+        try:
+            self._pack(job, messages, facts)
+        except ExhaustedError as error:
+            self._lose(job, f"disk: {error.message}")
+        except (LongtailError, OSError) as error:
+            self._lose(job, str(error))
+        except Exception as error:
+            log.exception("clip could not be packed", key=job.event.text())
+            self._lose(job, f"{type(error).__name__}: {error}")
 
     def _pack(self, job: ClipJob, messages: Sequence[EncodedMessage], facts: DriveFacts) -> None:
+        messages = self._redact(messages)
         clip = prepare(job, messages, facts)
         expected_bytes = sum(len(m.payload) + 64 for m in messages)
         value = clip_value(clip.manifest, job.priority)

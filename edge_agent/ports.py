@@ -54,6 +54,23 @@ class SensorSource(Protocol):
     def samples(self) -> Iterator[Sample]: ...
 
 
+@runtime_checkable
+class LiveSource(SensorSource, Protocol):
+    """A source that waits for the world, and so must be told when to stop waiting."""
+
+    def stop(self) -> None:
+        """End `samples()` soon, even while nothing comes. Any thread."""
+        ...
+
+
+@runtime_checkable
+class CountingSource(Protocol):
+    """A source that tells what it left out so far, by reason."""
+
+    @property
+    def counts(self) -> Mapping[str, int]: ...
+
+
 class PerceptionModel(Protocol):
     """A perception network that is ready to run: an `ImageModel` or a `BevModel`."""
 

@@ -41,6 +41,8 @@ class Ring:
         self._head = 0
         self._used_bytes = 0
         self._lost_until_ns: int | None = None
+        self.pushed_out = 0
+        """Messages that made room for newer ones."""
 
     @property
     def used_bytes(self) -> int:
@@ -96,6 +98,7 @@ class Ring:
     def _drop_oldest(self) -> None:
         slot = self._slots.popleft()
         self._used_bytes -= slot.length
+        self.pushed_out += 1
         self._lost_until_ns = max(slot.mono_ns, self._lost_until_ns or slot.mono_ns)
 
     def window(

@@ -14,13 +14,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from contracts import SOFTWARE_VERSION
+from contracts.clock import Clock, SystemClock
 from contracts.errors import ConflictError, InputError
 from contracts.ids import sha256_hex
 from contracts.trigger_spec import API_VERSION, LoadedSpec, load_spec, load_specs, parse_spec
-from edge_agent.config import AgentConfig
+from edge_agent.config import AgentConfig, PowerConfig
 from edge_agent.disk import RealDisk
 from edge_agent.identity import VehicleKey
+from edge_agent.installed import LINKS, open_installed
 from edge_agent.ports import Link, LinkMonitor, PerceptionModel
+from edge_agent.power import PowerSource
+from edge_agent.power_sources import FilePower, open_can_power
 from edge_agent.upload import FileLink, FixedLink
 
 
@@ -80,10 +84,29 @@ def vehicle_identity(state: Path, vehicle_id: str | None) -> VehicleKey:
     return VehicleKey.load_or_create(state / "vehicle.key", name, RealDisk())
 
 
-def link_monitor(config: AgentConfig) -> LinkMonitor:
+def link_monitor(config: AgentConfig, clock: Clock | None = None) -> LinkMonitor:
+    """Which link there is, as configured; NetworkManager's must be run to know anything."""
+    if config.link.networkmanager:
+        from edge_agent.links_networkmanager import NetworkManagerLink
+
+        return NetworkManagerLink(config.link.bus, clock or SystemClock())
+    if config.link.adapter is not None:
+        name, _, argument = config.link.adapter.partition(":")
+        adapter: LinkMonitor = open_installed(LINKS, name, argument, ("link",))
+        return adapter
     if config.link.file is not None:
         return FileLink(config.link.file)
     return FixedLink(Link(config.link.kind, config.link.metered or config.link.kind == "cellular"))
+
+
+def power_source(config: PowerConfig, clock: Clock) -> PowerSource | None:
+    """Where ignition and supply are read, None without any."""
+    if config.file is not None:
+        return FilePower(config.file)
+    if config.can is not None:
+        wanted = config.can
+        return open_can_power(wanted.interface, wanted.channel, wanted.dbc, wanted.names(), clock)
+    return None
 
 
 def configured_model(config: AgentConfig) -> PerceptionModel | None:

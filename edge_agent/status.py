@@ -11,6 +11,7 @@ from contracts.check_in import Counters, RunningModel, RunningTrigger, ShadowMod
 from contracts.clip import Wire
 from edge_agent.ota.ports import RuntimeReport
 from edge_agent.ota.status import OtaStatus
+from edge_agent.power import PowerReading, PowerState
 
 
 class TriggerCount(Wire):
@@ -72,10 +73,43 @@ def running_lineup(report: RuntimeReport) -> RunningLineup:
     )
 
 
+class SourceGaps(Wire):
+    """Silences of the whole source of more than 2 s."""
+
+    count: int = 0
+    total_s: float = 0.0
+
+
+class PowerStatus(Wire):
+    """The power phase (`driving`, `parked`, `ended`) and what is known of the supply.
+
+    `shut` tells why nothing may be sent, `ended` why a parked vehicle is done.
+    """
+
+    phase: str
+    shut: str = ""
+    ended: str = ""
+    ignition: bool | None = None
+    supply_v: float | None = None
+    temperature_c: float | None = None
+    problem: str = ""
+
+
+def power_status(state: PowerState, reading: PowerReading) -> PowerStatus:
+    """Power as the status tells it."""
+    return PowerStatus(
+        phase=state.phase, shut=state.shut, ended=state.ended, ignition=reading.ignition,
+        supply_v=reading.supply_v, temperature_c=reading.temperature_c, problem=reading.problem,
+    )  # fmt: skip
+
+
 class AgentReport(Wire):
     """What one run did; also the content of `status.json` while it runs.
 
-    `blind_frames` counts, by reason, instants on which no model could be asked.
+    `blind_frames` counts, by reason, instants on which no model could be asked; `not_recorded`,
+    by reason, samples that were left out whole, and `not_recording` tells why they are now.
+    `images` counts what redaction did to images of clips. `ended` tells what ended the daemon
+    when it could not go on.
     """
 
     software_version: str = SOFTWARE_VERSION
@@ -87,7 +121,17 @@ class AgentReport(Wire):
     drive_s: float = 0.0
     samples: dict[str, int] = Field(default_factory=dict)
     rejected: dict[str, int] = Field(default_factory=dict)
+    left_out: dict[str, int] = Field(
+        default_factory=dict, description="what the source could not use, by reason"
+    )
     blind_frames: dict[str, int] = Field(default_factory=dict)
+    not_recording: str = ""
+    not_recorded: dict[str, int] = Field(default_factory=dict)
+    source_gaps: SourceGaps = SourceGaps()
+    images: dict[str, int] = Field(default_factory=dict)
+    restarts: dict[str, int] = Field(default_factory=dict)
+    power: PowerStatus | None = None
+    ended: str = ""
     timing: Timing | None = None
     triggers: dict[str, TriggerCount] = Field(default_factory=dict)
     inactive: tuple[InactiveTrigger, ...] = ()

@@ -1,7 +1,8 @@
-"""Where a frame's time goes: bounded samples and their percentiles."""
+"""Where a frame's time goes: bounded samples and their percentiles, and counts by duration."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,10 +21,32 @@ class FrameTiming:
     model_share: float
 
 
-class FrameTimer:
-    """Collects the newest frames' durations in nanoseconds."""
+class DurationHistogram:
+    """Counts of durations by upper bound, and their sum, since the start."""
+
+    BOUNDS_MS = (1, 2, 5, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 250, 500, 1000)
+    _BOUNDS_NS = tuple(bound * 1_000_000 for bound in BOUNDS_MS)
 
     def __init__(self) -> None:
+        self.counts = [0] * (len(self.BOUNDS_MS) + 1)
+        """One for each bound, inclusive, and one for what is longer than all."""
+        self.sum_ns = 0
+
+    def add(self, duration_ns: int) -> None:
+        self.counts[bisect_left(self._BOUNDS_NS, duration_ns)] += 1
+        self.sum_ns += duration_ns
+
+
+class FrameTimer:
+    """Collects the newest frames' durations in nanoseconds.
+
+    Attributes:
+        frames, models: durations of all frames, and of the model in those that it judged.
+    """
+
+    def __init__(self) -> None:
+        self.frames = DurationHistogram()
+        self.models = DurationHistogram()
         self._total_ns = np.zeros(_KEPT, np.int64)
         self._model_ns = np.zeros(_KEPT, np.int64)
         self._count = 0
@@ -33,6 +56,9 @@ class FrameTimer:
         self._total_ns[slot] = total_ns
         self._model_ns[slot] = model_ns
         self._count += 1
+        self.frames.add(total_ns)
+        if model_ns:
+            self.models.add(model_ns)
 
     def report(self) -> FrameTiming | None:
         """None before the first frame."""

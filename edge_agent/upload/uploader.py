@@ -132,6 +132,10 @@ class Uploader:
             self._clock,
         )  # fmt: skip
 
+    def waiting_logs(self) -> int:
+        """Signal logs that are whole and not sent."""
+        return self._logs.waiting()
+
     def wake(self) -> None:
         """Look again now: something was committed, or the link has changed."""
         self._wake.set()

@@ -59,7 +59,8 @@ class WireMeter:
 
     def total_bytes(self) -> int:
         """Wire bytes so far, both directions."""
-        return self._closed_bytes + sum(opened.wire_bytes() for opened in self._open)
+        # A copy: sockets come and go on the event loop, and others ask too.
+        return self._closed_bytes + sum(opened.wire_bytes() for opened in list(self._open))
 
     def may_send(self, payload_bytes: int) -> bool:
         """Whether this much more fits under the allowance."""

@@ -20,6 +20,7 @@ from contracts.samples import (
     Sample,
     SignalSample,
 )
+from edge_agent.kit.conformance import check_planner_tap
 from edge_agent.ports import SourceDescription
 from edge_agent.sources.registry import open_source
 from edge_agent.sources.sim.options import SimOptions
@@ -131,3 +132,7 @@ def test_what_is_no_clip_is_refused(tmp_path: Path) -> None:
         open_source(f"mcap:{path}")
     with pytest.raises(InputError, match="not a file"):
         open_source(f"mcap:{tmp_path}")
+
+
+def test_a_clip_conforms_to_what_sources_promise(clip: Path) -> None:
+    assert check_planner_tap(lambda: open_source(f"mcap:{clip}")).notes == ()

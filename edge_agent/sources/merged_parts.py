@@ -1,0 +1,71 @@
+"""Parts of a merged drive, and recorded ones side by side in the order of time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from contracts.samples import Sample
+from edge_agent.door import channel_of
+from edge_agent.ports import CountingSource, SensorSource, SourceDescription
+from edge_agent.sources.streams import merge_samples
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A member with what it tells, after `drop`, and what is added to its times.
+
+    `address` is for people: without passwords.
+    """
+
+    address: str
+    source: SensorSource
+    told: SourceDescription
+    drop: frozenset[str]
+    shift_ns: int
+
+    def take(self, sample: Sample) -> Sample | None:
+        """The sample on the drive's clock; None for one that is dropped."""
+        if self.drop:
+            channel = channel_of(sample)
+            if channel in self.drop or channel.removeprefix("/signals/") in self.drop:
+                return None
+        if self.shift_ns == 0:
+            return sample
+        return replace(sample, mono_ns=sample.mono_ns + self.shift_ns)
+
+    def samples(self) -> Iterator[Sample]:
+        for sample in self.source.samples():
+            taken = self.take(sample)
+            if taken is not None:
+                yield taken
+
+
+def part_counts(parts: Sequence[Part]) -> Counter[str]:
+    """What the parts left out, by part and reason."""
+    found: Counter[str] = Counter()
+    for part in parts:
+        if isinstance(part.source, CountingSource):
+            name = part.address.partition(",")[0]
+            found.update({f"{name}: {r}": n for r, n in part.source.counts.items() if n})
+    return found
+
+
+class MergedSource:
+    """`SensorSource` over recorded parts."""
+
+    def __init__(self, parts: Sequence[Part], told: SourceDescription) -> None:
+        self._parts = parts
+        self._told = told
+
+    @property
+    def counts(self) -> Counter[str]:
+        """What the parts left out, by part and reason."""
+        return part_counts(self._parts)
+
+    def describe(self) -> SourceDescription:
+        return self._told
+
+    def samples(self) -> Iterator[Sample]:
+        return merge_samples(*(part.samples() for part in self._parts))
