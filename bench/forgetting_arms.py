@@ -7,7 +7,7 @@ which a test set judges at least `LEAST_TRUTHS` boxes: a class of three boxes wo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,37 +20,44 @@ from contracts.ids import sha256_hex
 from models.evaluation.detection import average_precision
 from models.evaluation.matching import DISTANCES_M, FrameResult, Matcher
 from models.evaluation.slices import Tags, tag_values
+from models.student.retrain import Restraint
 
 LEAST_TRUTHS = 50
+FREE = Restraint()
 START, NAIVE, JOINT = "before", "naive", "joint"
-RECIPE, LITTLE = "replay 5 % + anchor", "replay 1 % + anchor"
+RECIPE, LITTLE = "the recipe", "the recipe, replay 1 %"
 Way = Literal["full", "heads"]
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """A way to retrain: `share` of the old frames that are replayed (1: all of them), whether the
-    old network's own word is taught, and the elastic pull.
+    """A way to retrain: `share` of the old frames that are replayed (1: all of them), and what
+    holds the network to the old.
     """
 
     name: str
     share: float = 0.0
-    anchor: float = 0.0
-    elastic: float = 0.0
+    restraint: Restraint = FREE
 
 
-def arms(anchor: float, elastic: float) -> tuple[Arm, ...]:
-    """All arms, with the weights of the anchor and of the pull where an arm has them."""
-    return (
+def arms(anchor: float, elastic: float, blend: float) -> tuple[Arm, ...]:
+    """All arms, with the weights of the anchor and of the pull where an arm has them, and how far
+    the recipe goes from the weights of before; where it goes all the way, the anchored arms are
+    the recipe.
+    """
+    anchored = Restraint(anchor=anchor)
+    recipe = replace(anchored, blend=blend)
+    found = [
         Arm(NAIVE),
-        Arm("EWC", elastic=elastic),
-        Arm("distillation", anchor=anchor),
+        Arm("EWC", restraint=Restraint(elastic=elastic)),
+        Arm("distillation", restraint=anchored),
         Arm("replay 1 %", 0.01),
         Arm("replay 5 %", 0.05),
-        Arm(LITTLE, 0.01, anchor),
-        Arm(RECIPE, 0.05, anchor),
-        Arm(JOINT, 1.0),
-    )
+    ]
+    if recipe != anchored:
+        found += [Arm("replay 1 % + anchor", 0.01, anchored),
+                  Arm("replay 5 % + anchor", 0.05, anchored)]  # fmt: skip
+    return (*found, Arm(LITTLE, 0.01, recipe), Arm(RECIPE, 0.05, recipe), Arm(JOINT, 1.0))
 
 
 class Scores(Frozen):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,7 +18,7 @@ from models.evaluation.adapters import NetworkPredictor
 from models.evaluation.document import ModelIdentity
 from models.evaluation.evaluate import Subject, measure
 from models.student.device import device_of, low_precision
-from models.student.retrain import Restraint, retrain_student
+from models.student.retrain import retrain_student
 from offline.retrain.replay import replayed
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class FullStudy:
 
         network = retrain_student(
             self._world.student, self._new, Some(self._old, rows), self._recipe,
-            Restraint(arm.anchor, arm.elastic, FISHER_EXAMPLES), seed, progress,
+            replace(arm.restraint, fisher_examples=FISHER_EXAMPLES), seed, progress,
             weights=self._weights(arm, rows.size), checkpoint=folder / "checkpoint.pt",
             words=folder / "words",
         )  # fmt: skip
@@ -99,7 +99,7 @@ class FullStudy:
     def _replayed(self, arm: Arm, seed: int) -> Int64s:
         """Old frames that come along; for the pull alone those that tell what matters."""
         old = len(self._old)
-        if arm.elastic:
+        if arm.restraint.elastic:
             return np.sort(np.random.default_rng(seed).permutation(old)[:FISHER_EXAMPLES])
         if arm.share == 1:
             return np.arange(old)

@@ -17,7 +17,6 @@ from models.student.cells import CellFrames
 from models.student.config import StudentConfig
 from models.student.head_retraining import retrain_heads
 from models.student.heads import CellHeads, HeadRecipe, scale_of, train_heads
-from models.student.retrain import Restraint
 from offline.acquisition.study.clips import Clips
 from offline.retrain.replay import replayed
 
@@ -79,13 +78,13 @@ class HeadStudy:
         steps = AGAIN.steps if part == 0 else round(AGAIN.steps / (1 - part))
         return retrain_heads(
             self._start(seed), (new, np.arange(len(new))), (old, rows),
-            replace(AGAIN, steps=steps), Restraint(arm.anchor, arm.elastic), part, seed,
+            replace(AGAIN, steps=steps), arm.restraint, part, seed,
         )  # fmt: skip
 
     def _replayed(self, arm: Arm, seed: int) -> Int64s:
         """Old frames that come along; for the pull alone those that tell what matters."""
         old = self._world.old.frames
-        if arm.elastic:
+        if arm.restraint.elastic:
             return np.sort(np.random.default_rng(seed).permutation(len(old))[:200])
         if arm.share == 1:
             return np.arange(len(old))

@@ -34,7 +34,7 @@ from bench.loop_findings import Finding, findings_of
 from bench.loop_plot import draw_loop
 from bench.loop_records import LoopStudy, Turn
 from bench.loop_turns import STUDENT, Line, LoopPlan, LoopTurns
-from bench.loop_world import HERE, ZOO, LoopData
+from bench.loop_world import HERE, LoopData
 from contracts.errors import InputError
 
 SEEDS, FIRST_SEED = 5, 11
@@ -120,7 +120,7 @@ def _opened(folder: Path) -> LoopTurns:
     student, _ = load_student(STUDENT)
     data = LoopData(folder, student.config, _say)
     data.made()
-    recipe = with_epochs(read_retrain_recipe(ZOO / "student-s.retrain.yaml"), PLAN.epochs)
+    recipe = with_epochs(read_retrain_recipe(HERE / "loop_data" / "retrain.yaml"), PLAN.epochs)
     return LoopTurns(data, PLAN, recipe, read_trials(HERE / "loop_data" / "trials.yaml"), _say)
 
 

@@ -1,8 +1,8 @@
 """Class heads over a frozen student's cells, retrained without their forgetting what they knew.
 
 The same restraint as of a whole network (`models.student.retrain`), in seconds: replayed cells,
-the heads' own word of before, an elastic pull by the diagonal Fisher information. Boxes,
-features and embedding are the frozen student's.
+the heads' own word of before, an elastic pull by the diagonal Fisher information, the blend. Boxes,
+features and embedding are the frozen student's; what is `held` is theirs, and has no meaning here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from contracts.samples import Float64s
 from models.student.cells import CellFrames
 from models.student.heads import CellHeads, HeadRecipe, near_objects, one_thread
 from models.student.losses import focal_loss
-from models.student.retrain import Restraint
+from models.student.retrain import Restraint, blended
 from models.student.train import one_cycle
 from models.student.word import SURE
 
@@ -91,7 +91,7 @@ def retrain_heads(
             torch.nn.utils.clip_grad_norm_(heads.parameters(), _MAX_GRADIENT)
             optimiser.step()
             schedule.step()
-    return heads.eval()
+    return blended(old, heads, restraint.blend).eval()
 
 
 def _cells(frames: CellFrames, rows: Int64s) -> _Cells:

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -52,7 +52,7 @@ from models.student.word import SURE, read_word, word_from, write_word
 
 Told = Callable[[int, int], None]
 """Called after each of some frames with how many are done, of how many."""
-
+Network = TypeVar("Network", bound=nn.Module)
 
 Held = Literal["statistics", "sight", "ground", "light"]
 """What can be held: running statistics of all batch norms; the sight, with its own statistics;
@@ -303,7 +303,7 @@ def retrain_student(
     return blended(old, network.cpu(), restraint.blend).eval().requires_grad_(True)
 
 
-def blended(old: Student, new: Student, part: float) -> Student:
+def blended(old: Network, new: Network, part: float) -> Network:
     """`new` with weights and statistics the part `part` of the way from `old`'s to its own."""
     before, after = old.state_dict(), new.state_dict()
     new.load_state_dict({

@@ -45,9 +45,13 @@ def told(way: str, arm: str, seed: int, by: float = 1.0) -> Told:
 
 @pytest.fixture
 def study() -> Study:
-    names = [START, *(arm.name for arm in arms(1.0, 1.0))]
-    full = [told("full", name, 1) for name in names]
-    heads = [told("heads", name, seed, 1.1) for seed in (2, 1) for name in names]
+    full, heads = (
+        [
+            told(way, name, seed, by) for seed in seeds
+            for name in (START, *(arm.name for arm in arms(1.0, 1.0, forgetting.BLEND[way])))
+        ]
+        for way, seeds, by in (("full", (1,), 1.0), ("heads", (2, 1), 1.1))
+    )  # fmt: skip
     return Study(settings={}, data={}, told=(*full, *heads))
 
 
@@ -101,7 +105,14 @@ def test_a_class_of_a_few_boxes_is_left_out() -> None:
 
 def test_the_study_trains_as_the_shipped_recipe_does() -> None:
     recipe = read_retrain_recipe(forgetting.ZOO / "student-s.retrain.yaml")
-    ours = next(arm for arm in arms(forgetting.ANCHOR["full"], 0.0) if arm.name == RECIPE)
+    every = arms(forgetting.ANCHOR["full"], 0.0, forgetting.BLEND["full"])
+    ours = next(arm for arm in every if arm.name == RECIPE)
     assert (recipe.train.epochs, recipe.train.max_rate) == (forgetting.EPOCHS, forgetting.MAX_RATE)
-    assert (recipe.anchor, recipe.replay.share) == (ours.anchor, ours.share)
-    assert recipe.elastic == ours.elastic == 0
+    assert (recipe.restraint(), recipe.replay.share) == (ours.restraint, ours.share)
+
+
+def test_the_recipe_of_heads_blends_and_has_its_arms_without_beside_it() -> None:
+    whole, part = ({arm.name: arm for arm in arms(1.0, 2.0, blend)} for blend in (1.0, 0.8))
+    assert set(part) - set(whole) == {"replay 1 % + anchor", "replay 5 % + anchor"}
+    assert whole[RECIPE].restraint == part["replay 5 % + anchor"].restraint
+    assert part[RECIPE].restraint.blend == 0.8

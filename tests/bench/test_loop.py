@@ -89,10 +89,13 @@ def test_errors_are_counted_in_the_way_and_nowhere_else() -> None:
     results = [
         answer(labels[0], (box("motorcycle", 20.5, 0), sure)),
         answer(labels[1], (box("pedestrian", 20, 0), sure), (box("car", 31, 0), sure)),
-        answer(labels[2], (box("motorcycle", 20, 0), 0.1), (box("car", 12, 0), sure)),
+        answer(labels[2], (box("motorcycle", 20, 0), sure), (box("car", 12, 0), sure)),
         answer(labels[3], (box("car", 20, 20), sure)),
     ]
-    found = drive_errors("drive", "rain", labels, results).counts
+    # What the class is said to be is one thing, whether anything is there the other.
+    presence = [each.scores.copy() for each in results]
+    presence[2][0] = 0.1
+    found = drive_errors("drive", "rain", labels, results, presence).counts
     assert found.critical == {"motorcycle": 3}
     assert found.missed == {"motorcycle": 1}
     assert found.misnamed == {"motorcycle": 1}
@@ -100,7 +103,7 @@ def test_errors_are_counted_in_the_way_and_nowhere_else() -> None:
     assert found.critical_errors == 2
     assert found.instants == 4 and found.driven_s == 4.0 and found.driven_m == 40.0
     with pytest.raises(InputError, match="two poses"):
-        drive_errors("drive", "rain", labels[:1], results[:1])
+        drive_errors("drive", "rain", labels[:1], results[:1], presence[:1])
 
 
 def test_people_label_what_can_be_judged_and_are_paid_for_it() -> None:

@@ -76,7 +76,7 @@ def opened(world: tuple[Path, dict[str, Path]], monkeypatch: pytest.MonkeyPatch)
     student, _ = load_student(STUDENT)
     data = LoopData(folder, student.config, lambda text: None)
     data.made()
-    recipe = with_epochs(read_retrain_recipe(ZOO / "student-s.retrain.yaml"), 1)
+    recipe = with_epochs(read_retrain_recipe(loop_world.HERE / "loop_data" / "retrain.yaml"), 1)
     trials = read_trials(RECIPES / "new-animals.yaml")
     plan = LoopPlan(budget_s=9000.0, pool_share=1.0, epochs=1, turns=2)
     return LoopTurns(data, plan, recipe, trials, lambda text: None)
@@ -117,3 +117,9 @@ def test_turns_are_made_once_and_gone_on_with(
     with pytest.raises(CorruptError, match="no Turn"):
         again.turn(SELECTED, trials=False)
     shutil.rmtree(start.parent)
+
+
+def test_a_turn_retrains_as_is_published_with_the_statistics_held() -> None:
+    ours = read_retrain_recipe(loop_world.HERE / "loop_data" / "retrain.yaml")
+    published = read_retrain_recipe(ZOO / "student-s.retrain.yaml")
+    assert ours == published.model_copy(update={"held": ("statistics",)})

@@ -77,6 +77,19 @@ def test_the_pull_keeps_what_mattered_and_needs_no_replay_to_be_taught(before: C
     assert error(pulled, OLD, 0) < error(loose, OLD, 0) - 0.1
 
 
+def test_the_blend_goes_part_of_the_way(before: CellHeads) -> None:
+    whole, half, none = (
+        retrain_heads(before, (NEW, EVERY), NONE, AGAIN, Restraint(blend=part), 0.0, 3)
+        for part in (1.0, 0.5, 0.0)
+    )
+    for then, now, between in zip(
+        before.parameters(), whole.parameters(), half.parameters(), strict=True
+    ):
+        torch.testing.assert_close(between, (then + now) / 2)
+    assert error(none, OLD, 0) == error(before, OLD, 0)
+    assert error(half, OLD, 0) < error(whole, OLD, 0)
+
+
 def test_the_same_seed_gives_the_same_heads_and_leaves_the_old_ones(before: CellHeads) -> None:
     kept = [each.clone() for each in before.parameters()]
     short = replace(AGAIN, steps=3)
