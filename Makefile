@@ -5,10 +5,10 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench bench-label bench-loop interop soak student clean
+.PHONY: help install demo test lint format bench bench-label bench-loop interop soak fuzz student clean
 
 help:
-	@echo "make demo | test | lint | bench | bench-label | bench-loop | interop | soak | student | install | clean"
+	@echo "make demo | test | lint | bench | bench-label | bench-loop | interop | soak | fuzz | student | install | clean"
 
 # Two stamps: the demo needs neither tests nor linters.
 $(VENV)/.demo: pyproject.toml constraints.txt
@@ -66,6 +66,10 @@ interop: $(VENV)/.all
 
 soak: $(VENV)/.all
 	$(BIN)/python -m pytest -m soak
+
+# Ten minutes for each decoder and parser, seven hours in all; `FUZZ="--seconds 30 clip"` for less.
+fuzz: $(VENV)/.all
+	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 # The shipped student from nothing: data, teacher, student, report. About two hours on two cores.
 ZOO    := models/zoo

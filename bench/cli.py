@@ -63,11 +63,22 @@ class Bench:
 
 BENCHES = {
     "triggers": Bench("bench.triggers", "Trigger evaluation a tick."),
+    "trigger-quality": Bench(
+        "bench.trigger_quality", "Precision and recall of each trigger kind.", True, long=True
+    ),
+    "target-rates": Bench(
+        "bench.target_rates", "Thresholds on their rates, known scenes suppressed.", long=True
+    ),
     "rules": Bench("bench.rules", "Rules a tick, against CEL, Python and numpy."),
     "hotpath": Bench("bench.hotpath", "The agent's hot path, stage by stage.", True),
+    "ring": Bench("bench.ring", "The ring's pushes and windows, against memcpy."),
+    "image": Bench("bench.image", "Images into a tensor, and into a clip."),
+    "signals": Bench("bench.signals", "The signal log: size and speed.", True),
+    "pack": Bench("bench.pack", "A clip packed from the ring."),
     "lidar-codec": Bench("bench.lidar_codec", "Lidar codec: size, speed, error.", True),
     "phash": Bench("bench.phash", "Perceptual hash and scan.", True),
     "upload": Bench("bench.upload", "The upload client."),
+    "spool": Bench("bench.spool", "The spool's writes, against O_DIRECT."),
     "ota": Bench("bench.ota", "Update checks of 10,000 vehicles."),
     "student": Bench(
         "bench.student", "The student's time on one core, and its accuracy.", uses_data=True

@@ -1,8 +1,8 @@
 """The built-in triggers in plain Python: the peer that the step kernel is measured against.
 
 The same arithmetic on floats, one small class a kind, as one would write it without numba; a
-test holds it to the kernel's fires, tick by tick. It keeps no evidence and no scores, so it
-does a little less.
+test holds it to the kernel's fires, tick by tick. It keeps no evidence, no scores and no thresholds
+that adapt, so it does a little less.
 """
 
 from __future__ import annotations
@@ -19,13 +19,19 @@ from contracts.trigger_spec import (
     JerkSpec,
     LoadedSpec,
     LowConfidenceSpec,
+    OperatorBookmarkSpec,
     PlannerDivergenceSpec,
     RandomBaselineSpec,
     RareClassSpec,
+    SensorDisagreementSpec,
+    ShadowDisagreementSpec,
     SwerveSpec,
+    TrackFlickerSpec,
     TriggerSpec,
     TtcSpec,
+    UnknownObjectSpec,
 )
+from contracts.trigger_when import KOfN
 from kernels.triggers.layout import CAUSE_LOOKBACK_NS, CAUSES
 
 ROW = SIGNAL_INDEX
@@ -154,6 +160,18 @@ def _condition(spec: TriggerSpec, drive_key: int, class_names: Sequence[str]) ->
             return _random_baseline(spec, drive_key)
         case PlannerDivergenceSpec():
             return _planner_divergence(spec)
+        case TrackFlickerSpec(when=w):
+            row, least = ROW["perception.flickers"], float(w.flickers)
+            return _in_frames(w, lambda v: None if math.isnan(v[row]) else v[row] >= least)
+        case UnknownObjectSpec(when=w):
+            return _in_frames(w, _unexplained(spec))
+        case SensorDisagreementSpec(when=w):
+            return _in_frames(w, _seen_through(spec))
+        case ShadowDisagreementSpec():
+            return _shadow_disagreement(spec)
+        case OperatorBookmarkSpec():
+            button = ROW["driver.bookmark"]
+            return lambda tick: tick.values[button] > 0.5
     raise ValueError(f"{spec.kind} is not built in")
 
 
@@ -236,6 +254,67 @@ def _low_confidence(spec: LowConfidenceSpec) -> Condition:
             unsure = tick.values[ROW["perception.uncertainty"]] > when.uncertainty
             close = tick.values[ROW["perception.margin"]] < when.margin
             seen.push(objects >= when.min_objects and (unsure or close))
+        return seen.holds()
+
+    return condition
+
+
+Verdict = Callable[[Sequence[float]], bool | None]
+"""Of one frame's values; None when it cannot be known."""
+
+
+def _in_frames(when: KOfN, verdict: Verdict) -> Condition:
+    seen = _KOfN(when.frames, when.of_frames)
+
+    def condition(tick: Tick) -> bool:
+        hit = verdict(tick.values)
+        if hit is None:
+            seen.clear()
+            return False
+        if tick.new_frame:
+            seen.push(hit)
+        return seen.holds()
+
+    return condition
+
+
+def _unexplained(spec: UnknownObjectSpec) -> Verdict:
+    points, away = ROW["perception.unexplained_points"], ROW["perception.unexplained_m"]
+    least, within_m = spec.when.points, spec.when.within_m
+
+    def verdict(values: Sequence[float]) -> bool | None:
+        if least is None or math.isnan(values[points]):
+            return None
+        return values[away] <= within_m and values[points] >= least
+
+    return verdict
+
+
+def _seen_through(spec: SensorDisagreementSpec) -> Verdict:
+    missed, checked = ROW["perception.lidar_missed"], ROW["perception.lidar_checked"]
+    least, share = spec.when.missed, spec.when.share
+
+    def verdict(values: Sequence[float]) -> bool | None:
+        if least is None or math.isnan(values[missed]) or math.isnan(values[checked]):
+            return None
+        return values[missed] >= share * values[checked] and values[missed] >= least
+
+    return verdict
+
+
+def _shadow_disagreement(spec: ShadowDisagreementSpec) -> Condition:
+    when, seen, last = spec.when, _KOfN(spec.when.frames, spec.when.of_frames), math.nan
+
+    def condition(tick: Tick) -> bool:
+        nonlocal last
+        share, frames = tick.values[ROW["shadow.disagreement"]], tick.values[ROW["shadow.frames"]]
+        if math.isnan(share) or math.isnan(frames):
+            seen.clear()
+            last = math.nan
+            return False
+        if frames != last:
+            seen.push(share >= when.disagreement)
+            last = frames
         return seen.holds()
 
     return condition

@@ -161,7 +161,6 @@ class _Vehicle:
         )
 
     def close(self) -> None:
-        self._spool.close()
         self._ledger.close()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from offline.loop_report.facts import Change, LoopFacts
     from offline.pipeline.records import Turn
     from offline.pipeline.turn import LoopFolder
+    from sim_fleet.trials.compare import FigureChange
 
 REPORT = "report"
 
@@ -95,10 +96,23 @@ def trial_changes(reports: list[Path], seed: int) -> tuple[Change, ...]:
     for each in found.figures:
         if each.before.value is None or each.after.value is None:
             continue
+        low, high, interval = _bounds(each)
         changes.append(Change(
             metric=each.name, slice=each.slice, before=each.before.value, after=each.after.value,
-            low=each.gap.low, high=each.gap.high, interval="difference",
+            low=low, high=high, interval=interval,
             better="higher" if each.name in _HIGHER else "lower",
             headline=each.slice == ALL and each.name in HEADLINES,
         ))  # fmt: skip
     return tuple(changes)
+
+
+def _bounds(
+    figure: FigureChange,
+) -> tuple[float | None, float | None, Literal["difference", "ratio"]]:
+    """The ratio's where there is one: a resample with a high figure before may lose more than the
+    whole of the figure that was measured, and no figure falls below nothing.
+    """
+    change = figure.change
+    if change.low is None or change.high is None:
+        return figure.gap.low, figure.gap.high, "difference"
+    return 1.0 + change.low, 1.0 + change.high, "ratio"

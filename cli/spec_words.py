@@ -14,7 +14,7 @@ from contracts.trigger_spec import TriggerSpec
 
 KEY_ORDER = (
     "apiVersion", "kind", "id", "version", "status", "owner", "description", "when", "for", "mode",
-    "cooldown", "capture", "budget", "upload", "target",
+    "cooldown", "capture", "budget", "upload", "target", "rate",
 )  # fmt: skip
 """A spec's keys as the documentation shows them."""
 
@@ -42,6 +42,22 @@ CHECKS: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "rare_class": (("probability", ">=", "probability"), ("frames", ">=", "frames")),
     "similar_to": (("similarity", ">=", "similarity"), ("frames", ">=", "frames")),
+    "novelty": (("distance", ">", "distance"), ("frames", ">=", "frames")),
+    "track_flicker": (("flickers", ">=", "flickers"), ("frames", ">=", "frames")),
+    "unknown_object": (
+        ("points", ">=", "points"),
+        ("unknown_probability", ">=", "probability"),
+        ("frames", ">=", "frames"),
+    ),
+    "sensor_disagreement": (
+        ("missed", ">=", "missed"),
+        ("drift_rad", ">=", "drift_rad"),
+        ("frames", ">=", "frames"),
+    ),
+    "shadow_disagreement": (
+        ("disagreement", ">=", "disagreement"),
+        ("frames", ">=", "frames"),
+    ),
     "ttc": (("ttc_s", "<", "ttc_s"), ("speed_mps", ">", "min_speed_mps")),
     "planner_divergence": (
         ("ade_m", ">", "ade_m"),
@@ -105,9 +121,21 @@ def checks_of(spec: TriggerSpec, cause: Cause) -> list[Check]:
         measured = cause.evidence.get(name)
         if measured is None or isinstance(spec.when, str):
             continue
-        bound = float(getattr(spec.when, bound_field))
+        given = getattr(spec.when, bound_field)
+        if given is None:
+            continue
+        bound = bound_in_use(spec, bound_field, float(given), cause.evidence.get("threshold"))
         found.append(Check(measured, name, comparison, bound, _holds(measured, comparison, bound)))
     return found
+
+
+def bound_in_use(spec: TriggerSpec, name: str, bound: float, threshold: float | None) -> float:
+    """A bound as it stood at a fire: an adaptive threshold is a multiple of the spec's own."""
+    if threshold is None or name in ("frames", "min_objects"):
+        return bound
+    if spec.kind == "similar_to":
+        return 1.0 - (1.0 - bound) / threshold
+    return bound / threshold if name == "margin" else bound * threshold
 
 
 def _holds(measured: float, comparison: str, bound: float) -> bool:

@@ -157,5 +157,5 @@ def _read_cursor(text: str) -> tuple[int, str]:
     try:
         start_utc_ns, log_id = json.loads(base64.urlsafe_b64decode(text.encode()))
         return int(start_utc_ns), str(log_id)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise InputError("not a cursor of this service", "cursor") from error

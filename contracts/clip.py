@@ -114,6 +114,8 @@ class ClipManifest(Wire):
     summary: ClipSummary = ClipSummary()
     embedding: ClipEmbedding | None = None
     scene_hash: str | None = None
+    left_out: dict[str, int] = Field(default_factory=dict)
+    """Messages of each channel that the vehicle left out, since nothing had changed."""
 
     @property
     def safety(self) -> bool:

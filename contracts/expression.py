@@ -69,9 +69,12 @@ class _Checker:
             case ast.Constant(value=bool() as value):
                 return Node("const", value=float(value)), "bool"
             case ast.Constant(value=int() | float() as value):
-                number = float(value)
+                try:
+                    number = float(value)
+                except OverflowError:
+                    number = math.inf
                 if not math.isfinite(number):
-                    raise self.fail(node, f"{value} is not a finite number")
+                    raise self.fail(node, f"{self._source(node)} is not a finite number")
                 return Node("const", value=number), _ANY
             case ast.Name() | ast.Attribute():
                 return self._signal(node)

@@ -116,12 +116,16 @@ class ReleaseId:
         return f"{self.kind} {self.name} version {self.version}"
 
 
+MAX_VERSION_DIGITS = 18
+
+
 def release_of_path(path: str, place: str = "path") -> ReleaseId:
     """The release that a target path belongs to. Raises `InputError` for any other path."""
     parts = path.split("/")
     kinds: dict[str, Kind] = {"triggers": "trigger", "models": "model"}
-    if len(parts) == 4 and parts[0] in kinds and parts[2].isascii() and parts[2].isdigit():
-        release = ReleaseId(kinds[parts[0]], parse_name(parts[1], place), int(parts[2]))
+    digits = parts[2] if len(parts) == 4 and parts[0] in kinds else ""
+    if digits.isascii() and digits.isdigit() and len(digits) <= MAX_VERSION_DIGITS:
+        release = ReleaseId(kinds[parts[0]], parse_name(parts[1], place), int(digits))
         if path in release.paths and release.version > 0:
             return release
     raise InputError(f"{path[:200]!r} is no release's path", place)

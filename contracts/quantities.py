@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any
 
@@ -36,7 +37,10 @@ def _parse(raw: Any, units: dict[str, int], what: str, example: str) -> Any:
     if unit not in units:
         hint = nearest_name(unit, units)
         raise ValueError(f"unknown unit {unit!r} in {raw!r}; known: {', '.join(units)}{hint}")
-    return round(float(number) * units[unit])
+    amount = float(number) * units[unit]
+    if not math.isfinite(amount):
+        raise ValueError(f"{raw[:40]!r} is more than can be counted")
+    return round(amount)
 
 
 def _write(value: int, units: dict[str, int], base: str) -> str:

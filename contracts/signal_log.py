@@ -30,6 +30,18 @@ class LoggedSpec(Wire):
     shadow: bool = False
 
 
+class LoggedThreshold(Wire):
+    """Where an adaptive spec's threshold stands as a file begins: its multiple of the spec's bound
+    as a logarithm, and what was counted so far (`kernels.triggers.adapt`).
+    """
+
+    digest: Sha256Hex
+    log_factor: float
+    known_s: float = 0.0
+    fires: int = 0
+    reference_fires: int = 0
+
+
 class LoggedLimits(Wire):
     """What the vehicle might keep in one day, all triggers together."""
 
@@ -46,7 +58,8 @@ class SignalLogHeader(Wire):
     the model's classes, then `similar_to/...` for each scene whose likeness was told.
     `drive_start_mono_ns` is the drive's first tick: a drive may have several files, and the
     random baseline counts its slots from there. When specs or the model change during a drive,
-    the log goes on in a new file: a header holds for all ticks of its file.
+    the log goes on in a new file: a header holds for all ticks of its file. `thresholds` are those
+    of the drive's start, or of the change: a file that follows for its size alone repeats them.
     """
 
     schema_version: int = SIGNAL_LOG_SCHEMA_VERSION
@@ -61,6 +74,7 @@ class SignalLogHeader(Wire):
     model_digest: Sha256Hex | None = None
     specs: tuple[LoggedSpec, ...] = ()
     limits: LoggedLimits
+    thresholds: tuple[LoggedThreshold, ...] = ()
 
     @property
     def drive_seed(self) -> str:

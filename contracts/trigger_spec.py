@@ -2,7 +2,8 @@
 
 A spec is YAML written by hand, so unknown keys are rejected. Published versions never
 change; `(id, version)` and the digest of the bytes name one for ever. Parameters are in SI
-units, which their names carry. Each kind's condition is computed in `kernels.triggers`.
+units, which their names carry; `contracts.trigger_when` has those of each kind. Conditions are
+computed in `kernels.triggers`.
 """
 
 from __future__ import annotations
@@ -10,10 +11,9 @@ from __future__ import annotations
 import datetime as dt
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -21,158 +21,42 @@ from pydantic import (
     model_validator,
 )
 
-from contracts.embedding import MAX_CHARACTERS, embedding_of
 from contracts.errors import InputError
 from contracts.expression import ExpressionError, parse_expression
 from contracts.ids import Name, Sha256Hex, sha256_hex
 from contracts.quantities import Bytes, DurationNs
 from contracts.spec_yaml import LocatedYaml, parse_yaml, read_text, validate_located
+from contracts.trigger_when import (
+    DisengagementWhen,
+    HardAccelWhen,
+    HardBrakeWhen,
+    JerkWhen,
+    LowConfidenceWhen,
+    NoveltyWhen,
+    OperatorBookmarkWhen,
+    PlannerDivergenceWhen,
+    RandomBaselineWhen,
+    SensorDisagreementWhen,
+    ShadowDisagreementWhen,
+    SimilarToWhen,
+    SwerveWhen,
+    TrackFlickerWhen,
+    TtcWhen,
+    UnknownObjectWhen,
+)
+
+# Words of the spec that others read from here.
+from contracts.trigger_when import RareClassWhen as RareClassWhen  # noqa: PLC0414
+from contracts.trigger_when import Strict as Strict  # noqa: PLC0414
 
 API_VERSION = "longtail/v1"
 SAFETY_KINDS = frozenset({"hard_brake", "disengagement", "ttc", "swerve", "planner_divergence"})
 """Kinds whose clips may draw on the safety reserve and are never suppressed as duplicates."""
-
-
-class Strict(BaseModel):
-    """Base of what people write by hand: frozen, and unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class HardBrakeWhen(Strict):
-    """Filtered deceleration above a bound."""
-
-    decel_mps2: float = Field(3.0, gt=0, le=20, description="bound on filtered deceleration")
-    filter_s: float = Field(0.15, ge=0, le=5, description="time constant of the low-pass")
-
-
-class HardAccelWhen(Strict):
-    """Filtered forward acceleration above a bound."""
-
-    accel_mps2: float = Field(3.0, gt=0, le=20, description="bound on filtered acceleration")
-    filter_s: float = Field(0.15, ge=0, le=5, description="time constant of the low-pass")
-
-
-class SwerveWhen(Strict):
-    """Filtered lateral acceleration above a bound, or yaw rate that reverses quickly."""
-
-    lat_accel_mps2: float = Field(4.0, gt=0, le=20, description="bound on lateral acceleration")
-    yaw_rate_radps: float = Field(0.25, gt=0, le=4, description="yaw rate on both sides of it")
-    reversal_s: float = Field(1.5, gt=0, le=5, description="longest time between both sides")
-    min_speed_mps: float = Field(5.0, ge=0, le=60, description="reversals count above this speed")
-    filter_s: float = Field(0.2, ge=0, le=5, description="time constant of the low-pass")
-
-
-class JerkWhen(Strict):
-    """Filtered derivative of acceleration beyond a bound, of either sign."""
-
-    jerk_mps3: float = Field(10.0, gt=0, le=200, description="bound on |filtered jerk|")
-    filter_s: float = Field(0.15, ge=0, le=5, description="time constant of the low-pass")
-
-
-class DisengagementWhen(Strict):
-    """Autonomy goes from engaged to off; the cause is read from what the driver did."""
-
-    causes: tuple[
-        Literal["driver_brake", "driver_steer", "driver_gas", "system", "emergency_stop"], ...
-    ] = Field(
-        ("driver_brake", "driver_steer", "driver_gas", "system", "emergency_stop"),
-        min_length=1,
-        description="causes that count",
-    )
-
-
-class LowConfidenceWhen(Strict):
-    """A frame whose detections are uncertain, k of the last n frames."""
-
-    uncertainty: float = Field(0.6, gt=0, le=1, description="normalised class entropy above")
-    margin: float = Field(0.1, ge=0, lt=1, description="or best-two gap below")
-    min_objects: int = Field(1, ge=1, le=1000, description="frames with fewer do not count")
-    frames: int = Field(3, ge=1, le=32, description="k")
-    of_frames: int = Field(5, ge=1, le=32, description="n")
-
-    @model_validator(mode="after")
-    def _k_of_n(self) -> LowConfidenceWhen:
-        if self.frames > self.of_frames:
-            raise ValueError("frames must not be more than of_frames")
-        return self
-
-
-class RareClassWhen(Strict):
-    """A class of the list, detected with enough probability in k of the last n frames."""
-
-    classes: tuple[Name, ...] = Field(min_length=1, max_length=64)
-    probability: float = Field(0.4, gt=0, le=1, description="calibrated probability at least")
-    frames: int = Field(3, ge=1, le=32, description="k")
-    of_frames: int = Field(5, ge=1, le=32, description="n")
-
-    @model_validator(mode="after")
-    def _k_of_n(self) -> RareClassWhen:
-        if self.frames > self.of_frames:
-            raise ValueError("frames must not be more than of_frames")
-        return self
-
-
-class TtcWhen(Strict):
-    """Time to collision with the nearest object in the path below a bound."""
-
-    ttc_s: float = Field(1.5, gt=0, le=20, description="bound on the time to collision")
-    min_speed_mps: float = Field(2.0, ge=0, le=60, description="above this own speed")
-
-
-class RandomBaselineWhen(Strict):
-    """Slots of time, each kept with a known probability: the unbiased stream."""
-
-    probability: float = Field(gt=0, le=1, description="chance of each slot to be kept")
-    slot_s: float = Field(20.0, ge=1, le=3600, description="length of a slot")
-    seed: int = Field(0, ge=0, lt=2**63, description="changes which slots are kept")
-
-
-class PlannerDivergenceWhen(Strict):
-    """The plan made a horizon ago and the path driven since part."""
-
-    ade_m: float = Field(1.5, gt=0, le=100, description="mean distance above")
-    fde_m: float = Field(4.0, gt=0, le=200, description="or distance at the horizon above")
-    min_speed_mps: float = Field(1.0, ge=0, le=60, description="above this own speed")
-
-
-def _reference(text: str) -> str:
-    try:
-        embedding_of(text)
-    except InputError as error:
-        raise ValueError(error.message) from error
-    return text
-
-
-class SimilarToWhen(Strict):
-    """The frame looks like a known scene: its embedding lies within an angle of the scene's, in
-    k of the last n frames. Only the model that made the reference can tell.
-    """
-
-    space: Sha256Hex = Field(description="digest of the model whose embedding the reference is")
-    reference: Annotated[
-        str, StringConstraints(max_length=MAX_CHARACTERS), AfterValidator(_reference)
-    ] = Field(description="the scene's embedding: half-precision values, little-endian, base64")
-    similarity: float = Field(gt=0, le=1, description="cosine of the angle at least")
-    frames: int = Field(3, ge=1, le=32, description="k")
-    of_frames: int = Field(5, ge=1, le=32, description="n")
-
-    @model_validator(mode="after")
-    def _k_of_n(self) -> SimilarToWhen:
-        if self.frames > self.of_frames:
-            raise ValueError("frames must not be more than of_frames")
-        return self
-
-    @property
-    def column(self) -> str:
-        """What the likeness to this reference is called among a frame's scores."""
-        return f"similar_to/{sha256_hex(f'{self.space} {self.reference}'.encode())[:16]}"
-
-
-When = (
-    HardBrakeWhen | HardAccelWhen | SwerveWhen | JerkWhen | DisengagementWhen | LowConfidenceWhen
-    | RareClassWhen | SimilarToWhen | TtcWhen | RandomBaselineWhen | PlannerDivergenceWhen | str
-)  # fmt: skip
+ADAPTIVE_KINDS = frozenset({
+    "hard_accel", "jerk", "low_confidence", "rare_class", "similar_to", "track_flicker",
+    "sensor_disagreement", "novelty", "unknown_object", "shadow_disagreement",
+})  # fmt: skip
+"""Kinds of a continuous score whose threshold may follow a target rate. Safety kinds never do."""
 
 
 class Capture(Strict):
@@ -187,10 +71,37 @@ class Capture(Strict):
 
 
 class Budget(Strict):
-    """What a trigger may spend on one vehicle in one day."""
+    """What a trigger may spend on one vehicle, in one day and on one drive; null is no limit."""
 
     clips_per_day: int = Field(20, ge=0, le=100_000)
     bytes_per_day: Bytes = 2 * 10**9
+    fires_per_day: int | None = Field(
+        None, ge=0, le=1_000_000, description="fires outside of the cooldown, kept or not"
+    )
+    clips_per_drive: int | None = Field(None, ge=0, le=100_000)
+    bytes_per_drive: Bytes | None = None
+    cellular_bytes_per_day: Bytes | None = Field(
+        None, description="clips beyond it wait for a link that costs nothing"
+    )
+    clips_per_scene: int | None = Field(
+        None, ge=1, le=1000,
+        description="of one known scene; the count halves every two weeks",
+    )  # fmt: skip
+
+
+class Rate(Strict):
+    """Fires a driving hour on which the threshold lands by itself, whatever the road is like.
+
+    The bound in `when` is the reference: fires at it go on being counted. The threshold is a
+    multiple of it that rises with each fire and falls with time (`kernels.triggers.adapt`).
+    """
+
+    per_hour: float = Field(gt=0, le=1000, description="of known driving, cooldown applied")
+    lowest: float = Field(0.1, gt=0, le=1, description="threshold never below, of the reference")
+    highest: float = Field(30.0, ge=1, le=1000, description="threshold never above, likewise")
+    gain: float = Field(
+        0.2, ge=0.001, le=1, description="by how much one fire raises the threshold's logarithm"
+    )
 
 
 class Upload(Strict):
@@ -226,6 +137,25 @@ class TriggerSpecBase(Strict):
     budget: Budget = Budget()
     upload: Upload = Upload()
     target: Target = Target()
+    rate: Rate | None = Field(None, description="let the threshold follow a target rate")
+
+    @property
+    def is_safety(self) -> bool:
+        """True when its clips may draw on the safety reserve."""
+        return getattr(self, "kind", "") in SAFETY_KINDS or self.upload.priority == "safety"
+
+    @model_validator(mode="after")
+    def _never_of_safety(self) -> Self:
+        kind = getattr(self, "kind", "")
+        if self.is_safety or kind == "random_baseline":
+            who = "a safety trigger" if self.is_safety else "the random stream"
+            if self.rate is not None:
+                raise ValueError(f"rate: the threshold of {who} never adapts")
+            if self.budget.clips_per_scene is not None:
+                raise ValueError(f"budget.clips_per_scene: {who} is never suppressed")
+        elif self.rate is not None and kind not in ADAPTIVE_KINDS:
+            raise ValueError(f"rate: kind {kind} has no continuous score to adapt")
+        return self
 
 
 class HardBrakeSpec(TriggerSpecBase):
@@ -283,6 +213,36 @@ class PlannerDivergenceSpec(TriggerSpecBase):
     when: PlannerDivergenceWhen = PlannerDivergenceWhen()
 
 
+class NoveltySpec(TriggerSpecBase):
+    kind: Literal["novelty"]
+    when: NoveltyWhen
+
+
+class TrackFlickerSpec(TriggerSpecBase):
+    kind: Literal["track_flicker"]
+    when: TrackFlickerWhen = TrackFlickerWhen()
+
+
+class UnknownObjectSpec(TriggerSpecBase):
+    kind: Literal["unknown_object"]
+    when: UnknownObjectWhen = UnknownObjectWhen()
+
+
+class SensorDisagreementSpec(TriggerSpecBase):
+    kind: Literal["sensor_disagreement"]
+    when: SensorDisagreementWhen = SensorDisagreementWhen()
+
+
+class ShadowDisagreementSpec(TriggerSpecBase):
+    kind: Literal["shadow_disagreement"]
+    when: ShadowDisagreementWhen = ShadowDisagreementWhen()
+
+
+class OperatorBookmarkSpec(TriggerSpecBase):
+    kind: Literal["operator_bookmark"]
+    when: OperatorBookmarkWhen = OperatorBookmarkWhen()
+
+
 class ExpressionSpec(TriggerSpecBase):
     kind: Literal["expression"]
     when: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
@@ -291,7 +251,8 @@ class ExpressionSpec(TriggerSpecBase):
 TriggerSpec = (
     HardBrakeSpec | HardAccelSpec | SwerveSpec | JerkSpec | DisengagementSpec | LowConfidenceSpec
     | RareClassSpec | SimilarToSpec | TtcSpec | RandomBaselineSpec | PlannerDivergenceSpec
-    | ExpressionSpec
+    | NoveltySpec | TrackFlickerSpec | UnknownObjectSpec | SensorDisagreementSpec
+    | ShadowDisagreementSpec | OperatorBookmarkSpec | ExpressionSpec
 )  # fmt: skip
 
 SPEC_KINDS: dict[str, type[TriggerSpecBase]] = {
@@ -306,6 +267,12 @@ SPEC_KINDS: dict[str, type[TriggerSpecBase]] = {
     "ttc": TtcSpec,
     "random_baseline": RandomBaselineSpec,
     "planner_divergence": PlannerDivergenceSpec,
+    "novelty": NoveltySpec,
+    "track_flicker": TrackFlickerSpec,
+    "unknown_object": UnknownObjectSpec,
+    "sensor_disagreement": SensorDisagreementSpec,
+    "shadow_disagreement": ShadowDisagreementSpec,
+    "operator_bookmark": OperatorBookmarkSpec,
     "expression": ExpressionSpec,
 }
 
@@ -322,7 +289,7 @@ class LoadedSpec(BaseModel):
     @property
     def is_safety(self) -> bool:
         """True when its clips may draw on the safety reserve."""
-        return self.spec.kind in SAFETY_KINDS or self.spec.upload.priority == "safety"
+        return self.spec.is_safety
 
 
 def _spec_class(located: LocatedYaml) -> type[TriggerSpecBase]:

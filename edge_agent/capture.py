@@ -7,13 +7,14 @@ A job is due when its post-roll has passed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from contracts.clip import Cause, Window
 from contracts.clock import NS_PER_S
 from contracts.ids import EventKey
-from contracts.trigger_spec import LoadedSpec, RandomBaselineSpec
+from contracts.trigger_spec import Capture, LoadedSpec, RandomBaselineSpec
 from edge_agent.spool.entry import PRIORITIES, Priority
 from kernels.triggers.cause import cause_of
 from kernels.triggers.engine import Fire
@@ -55,6 +56,23 @@ class ClipJob:
         """1 keeps every message; n keeps every n-th. The finest matching pattern wins."""
         rates = [n for pattern, n in self.downsample.items() if fnmatchcase(channel, pattern)]
         return min(rates, default=1)
+
+
+def _common_rates(captures: Sequence[Capture]) -> dict[str, int]:
+    """The rates that every cause agrees to: one that asked for all messages of a channel, or for
+    more of them, overrules another that did not.
+    """
+    rates: dict[str, int] = {}
+    for pattern in {pattern for capture in captures for pattern in capture.downsample}:
+        asked = [
+            capture.downsample.get(pattern, 1)
+            for capture in captures
+            if pattern in capture.downsample
+            or any(fnmatchcase(pattern, c) or fnmatchcase(c, pattern) for c in capture.channels)
+        ]
+        if min(asked) > 1:
+            rates[pattern] = min(asked)
+    return dict(sorted(rates.items()))
 
 
 @dataclass(slots=True)
@@ -111,10 +129,6 @@ class CaptureBook:
         fires = pending.fires
         specs = list({f.loaded.digest: f.loaded for f in fires}.values())
         random = [s.spec for s in specs if isinstance(s.spec, RandomBaselineSpec)]
-        downsample: dict[str, int] = {}
-        for loaded in specs:
-            for pattern, n in loaded.spec.capture.downsample.items():
-                downsample[pattern] = min(n, downsample.get(pattern, n))
         return ClipJob(
             event=EventKey(
                 vehicle_id=self._vehicle_id,
@@ -125,8 +139,7 @@ class CaptureBook:
             requested=Window(start_mono_ns=pending.start_ns, end_mono_ns=pending.end_ns),
             causes=tuple(cause_of(f) for f in fires),
             channels=tuple(sorted({c for s in specs for c in s.spec.capture.channels})),
-            # One cause that asked for every message overrules another that did not.
-            downsample=downsample if all(s.spec.capture.downsample for s in specs) else {},
+            downsample=_common_rates([s.spec.capture for s in specs]),
             priority=min((s.spec.upload.priority for s in specs), key=PRIORITIES.index),
             cellular=any(s.spec.upload.cellular == "allowed" for s in specs),
             stream="random" if random else "triggered",

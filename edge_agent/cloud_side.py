@@ -123,7 +123,7 @@ class CloudSide:
         wanted = f"{self._url} {self._signer.vehicle_id}\n"
         if not (mark.exists() and mark.read_text() == wanted):
             try:
-                await self._receiver.enrol(self._config.enrolment_token)
+                await self.uploader.enrol(self._config.enrolment_token)
             except TransientError as error:
                 self.note = str(error)
                 log.warning("cloud cannot be reached", reason=str(error))

@@ -33,6 +33,8 @@ class BudgetConfig(Strict):
     bytes_per_day: Bytes = 30 * 10**9
     safety_reserve_ratio: float = Field(0.3, ge=0, le=1)
     random_reserve_ratio: float = Field(0.1, ge=0, le=1)
+    clips_per_drive: int | None = Field(None, ge=0)
+    bytes_per_drive: Bytes | None = None
 
 
 class SignalLogConfig(Strict):
@@ -235,7 +237,7 @@ def load_config(path: Path | None, overrides: dict[str, object]) -> AgentConfig:
     if path is not None:
         try:
             values = tomllib.loads(path.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:  # TOML's own is a ValueError
             raise InputError(f"cannot be read: {error}", place) from error
     try:
         return AgentConfig.model_validate(_laid_over(values, overrides))

@@ -9,6 +9,8 @@ trailing window: unlike a difference of two samples their noise does not depend 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from contracts.clock import NS_PER_S
 from contracts.samples import PerceptionFrame, SignalSample
 from contracts.signals import CATALOGUE, SIGNAL_INDEX
+from edge_agent.frame_signals import DRIFT, MISSED, UNEXPLAINED
 from edge_agent.plan_match import Divergence
 from kernels.triggers.likeness import NO_REFERENCES, References
 
@@ -214,6 +217,15 @@ class SignalTable:
             if frame.model_digest == one.space and not one.fits(frame)
         ]  # fmt: skip
 
+    def put_derived(self, samples: Iterable[SignalSample]) -> list[SignalSample]:
+        """Take signals that follow from others elsewhere (frames, a candidate model); gives those
+        that the catalogue allows and the vehicle does not measure itself.
+        """
+        derived: list[SignalSample] = []
+        for sample in samples:
+            self._derive(SIGNAL_INDEX[sample.name], sample.mono_ns, sample.value, derived)
+        return derived
+
     def put_divergence(self, divergence: Divergence) -> list[SignalSample]:
         """Take how far plan and drive have parted."""
         self.horizon_s = divergence.horizon_s
@@ -232,9 +244,21 @@ class SignalTable:
 
 
 def available_signals(
-    measured: frozenset[str], *, camera: bool, plan: bool, radar: bool
+    measured: frozenset[str],
+    *,
+    camera: bool,
+    plan: bool,
+    radar: bool,
+    lidar: bool = False,
+    pictures: bool = False,
+    candidate: bool = False,
 ) -> frozenset[str]:
-    """Which signals will exist: those measured and all that can be derived from them."""
+    """Which signals will exist: those measured and all that can be derived from them.
+
+    Args:
+        camera: a model looks at the road, `pictures`: cameras do; `candidate`: another model runs
+            in shadow.
+    """
     found = set(measured)
     if "ego.speed_mps" in found:
         found.add("ego.accel_mps2")
@@ -245,7 +269,13 @@ def available_signals(
     if {"lead.distance_m", "lead.closing_mps"} <= found or radar:
         found |= {"lead.distance_m", "lead.closing_mps", "lead.ttc_s"}
     if camera:
-        found |= {s.name for s in CATALOGUE if s.name.startswith("perception.")}
+        of_lidar = {*UNEXPLAINED, *MISSED}
+        seen = {s.name for s in CATALOGUE if s.name.startswith("perception.")}
+        found |= seen if lidar else seen - of_lidar
+        if candidate:
+            found |= {s.name for s in CATALOGUE if s.name.startswith("shadow.")}
+    if lidar and pictures:
+        found.add(DRIFT)
     if plan:
         found |= {"planner.ade_m", "planner.fde_m"}
     return frozenset(found)

@@ -17,9 +17,10 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol, cast
 
 from contracts.errors import ExhaustedError, RefusedError, TransientError
+from edge_agent.direct import open_direct
 
 TEMP_SUFFIX = ".tmp"
 """Ending of files that were never whole; safe to remove when nobody writes."""
@@ -37,6 +38,13 @@ class Disk(Protocol):
 
     def write(self, path: Path, content: bytes, mode: int) -> None:
         """Create or truncate a file; not durable before `sync_file`."""
+        ...
+
+    def create(self, path: Path) -> BinaryIO:
+        """An empty file to be written forwards, piece by piece; not durable before `sync_file`.
+
+        Its writes and its `close` raise `OSError`; it is not to be read before it is closed.
+        """
         ...
 
     def sync_file(self, path: Path) -> None: ...
@@ -81,6 +89,11 @@ class RealDisk:
             descriptor = os.open(path, flags, mode)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
+
+    def create(self, path: Path) -> BinaryIO:
+        with translated(path):
+            direct = open_direct(path)
+            return path.open("wb", buffering=0) if direct is None else cast(BinaryIO, direct)
 
     def sync_file(self, path: Path) -> None:
         with translated(path):

@@ -43,6 +43,7 @@ from contracts.trigger_spec import LoadedSpec
 from edge_agent.capture import CaptureBook, ClipJob
 from edge_agent.derive import SignalTable
 from edge_agent.door import Door, Rejection
+from edge_agent.frame_signals import FrameSignals
 from edge_agent.perception.frames import BevFrames, FrameClock
 from edge_agent.perception.pixels import decode_pixels
 from edge_agent.perception.views import BevView, ImageView, View, look
@@ -56,6 +57,7 @@ from kernels.clip.encoding import encode_mount, encode_sample
 from kernels.clip.perception import encode_perception
 from kernels.triggers.engine import Fire, TickInputs, TriggerEngine
 from kernels.triggers.likeness import NO_REFERENCES, References, references_of, score_names
+from kernels.triggers.table import signals_wanted
 
 TICK_NS = 20_000_000
 """Triggers are evaluated at 50 Hz of drive time."""
@@ -98,6 +100,7 @@ class Drive:
 
     Attributes:
         blind: frames that no model could be asked about, by reason.
+        wanted: signals that a spec which runs, or counts in shadow, reads.
     """
 
     def __init__(
@@ -129,6 +132,8 @@ class Drive:
             active, f"{vehicle_id}/{description.boot_id}", score_names(class_names, references)
         )
         self._table = SignalTable(description.signals, class_names, references)
+        self.wanted = signals_wanted(active)
+        self._frame_signals = FrameSignals(self.wanted)
         self._plans = PlanMatcher()
         self._capture = CaptureBook(vehicle_id, description.boot_id)
         self._frames = BevFrames(self._bad_picture)
@@ -146,6 +151,10 @@ class Drive:
         return self._engine.specs
 
     @property
+    def engine(self) -> TriggerEngine:
+        return self._engine
+
+    @property
     def model(self) -> PerceptionModel | None:
         return self._model
 
@@ -154,8 +163,10 @@ class Drive:
         engine: TriggerEngine,
         model: PerceptionModel | None,
         references: References = NO_REFERENCES,
+        in_shadow: Sequence[LoadedSpec] = (),
     ) -> None:
-        """Go on with another engine and model, between two samples.
+        """Go on with another engine and model, between two samples; `in_shadow` are the specs that
+        others evaluate on this drive's ticks.
 
         The engine takes over the state of the specs that stay. Raises `InputError`, and
         changes nothing, when it was compiled for other classes than the model's.
@@ -166,12 +177,18 @@ class Drive:
         before = self._engine.class_names
         engine.take_over(self._engine)
         self._engine = engine
+        self.wanted = signals_wanted((*engine.specs, *in_shadow))
+        self._frame_signals.want(self.wanted)
         if model is self._model:
             self._table.set_references(references)
         elif engine.class_names != before:
             self._table.set_classes(class_names, references)
         if model is not self._model:
             self._model, self._frame_clock = model, _clock_of(model)
+
+    def tell(self, samples: Sequence[SignalSample]) -> None:
+        """Take signals that somebody beside the drive derives from it, for the next tick on."""
+        self._record(self._table.put_derived(samples))
 
     def feed(self, sample: Sample) -> None:
         """Take the next sample. Bad samples are counted, logged and left out."""
@@ -185,6 +202,7 @@ class Drive:
         try:
             self._take(sample)
             self._frames.add(sample)
+            self.tell(self._frame_signals.see(sample))
             if self._frame_clock is not None:
                 self._frame_clock.see(sample)
         except LongtailError as error:
@@ -313,6 +331,7 @@ class Drive:
             raise
         model_ns = perf_counter_ns() - before_ns
         self._record(self._table.put_perception(frame))
+        self.tell(self._frame_signals.of(frame))
         for name in self._table.misfits(frame):
             why = InputError(f"{name} cannot be compared with this model's embedding")
             self._unusable(frame.channel, frame.mono_ns, why)

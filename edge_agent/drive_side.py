@@ -19,17 +19,20 @@ from contracts.clock import NS_PER_S, Clock, VirtualClock
 from contracts.errors import LongtailError
 from contracts.samples import Sample
 from contracts.signal_log import LoggedFire, SignalLogHeader
+from edge_agent.allowances import Allowances
 from edge_agent.budget import BudgetBook, Keep, VehicleLimits, budget_key
 from edge_agent.capture import CaptureBook, ClipJob
+from edge_agent.clip_gate import ClipGate
 from edge_agent.config import AgentConfig
 from edge_agent.describe import describe_clip
 from edge_agent.disk import RealDisk
 from edge_agent.event_records import EventTeller
-from edge_agent.ledger import Ledger
+from edge_agent.ledger import open_ledger
 from edge_agent.pack import DriveFacts, collect
 from edge_agent.packer import PackedClip, Packer
 from edge_agent.perception.reopening import reopening
 from edge_agent.ports import CountingSource, LiveSource, SensorSource, SessionOpener
+from edge_agent.recovered import settle_recovered
 from edge_agent.redaction.opening import open_image_redaction, open_zones
 from edge_agent.ring import Ring
 from edge_agent.runtime import DriveEvents, DriveRuntime, DriveTally, RunningSet
@@ -41,8 +44,8 @@ from edge_agent.spool import Spool
 from edge_agent.supervisor import Restarts
 from edge_agent.supervisor_drive import SupervisedDrive
 from edge_agent.supervisor_source import supervised_samples
+from edge_agent.thresholds import ThresholdBook
 from edge_agent.warmup import warm_up
-from kernels.clip.reader import read_manifest
 from kernels.triggers.cause import cause_of
 from kernels.triggers.engine import Fire
 
@@ -111,7 +114,9 @@ class DriveSide:
         )
         model = built.model.model if built.model is not None else None
         warm_up(model, camera=bool(facts_of.camera_channels), lidar=bool(facts_of.lidar_channels))
-        self.ledger = Ledger(self._state / "ledger.sqlite", self._drive_clock, facts_of.boot_id)
+        self.ledger = open_ledger(
+            self._state / "ledger.sqlite", self._drive_clock, facts_of.boot_id
+        )
         self.spool = Spool(
             self._state / "spool", config.spool.quota, config.spool.floor_free,
             self._clock, RealDisk(), self.ledger, describe_clip,
@@ -119,9 +124,12 @@ class DriveSide:
         self.limits = VehicleLimits(
             config.budget.clips_per_day, config.budget.bytes_per_day,
             config.budget.safety_reserve_ratio, config.budget.random_reserve_ratio,
+            config.budget.clips_per_drive, config.budget.bytes_per_drive,
         )  # fmt: skip
-        self._book = BudgetBook(self.ledger, self.limits, self.spool.has_room)
-        self._settle_recovered()
+        allowances = Allowances(self._state / "allowances.json", facts_of.drive_id)
+        self._book = BudgetBook(self.ledger, self.limits, self.spool.has_room, allowances)
+        self._thresholds = ThresholdBook(self._state / "thresholds.json")
+        settle_recovered(self.spool, self._book)
         self.ring = Ring(config.ring)
         self._tally = DriveTally(is_connected, sent_bytes)
         self.signal_log = open_signal_log(
@@ -133,7 +141,7 @@ class DriveSide:
                 self._on_fire, self._on_job, self._on_shadow_fire, self.signal_log.tick,
                 self._on_swap,
             ),
-            self.ledger.totals, self._tally,
+            self.ledger.totals, self._tally, thresholds=self._thresholds,
         )  # fmt: skip
         self.drive = self.runtime.drive
         self._breaks = self.drive.door.rejections
@@ -146,6 +154,10 @@ class DriveSide:
             model.digest if model is not None else None, facts_of.labels,
         )  # fmt: skip
         self._events = EventTeller(self.ledger, facts_of.utc_minus_mono_ns)
+        self._gate = ClipGate(
+            self._book, self.ledger.budget_day, lambda: self.packer.facts.model_digest,
+            self._state / "scenes.json", self._state / "fleet-scenes.json", self._on_known,
+        )  # fmt: skip
         redact = self.redaction or (lambda messages: messages)
         self.packer = Packer(self.spool, self._book, self._events, facts, self._on_packed, redact)
         self._supervised = SupervisedDrive(
@@ -156,20 +168,11 @@ class DriveSide:
         self.gaps = self._supervised.gaps
         self.not_recorded = self._supervised.not_recorded
 
-    def _settle_recovered(self) -> None:
-        """Charge clips that a crash kept from being settled; those settled before are known."""
-        for entry in self.spool.queue():
-            if entry.note == "recovered":
-                manifest = read_manifest(self.spool.path(entry.clip_id))
-                self._book.settle(
-                    manifest.event, manifest.causes, manifest.stream == "random", entry.size_bytes
-                )
-
     def _log_header(self, running: RunningSet) -> SignalLogHeader:
         return log_header(
             self._vehicle_id, self.description,
             [entry.logged() for entry in running.entries], self.drive.model,
-            running.score_names, self.limits,
+            running.score_names, self.limits, self.runtime.thresholds(),
         )  # fmt: skip
 
     @property
@@ -219,9 +222,17 @@ class DriveSide:
             self.ledger.flush()
         except LongtailError as error:
             log.error("counts not kept", reason=str(error))
+        try:
+            self._thresholds.save()
+        except OSError as error:
+            log.error("thresholds not kept", reason=str(error))
 
     def close(self, *, in_order: bool = True) -> None:
         """End the ledger and the spool; a run that had to end counts as one that did not end."""
+        try:
+            self._thresholds.save()
+        except OSError as error:
+            log.error("thresholds not kept", reason=str(error))
         try:
             if in_order:
                 self.ledger.totals.end()
@@ -230,7 +241,6 @@ class DriveSide:
             self.ledger.close()
         except LongtailError as error:
             log.error("ledger not closed in order", reason=str(error))
-        self.spool.close()
 
     # The drive's thread ----------------------------------------------------------------------
 
@@ -300,9 +310,20 @@ class DriveSide:
         )  # fmt: skip
 
     def _on_job(self, job: ClipJob) -> None:
-        self.packer.submit(job, collect(job, self.ring))
+        messages = collect(job, self.ring)
+        passed = self._gate.judge(job, messages)
+        if passed is not None:
+            self.packer.submit(passed, messages)
+
+    def _on_known(self, job: ClipJob) -> None:
+        """A clip is not packed, since its scene is known."""
+        for cause in job.causes:
+            self.fires[(cause.trigger_id, "kept")] -= 1
+            self.fires[(cause.trigger_id, "duplicate")] += 1
+            self._events.tell(job.event, cause, "suppressed", "duplicate")
 
     def _on_packed(self, packed: PackedClip) -> None:
         self.clips[packed.clip_id] = packed
         self._tally.packed(packed.size_bytes)
+        self._gate.packed(packed.event)
         self.wake()

@@ -49,7 +49,7 @@ class EventTeller:
         self,
         event: EventKey,
         cause: Cause,
-        outcome: Literal["captured", "lost"],
+        outcome: Literal["captured", "suppressed", "lost"],
         reason: str | None = None,
     ) -> None:
         """Queue the record of one fire."""

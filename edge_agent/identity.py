@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -80,7 +81,7 @@ class VehicleKey:
             raise RefusedError("the key may be read by others; chmod 600 it", str(path))
         try:
             key = load_pem_private_key(content, password=None)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, UnsupportedAlgorithm, InternalError) as error:
             raise CorruptError("not a PEM private key", str(path)) from error
         if not isinstance(key, Ed25519PrivateKey):
             raise CorruptError("not an Ed25519 key", str(path))

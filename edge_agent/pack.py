@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import BinaryIO
 
 from contracts import SOFTWARE_VERSION
 from contracts.clip import ClipManifest, Window
@@ -65,19 +65,28 @@ def collect(job: ClipJob, ring: Ring) -> list[EncodedMessage]:
 
 
 def _downsampled(messages: list[EncodedMessage], job: ClipJob) -> list[EncodedMessage]:
-    if not job.downsample:
+    every = {channel: job.keep_every(channel) for channel in {m.channel for m in messages}}
+    if all(n == 1 for n in every.values()):
         return messages
     seen: dict[str, int] = defaultdict(int)
     kept = []
     for message in messages:
-        if seen[message.channel] % job.keep_every(message.channel) == 0:
+        if seen[message.channel] % every[message.channel] == 0:
             kept.append(message)
         seen[message.channel] += 1
     return kept
 
 
-def prepare(job: ClipJob, messages: Sequence[EncodedMessage], facts: DriveFacts) -> PreparedClip:
-    """Complete a clip. The same job and messages give the same result, whenever it runs."""
+def prepare(
+    job: ClipJob,
+    messages: Sequence[EncodedMessage],
+    facts: DriveFacts,
+    left_out: Mapping[str, int] | None = None,
+) -> PreparedClip:
+    """Complete a clip. The same job and messages give the same result, whenever it runs.
+
+    `left_out` counts the messages of each channel that the pre-filter took away.
+    """
     times = [m.mono_ns for m in messages] or [job.event.start_mono_ns]
     actual = Window(start_mono_ns=min(times), end_mono_ns=max(times))
     causes = [
@@ -109,6 +118,7 @@ def prepare(job: ClipJob, messages: Sequence[EncodedMessage], facts: DriveFacts)
         summary=summarise(messages, facts.labels, middle_ns + facts.utc_minus_mono_ns),
         embedding=embedding,
         scene_hash=_scene_hash(messages, job.causes[0].fired_mono_ns),
+        left_out=dict(left_out or {}),
     )
     names = {f"{s.spec.id}-v{s.spec.version}.yaml": s.text for s in job.specs}
     return PreparedClip(manifest, complete, names)
@@ -135,9 +145,9 @@ def is_partial(manifest: ClipManifest) -> bool:
     return max(missing_head, missing_tail) > EDGE_TOLERANCE_NS
 
 
-def write_active(path: Path, clip: PreparedClip) -> WrittenClip:
-    """Write the file. Raises `OSError` (a full disk): then `path` holds nothing of worth."""
-    with path.open("wb", buffering=0) as stream:
+def write_active(stream: BinaryIO, clip: PreparedClip) -> WrittenClip:
+    """Write the file and close it. Raises `OSError` (a full disk): then it is of no worth."""
+    with stream:
         return write_clip(stream, clip.manifest, clip.messages, clip.spec_texts)
 
 

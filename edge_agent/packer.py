@@ -1,24 +1,27 @@
 """The pack task: closed capture windows become clips in the spool, one at a time.
 
-Runs in a thread of its own behind a bounded queue. A clip that cannot be written (disk full)
-is told as lost in an event record and its budget is given back; the drive goes on.
+Runs in a thread of its own behind a bounded queue. A clip that cannot be written is written once
+more, since the disk may have failed at one place or been filled by others meanwhile; one that
+cannot be written then either (disk full) is told as lost in an event record and its budget is
+given back; the drive goes on.
 """
 
 from __future__ import annotations
 
-import errno
 import queue
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
 
 from contracts.clip import ClipManifest
-from contracts.errors import ExhaustedError, LongtailError
+from contracts.errors import ExhaustedError, LongtailError, TransientError
 from edge_agent.budget import BudgetBook, pool_of
 from edge_agent.capture import ClipJob
+from edge_agent.disk import translated
 from edge_agent.event_records import EventTeller
 from edge_agent.pack import (
     DriveFacts,
@@ -28,7 +31,8 @@ from edge_agent.pack import (
     upload_request,
     write_active,
 )
-from edge_agent.spool.entry import PRIORITIES, Priority
+from edge_agent.prefilter import Thinned, thin_out
+from edge_agent.spool.entry import PRIORITIES, Entry, Priority
 from edge_agent.spool.spool import Spool
 from kernels.clip.encoding import EncodedMessage
 
@@ -63,6 +67,7 @@ class Packer:
         facts: of the drive, as they hold when a job is submitted.
         on_packed: called in the pack thread after each clip is durable.
         redact: makes a clip's messages fit to be kept, in the pack thread.
+        thin: leaves out what a clip need not hold, in the pack thread.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class Packer:
         facts: DriveFacts,
         on_packed: Callable[[PackedClip], None],
         redact: Callable[[Sequence[EncodedMessage]], Sequence[EncodedMessage]] = lambda m: m,
+        thin: Callable[[ClipJob, Sequence[EncodedMessage]], Thinned] = thin_out,
     ) -> None:
         self._spool = spool
         self._book = book
@@ -80,6 +86,7 @@ class Packer:
         self.facts = facts
         self._on_packed = on_packed
         self._redact = redact
+        self._thin = thin
         self._jobs: queue.Queue[tuple[ClipJob, Sequence[EncodedMessage], DriveFacts] | None]
         self._jobs = queue.Queue(QUEUED_JOBS)
         self._thread = threading.Thread(target=self._run, name="pack", daemon=True)
@@ -110,7 +117,7 @@ class Packer:
     def _run(self) -> None:
         while (item := self._jobs.get()) is not None:
             try:
-                self._pack_or_lose(*item)
+                self.pack(*item)
             except Exception:
                 # Nothing may end the task that makes all clips, not even telling of a lost one.
                 log.exception("a lost clip could not be told")
@@ -118,9 +125,8 @@ class Packer:
                 self._jobs.task_done()
         self._jobs.task_done()  # of the word that it is over
 
-    def _pack_or_lose(
-        self, job: ClipJob, messages: Sequence[EncodedMessage], facts: DriveFacts
-    ) -> None:
+    def pack(self, job: ClipJob, messages: Sequence[EncodedMessage], facts: DriveFacts) -> None:
+        """Make one clip of a job in this thread, or tell it as lost. Raises nothing of its own."""
         try:
             self._pack(job, messages, facts)
         except ExhaustedError as error:
@@ -132,34 +138,44 @@ class Packer:
             self._lose(job, f"{type(error).__name__}: {error}")
 
     def _pack(self, job: ClipJob, messages: Sequence[EncodedMessage], facts: DriveFacts) -> None:
-        messages = self._redact(messages)
-        clip = prepare(job, messages, facts)
-        expected_bytes = sum(len(m.payload) + 64 for m in messages)
-        value = clip_value(clip.manifest, job.priority)
-        pool = pool_of(safety=job.safety, random=job.stream == "random")
-        event = job.event
-        name = f"{event.boot_id}-{event.start_mono_ns}-{event.end_mono_ns}"
-        path = self._spool.begin(name, expected_bytes, pool, value)
+        thinned = self._thin(job, self._redact(messages))
+        clip = prepare(job, thinned.messages, facts, thinned.left_out)
         try:
-            written = write_active(path, clip)
-            entry = self._spool.commit(
-                path,
-                upload_request(clip.manifest, written),
-                job.priority,
-                "allowed" if job.cellular else "forbidden",
-                value,
-            )
-        except (LongtailError, OSError) as error:
-            self._spool.discard(path)
-            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-                raise ExhaustedError("the disk is full", str(path)) from error
-            raise
+            entry = self._keep(job, clip)
+        except (ExhaustedError, TransientError) as error:
+            # The second time room is made for what the disk really has.
+            log.warning("clip is written again", key=job.event.text(), reason=str(error))
+            entry = self._keep(job, clip)
         try:
             self._book.settle(job.event, job.causes, job.stream == "random", entry.size_bytes)
         except LongtailError as error:
             # The clip is safe; its reservation stands for what it took.
             log.warning("clip not settled", clip=entry.clip_id[:12], reason=str(error))
         self._report(clip, entry.clip_id, entry.size_bytes)
+
+    def _keep(self, job: ClipJob, clip: PreparedClip) -> Entry:
+        """Write the clip into the spool. Raises `LongtailError`, with nothing left behind."""
+        expected_bytes = sum(len(m.payload) + 64 for m in clip.messages)
+        value = clip_value(clip.manifest, job.priority)
+        pool = pool_of(safety=job.safety, random=job.stream == "random")
+        event = job.event
+        name = f"{event.boot_id}-{event.start_mono_ns}-{event.end_mono_ns}"
+        path = self._spool.begin(name, expected_bytes, pool, value)
+        try:
+            with translated(path):
+                written = write_active(self._spool.create(path), clip)
+            return self._spool.commit(
+                path,
+                upload_request(clip.manifest, written),
+                job.priority,
+                "allowed" if job.cellular else "forbidden",
+                value,
+            )
+        except LongtailError:
+            # What cannot be removed either is brought to order at the next open.
+            with suppress(LongtailError):
+                self._spool.discard(path)
+            raise
 
     def _report(self, clip: PreparedClip, clip_id: str, size_bytes: int) -> None:
         self.counts["packed"] += 1

@@ -29,6 +29,7 @@ from contracts.signal_log import (
     LoggedFire,
     LoggedLimits,
     LoggedSpec,
+    LoggedThreshold,
     SignalLogHeader,
 )
 from contracts.signals import CATALOGUE
@@ -36,6 +37,7 @@ from edge_agent.budget import VehicleLimits
 from edge_agent.disk import Disk
 from edge_agent.ports import PerceptionModel, SourceDescription
 from kernels.signal_log import SignalChunk, encode_chunk, encode_end, encode_header
+from kernels.triggers.adapt import NO_THRESHOLDS, Thresholds
 from kernels.triggers.engine import TickInputs
 
 CHUNK_TICKS = 500
@@ -287,6 +289,7 @@ def log_header(
     model: PerceptionModel | None,
     score_names: tuple[str, ...],
     limits: VehicleLimits,
+    thresholds: Thresholds = NO_THRESHOLDS,
 ) -> SignalLogHeader:
     """The head of a drive's log, before its first tick."""
     return SignalLogHeader(
@@ -300,5 +303,14 @@ def log_header(
         class_names=score_names if score_names != ("",) else (),
         model_digest=model.digest if model is not None else None,
         specs=tuple(specs),
-        limits=LoggedLimits(**asdict(limits)),
+        limits=LoggedLimits(
+            clips_per_day=limits.clips_per_day,
+            bytes_per_day=limits.bytes_per_day,
+            safety_reserve_ratio=limits.safety_reserve_ratio,
+            random_reserve_ratio=limits.random_reserve_ratio,
+        ),
+        thresholds=tuple(
+            LoggedThreshold(digest=digest, **asdict(known))
+            for digest, known in sorted(thresholds.items())
+        ),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from contracts.trigger_spec import LoadedSpec, SimilarToSpec, TriggerSpec
+from contracts.trigger_spec import LoadedSpec, NoveltySpec, SimilarToSpec, TriggerSpec
 from edge_agent.derive import available_signals
 from edge_agent.ports import BevModel, PerceptionModel, SourceDescription
 from kernels.triggers.table import required_signals, unknown_classes
@@ -20,9 +20,14 @@ class InactiveSpec:
 
 
 def signals_of(
-    description: SourceDescription, class_names: tuple[str, ...], *, bev: bool = False
+    description: SourceDescription,
+    class_names: tuple[str, ...],
+    *,
+    bev: bool = False,
+    candidate: bool = False,
 ) -> frozenset[str]:
-    """Signals that will exist on this source with a model of these classes (none: no model).
+    """Signals that will exist on this source with a model of these classes (none: no model), and
+    with a `candidate` in shadow beside it.
 
     A model of images (or, with `bev`, one of all sensors) has nothing to say where there are
     none; the latter needs poses for all but pictures.
@@ -35,6 +40,9 @@ def signals_of(
         camera=sees and bool(class_names),
         plan=description.has_plan and description.has_pose,
         radar=description.has_radar,
+        lidar=bool(description.lidar_channels),
+        pictures=bool(description.camera_channels),
+        candidate=candidate,
     )
 
 
@@ -47,13 +55,16 @@ def inactive_reason(
     """Why a spec cannot work with these signals and this model; empty when it can."""
     missing = [name for name in required_signals(spec) if name not in signals]
     unknown = unknown_classes(spec, class_names)
+    if any(name.startswith("shadow.") for name in missing) and "perception.margin" in signals:
+        return "no candidate model runs in shadow"
     if missing:
         return f"the vehicle has no {', '.join(missing)}"
     if unknown and len(unknown) == len(getattr(spec.when, "classes", ())):
         return f"the model knows none of {', '.join(unknown)}"
-    if isinstance(spec, SimilarToSpec) and spec.when.space != model_digest:
+    if isinstance(spec, SimilarToSpec | NoveltySpec) and spec.when.space != model_digest:
         runs = f"model {model_digest[:12]} runs" if model_digest else "no model runs"
-        return f"its reference is of model {spec.when.space[:12]}, but {runs}"
+        what = "reference is" if isinstance(spec, SimilarToSpec) else "centroids are"
+        return f"its {what} of model {spec.when.space[:12]}, but {runs}"
     return "the spec is retired" if spec.status == "retired" else ""
 
 

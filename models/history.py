@@ -22,4 +22,6 @@ class History:
     def add(self, epoch: int, losses: Losses) -> None:
         """Take the means of the epoch, counted from 1."""
         self.epochs = [*self.epochs[: epoch - 1], losses]
-        self._path.write_text(json.dumps(self.epochs, indent=1), "utf-8")
+        partial = self._path.with_name(f".{self._path.name}")
+        partial.write_text(json.dumps(self.epochs, indent=1), "utf-8")
+        partial.replace(self._path)

@@ -2,6 +2,7 @@
 
 from edge_agent.ledger.cellular import CellularSpent
 from edge_agent.ledger.ledger import Ledger
+from edge_agent.ledger.opening import open_ledger
 from edge_agent.ledger.outbox import OutboxRow
 from edge_agent.ledger.records import SuppressionRow, Tombstone
 from edge_agent.ledger.spending import DaySpending, Pool, Spent
@@ -17,4 +18,5 @@ __all__ = [
     "SuppressionRow",
     "Tombstone",
     "Totals",
+    "open_ledger",
 ]

@@ -6,6 +6,7 @@ deleted at any time; this file may not.
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 from contracts.clock import Clock
@@ -24,16 +25,27 @@ class Ledger:
         path: the SQLite file, created when absent; its folder must exist.
         clock: where time comes from.
         boot_id: names this boot, the same as in the event keys of this boot.
+        connection: what speaks to the file; tests fail here.
 
     Raises:
         CorruptError: the file is damaged; it is left for the operator.
         RefusedError: it cannot be opened or written.
     """
 
-    def __init__(self, path: Path, clock: Clock, boot_id: str) -> None:
-        self._store = LedgerStore(path, clock, boot_id)
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        boot_id: str,
+        connection: type[sqlite3.Connection] = sqlite3.Connection,
+    ) -> None:
+        self._store = LedgerStore(path, clock, boot_id, connection)
+        try:
+            self.cellular = Cellular(self._store)
+        except BaseException:
+            self._store.abandon()
+            raise
         self.spending = Spending(self._store)
-        self.cellular = Cellular(self._store)
         self.suppressions = Suppressions(self._store)
         self.tombstones = Tombstones(self._store)
         self.outbox = Outbox(self._store, self.suppressions)

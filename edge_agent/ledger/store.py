@@ -16,9 +16,12 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
+
+import structlog
 
 from contracts.clock import NS_PER_DAY, Clock
 from contracts.errors import (
@@ -60,6 +63,8 @@ CREATE TABLE total(name TEXT PRIMARY KEY, amount NOT NULL) WITHOUT ROWID;
 MIGRATIONS = (_VERSION_1, _VERSION_2)
 """What makes version n from n - 1; nothing is ever taken away."""
 
+_log = structlog.get_logger(__name__)
+
 _FULL = frozenset({sqlite3.SQLITE_FULL})
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -85,6 +90,18 @@ def sqlite_errors(path: Path) -> Iterator[None]:
         raise TransientError(f"database error: {error}", place) from error
 
 
+def _schema_of(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
+    found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name")
+    return found.fetchall()
+
+
+@cache
+def _expected_schema() -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript("".join(MIGRATIONS))
+        return _schema_of(connection)
+
+
 class Rider(Protocol):
     """Holds small writes back, to go with the next transaction instead of one each."""
 
@@ -102,13 +119,20 @@ class LedgerStore:
         path: the file; created with its tables when absent. Its folder must exist.
         clock: read once for each decision.
         boot_id: names this boot of the machine; the anchor of budget time is kept per boot.
+        connection: the class of the connection: the port through which tests fail.
 
     Raises:
         CorruptError: the file is damaged. It is left as it is: starting afresh would forget
             what was spent, so that choice is the operator's.
     """
 
-    def __init__(self, path: Path, clock: Clock, boot_id: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        boot_id: str,
+        connection: type[sqlite3.Connection] = sqlite3.Connection,
+    ) -> None:
         self.path = path
         self.boot_id = boot_id
         self._clock = clock
@@ -116,49 +140,83 @@ class LedgerStore:
         self._riders: list[Rider] = []
         with sqlite_errors(path):
             self._connection = sqlite3.connect(
-                path, timeout=10.0, isolation_level=None, check_same_thread=False
-            )
+                path, timeout=10.0, isolation_level=None, check_same_thread=False,
+                factory=connection,
+            )  # fmt: skip
             try:
                 self._connection.execute("PRAGMA journal_mode=WAL")
                 self._connection.execute("PRAGMA synchronous=FULL")
+                self._check()
                 self._create_tables()
+                self._check_schema()
+                self._anchor_mono_ns, self._anchor_utc_ns = self._load_anchor()
             except BaseException:
                 self._connection.close()
                 raise
-        self._anchor_mono_ns, self._anchor_utc_ns = self._load_anchor()
 
     def _create_tables(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        for migration in MIGRATIONS[version:]:
-            for statement in filter(str.strip, migration.split(";")):
-                self._connection.execute(statement)
-        if version < SCHEMA_VERSION:
-            self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-        self._connection.execute("COMMIT")
+        version = self._version()
+        if version == SCHEMA_VERSION:
+            return  # nothing to write: a full disk must not keep a vehicle from coming up
         if version > SCHEMA_VERSION:
             raise InputError(
                 f"ledger has schema {version}, this software knows {SCHEMA_VERSION}",
                 str(self.path),
             )
+        self._connection.execute("BEGIN IMMEDIATE")
+        for migration in MIGRATIONS[self._version() :]:
+            for statement in filter(str.strip, migration.split(";")):
+                self._connection.execute(statement)
+        self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        self._connection.execute("COMMIT")
+
+    def _check(self) -> None:
+        """Look at every page: damage is found now, not when a decision rests on it."""
+        (found,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise CorruptError(f"not a sound database: {found}", str(self.path))
+
+    def _check_schema(self) -> None:
+        """A name in which a bit has flipped is sound to SQLite, and to no query."""
+        if _schema_of(self._connection) != _expected_schema():
+            raise CorruptError("its tables are not those that were made", str(self.path))
+
+    def _version(self) -> int:
+        return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
 
     def _load_anchor(self) -> tuple[int, int]:
         mono_ns, utc_ns = self._clock.mono_ns(), self._clock.utc_ns()
-        with self._lock, sqlite_errors(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
-            kept = dict(self._connection.execute("SELECT key, value FROM meta").fetchall())
-            anchor = (int(kept.get("anchor_mono_ns", 0)), int(kept.get("anchor_utc_ns", 0)))
-            if kept.get("boot_id") != self.boot_id or anchor[0] > mono_ns:
-                anchor = (mono_ns, max(utc_ns, int(kept.get("floor_utc_ns", 0))))
-                self._put_meta("boot_id", self.boot_id)
-                self._put_meta("anchor_mono_ns", anchor[0])
-                self._put_meta("anchor_utc_ns", anchor[1])
-                self._put_meta("floor_utc_ns", anchor[1])
-            self._connection.execute("COMMIT")
+        kept = dict(self._connection.execute("SELECT key, value FROM meta").fetchall())
+        anchor = (int(kept.get("anchor_mono_ns", 0)), int(kept.get("anchor_utc_ns", 0)))
+        if kept.get("boot_id") == self.boot_id and anchor[0] <= mono_ns:
+            return anchor
+        anchor = (mono_ns, max(utc_ns, int(kept.get("floor_utc_ns", 0))))
+        try:
+            self._put_meta(
+                boot_id=self.boot_id, anchor_mono_ns=anchor[0], anchor_utc_ns=anchor[1],
+                floor_utc_ns=anchor[1],
+            )  # fmt: skip
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _FULL:
+                raise
+            # A full disk: nothing can be spent, but what is here can still be told and sent.
+            _log.error("ledger cannot be written", reason=str(error))
         return anchor
 
-    def _put_meta(self, key: str, value: str | int) -> None:
-        self._connection.execute("INSERT OR REPLACE INTO meta VALUES(?, ?)", (key, value))
+    def _put_meta(self, **values: str | int) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO meta VALUES(?, ?)", list(values.items())
+            )
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
 
     def mono_ns(self) -> int:
         return self._clock.mono_ns()
@@ -191,10 +249,11 @@ class LedgerStore:
                 )
                 self._connection.execute("COMMIT")
             except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                for rider in self._riders:
-                    rider.ended(committed=False)
+                try:
+                    self._roll_back()
+                finally:
+                    for rider in self._riders:
+                        rider.ended(committed=False)
                 raise
             for rider in self._riders:
                 rider.ended(committed=True)
@@ -203,6 +262,10 @@ class LedgerStore:
         """What a SELECT finds, all of it."""
         with self._lock, sqlite_errors(self.path):
             return self._connection.execute(query, values).fetchall()
+
+    def abandon(self) -> None:
+        """Close without writing."""
+        self._connection.close()
 
     def close(self) -> None:
         """Write what was held back and close. A ledger that was not closed loses only that."""

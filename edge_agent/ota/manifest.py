@@ -84,7 +84,9 @@ class Sequence:
                 raise CorruptError("not a sequence number", str(self._path))
         except FileNotFoundError:
             return 0
-        except (OSError, ValueError, KeyError, TypeError, CorruptError) as error:
+        except (
+            OSError, ValueError, KeyError, TypeError, RecursionError, CorruptError
+        ) as error:  # fmt: skip
             self.problem = f"the check-ins' sequence cannot be read: {error}"
             return 0
         return number

@@ -136,7 +136,9 @@ def read_state(path: Path) -> OtaState:
         return OtaState.model_validate(content["state"])
     except FileNotFoundError:
         return OtaState()
-    except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
+    except (
+        ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError
+    ) as error:  # fmt: skip
         raise CorruptError("the state cannot be read", str(path)) from error
 
 

@@ -54,7 +54,9 @@ class TrustedTime:
                 raise CorruptError("not a time", str(self._path))
         except FileNotFoundError:
             return 0
-        except (OSError, ValueError, KeyError, TypeError, CorruptError) as error:
+        except (
+            OSError, ValueError, KeyError, TypeError, RecursionError, CorruptError
+        ) as error:  # fmt: skip
             self.problem = f"the time's floor cannot be read: {error}"
             return 0
         return floor

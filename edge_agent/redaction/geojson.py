@@ -106,7 +106,10 @@ def _corner(corner: Any, place: str) -> tuple[float, float]:
     numbers = corner[:2] if is_pair else []
     if not numbers or any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
         raise InputError(f"{corner!r} is no position: [longitude, latitude]", place)
-    lon_deg, lat_deg = float(numbers[0]), float(numbers[1])
+    try:
+        lon_deg, lat_deg = float(numbers[0]), float(numbers[1])
+    except OverflowError:
+        lon_deg = lat_deg = math.inf
     inside = math.isfinite(lon_deg) and abs(lon_deg) <= 180.0 and abs(lat_deg) <= 90.0
     if not inside:
         raise InputError(f"[{lon_deg:g}, {lat_deg:g}] is not [longitude, latitude]", place)

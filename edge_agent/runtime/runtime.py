@@ -35,8 +35,13 @@ from edge_agent.runtime.shadow_triggers import ShadowTriggers
 from edge_agent.runtime.staging import Staged, Stager, same_kind
 from edge_agent.runtime.tally import DriveTally, counters_of
 from edge_agent.suitable import signals_of
+from edge_agent.thresholds import ThresholdBook
 from edge_agent.timing import FrameTiming
+from kernels.triggers.adapt import Threshold
 from kernels.triggers.engine import Fire, TickInputs
+
+REMEMBER_TICKS = 1500
+"""Half a minute: so much of a threshold's way is lost with the power."""
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +80,7 @@ class DriveRuntime:
         totals: where counts are durable; the runtime and `tally` add theirs.
         safe_state: when a model may change during the drive.
         shadow_every: a candidate model sees every n-th frame of each camera.
+        thresholds: remembers where adaptive specs stand, over this drive.
     """
 
     def __init__(
@@ -89,13 +95,15 @@ class DriveRuntime:
         tally: DriveTally,
         safe_state: SafeState | None = None,
         shadow_every: int = EVERY_NTH_FRAME,
+        thresholds: ThresholdBook | None = None,
     ) -> None:
         self._events = events
         self._totals = totals
         self._tally = tally
         self._safe = safe_state or ParkedAndDisengaged(signals_of(description, ()))
         self._shadow_every = shadow_every
-        self._stager = Stager(vehicle_id, description, built_in, labels)
+        self._thresholds = thresholds or ThresholdBook()
+        self._stager = Stager(vehicle_id, description, built_in, labels, self._thresholds.known)
         staged = self._stager.stage(Lineup(), built_in.model)
         self._running = staged.running
         model = built_in.model.model if built_in.model is not None else None
@@ -103,7 +111,7 @@ class DriveRuntime:
             vehicle_id, description, (), model, ring, events.on_fire, events.on_job,
             self._tick, self._frame, self._engine_failed,
         )  # fmt: skip
-        self.drive.swap(staged.engine, model, staged.running.references)
+        self.drive.swap(staged.engine, model, staged.running.references, staged.running.in_shadow)
         self._shadow = ShadowTriggers(
             vehicle_id, description.boot_id, ring, staged.shadow_engine, events.on_shadow_fire
         )
@@ -147,6 +155,7 @@ class DriveRuntime:
         """
         self.drive.finish()
         self._shadow.finish()
+        self._remember()
         close()
         with self._lock:
             self._driving = False
@@ -174,7 +183,8 @@ class DriveRuntime:
         model = after.model.model if after.model is not None else None
         try:
             staged.shadow_engine.take_over(self._shadow.engine)
-            self.drive.swap(staged.engine, model, after.references)
+            self._remember()
+            self.drive.swap(staged.engine, model, after.references, after.in_shadow)
         except Exception as error:
             log.exception("a lineup could not be activated")
             new = after.releases() - before.releases()
@@ -202,8 +212,17 @@ class DriveRuntime:
             return old
         return ShadowModelRunner(candidate, active.digest, self._shadow_every)
 
+    def thresholds(self) -> dict[str, Threshold]:
+        """Where the thresholds of all that runs or counts stand now."""
+        return {**self._shadow.engine.thresholds(), **self.drive.engine.thresholds()}
+
+    def _remember(self) -> None:
+        self._thresholds.update(self.thresholds())
+
     def _tick(self, inputs: TickInputs) -> None:
         self._ticks += 1
+        if self._ticks % REMEMBER_TICKS == 0:
+            self._remember()
         self._events.on_tick(inputs)
         step_ns = self._tally.tick(inputs.now_ns, inputs.values)
         self._safe.see(inputs.now_ns, inputs.values)
@@ -230,7 +249,8 @@ class DriveRuntime:
         runner = self._shadow_model
         if runner is None or runner.fault:
             return
-        runner.see(seen)
+        apart = runner.see(seen)
+        self.drive.tell([sample for sample in apart if sample.name in self.drive.wanted])
         if runner.fault:
             key = (Slot("model", shadow=True), runner.candidate.digest)
             self._faults.add([key], "soak", runner.fault)

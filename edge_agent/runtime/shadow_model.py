@@ -8,10 +8,12 @@ apart from the hot path's; whatever it raises is counted and never reaches the d
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from time import perf_counter_ns
 
 from contracts.check_in import ShadowModel
 from contracts.errors import LongtailError
+from contracts.samples import Detection, SignalSample
 from edge_agent.drive import FrameSeen
 from edge_agent.ota.ports import ModelRelease
 from edge_agent.perception.views import look
@@ -20,6 +22,8 @@ from edge_agent.runtime.faults import FAILURES_IN_A_ROW
 from edge_agent.timing import FrameTimer
 
 EVERY_NTH_FRAME = 5
+SURE = 0.4
+"""Probability from which a detection counts as an object that the other model should see."""
 
 
 class ShadowModelRunner:
@@ -37,15 +41,18 @@ class ShadowModelRunner:
         self._in_a_row = 0
         self.fault = ""
 
-    def see(self, seen: FrameSeen) -> None:
-        """Take a frame that the active model has judged; n counts for each camera by itself."""
+    def see(self, seen: FrameSeen) -> list[SignalSample]:
+        """Take a frame that the active model has judged; n counts for each camera by itself.
+
+        Gives how far both part on it, nothing where the candidate did not look.
+        """
         view = seen.view
         if self.fault or seen.frame is None or view is None:
-            return
+            return []
         turn = self._seen[view.channel]
         self._seen[view.channel] += 1
         if turn % self._every:
-            return
+            return []
         start_ns = perf_counter_ns()
         try:
             found = look(self.candidate.model, view)
@@ -54,12 +61,17 @@ class ShadowModelRunner:
             self._in_a_row += 1
             if self._in_a_row >= FAILURES_IN_A_ROW:
                 self.fault = f"{self._in_a_row} frames in a row failed: {error}"
-            return
+            return []
         took_ns = perf_counter_ns() - start_ns
         self._timer.add(took_ns, took_ns)
         self._in_a_row = 0
         self._frames += 1
         self._agreement.add(seen.frame.detections, found.detections)
+        share = disagreement(seen.frame.detections, found.detections)
+        return [
+            SignalSample("shadow.disagreement", seen.frame.mono_ns, share),
+            SignalSample("shadow.frames", seen.frame.mono_ns, float(self._frames)),
+        ]
 
     def report(self) -> ShadowModel:
         """What was found so far."""
@@ -73,3 +85,13 @@ class ShadowModelRunner:
             p50_ms=timing.p50_ms if timing is not None else 0.0,
             p99_ms=timing.p99_ms if timing is not None else 0.0,
         )  # fmt: skip
+
+
+def disagreement(active: Sequence[Detection], candidate: Sequence[Detection]) -> float:
+    """Share of the objects of one frame that only one model sees, or that both name differently;
+    0 when neither sees any. Detections below `SURE` are no objects: there both may guess.
+    """
+    found = Agreement()
+    found.add(*([d for d in some if d.probability >= SURE] for some in (active, candidate)))
+    apart = found.class_differs + found.only_active + found.only_candidate
+    return apart / max(1, apart + found.agreed)

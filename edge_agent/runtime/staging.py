@@ -18,6 +18,7 @@ from edge_agent.runtime.agreement import Agreement
 from edge_agent.runtime.faults import Key
 from edge_agent.runtime.lineup import BuiltIn, RunningSet, VehicleView, arrange
 from edge_agent.suitable import signals_of
+from kernels.triggers.adapt import NO_THRESHOLDS, Thresholds
 from kernels.triggers.engine import TriggerEngine
 
 _OTHER_KIND = "one of the two judges images, the other all sensors: they cannot be compared"
@@ -42,6 +43,7 @@ class Stager:
 
     Args:
         labels: the vehicle's, for `target.select`.
+        thresholds: where adaptive specs stand when they begin; read anew each time.
     """
 
     def __init__(
@@ -50,7 +52,9 @@ class Stager:
         description: SourceDescription,
         built_in: BuiltIn,
         labels: dict[str, str],
+        thresholds: Thresholds = NO_THRESHOLDS,
     ) -> None:
+        self._thresholds = thresholds
         self._drive = f"{vehicle_id}/{description.boot_id}"
         self._description = description
         self._built_in = built_in
@@ -66,7 +70,9 @@ class Stager:
         """Compile a lineup for a model. Raises `InputError` for a rule that does not compile."""
         class_names = model.model.class_names if model is not None else ()
         bev = model is not None and isinstance(model.model, BevModel)
-        signals = signals_of(self._description, class_names, bev=bev)
+        signals = signals_of(
+            self._description, class_names, bev=bev, candidate=lineup.shadow_model is not None
+        )
         digest = model.model.digest if model is not None else None
         vehicle = VehicleView(self._labels, signals, class_names, digest)
         built_in = self._built_in.model
@@ -80,8 +86,8 @@ class Stager:
         names = running.score_names
         return Staged(
             running,
-            TriggerEngine(running.active, self._drive, names),
-            TriggerEngine(running.in_shadow, self._drive, names),
+            TriggerEngine(running.active, self._drive, names, self._thresholds),
+            TriggerEngine(running.in_shadow, self._drive, names, self._thresholds),
         )
 
     def usable(

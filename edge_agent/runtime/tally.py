@@ -17,7 +17,7 @@ from contracts.clock import NS_PER_MS, NS_PER_S
 from contracts.signals import SIGNAL_INDEX
 from edge_agent.drive import MAX_SILENCE_NS
 
-NOT_COUNTED = frozenset({"cooldown", "expired"})
+NOT_COUNTED = frozenset({"cooldown", "expired", "done"})
 """Outcomes of fires that are none."""
 
 ASK_CONNECTED_NS = NS_PER_S

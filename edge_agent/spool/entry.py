@@ -19,7 +19,7 @@ from contracts.errors import CorruptError
 from contracts.ids import EventKey
 from contracts.upload import UploadRequest, UploadStatus
 
-SIDECAR_SCHEMA_VERSION = 1
+SIDECAR_SCHEMA_VERSION = 2
 
 Priority = Literal["interactive", "safety", "high", "normal", "low"]
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
@@ -72,7 +72,11 @@ Describe = Callable[[Path], ClipDescription]
 
 
 class Sidecar(Wire):
-    """The JSON file beside a clip. `sequence` orders commits on this vehicle."""
+    """The JSON file beside a clip. `sequence` orders commits on this vehicle.
+
+    `seal` is the digest of all the rest, from version 2 on: a flipped bit in a number or a digest
+    leaves JSON that reads well and means something else.
+    """
 
     schema_version: int = SIDECAR_SCHEMA_VERSION
     request: UploadRequest
@@ -83,6 +87,7 @@ class Sidecar(Wire):
     utc_ns: int
     state: State = "queued"
     note: str = ""
+    seal: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from edge_agent.ledger import Pool
-from edge_agent.spool.entry import Entry
+from edge_agent.ledger import Pool, Tombstone
+from edge_agent.spool.entry import Entry, Sidecar, entry_of
 
 Rank = tuple[int, float, int]
 _POOL_LEVELS: dict[Pool, int] = {"ordinary": 2, "random": 3, "safety": 4}
@@ -33,6 +33,23 @@ def eviction_rank(entry: Entry) -> Rank:
 def newcomer_rank(pool: Pool, value_per_byte: float) -> Rank:
     """The rank that a clip yet to come will have: what is below may be given up for it."""
     return _POOL_LEVELS[pool], value_per_byte, 0
+
+
+def tombstone_of(sidecar: Sidecar, reason: str, budget_utc_ns: int) -> Tombstone:
+    """What stays of a clip that is not here any more."""
+    entry = entry_of(sidecar)
+    return Tombstone(
+        clip_id=entry.clip_id,
+        budget_utc_ns=budget_utc_ns,
+        size_bytes=entry.size_bytes,
+        value=entry.value,
+        priority=entry.priority,
+        stream=entry.stream,
+        safety=entry.safety,
+        uploaded=entry.state == "uploaded",
+        reason=reason,
+        event=sidecar.request.event,
+    )
 
 
 def choose_victims(

@@ -6,10 +6,10 @@ clips/<clip_id>.mcap      a whole clip
 clips/<clip_id>.json      its sidecar, written first
 quarantine/<file>         bytes that are not what they should be
 quarantine/<file>.reason.json
-index.sqlite              cache of the sidecars
 ```
 
-Guarantees: reading never writes, so commands may list a spool that a daemon is using.
+Guarantees: reading never writes, so commands may list a spool that a daemon is using; a sidecar
+in which any bit has changed is not taken for one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from contracts.errors import CorruptError
+from contracts.canonical import canonical_digest
+from contracts.errors import CorruptError, InputError
 from edge_agent.disk import Disk, replace_file
 from edge_agent.spool.entry import Entry, Sidecar, entry_of
 
@@ -83,17 +84,35 @@ def size_of(path: Path) -> int | None:
 def read_sidecar(path: Path) -> Sidecar:
     """Raises `CorruptError` for a file that is not the sidecar its name says."""
     try:
-        sidecar = Sidecar.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
+        sidecar = Sidecar.model_validate_json(content)
+        seal = seal_of(content)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise CorruptError(f"cannot be read: {error.strerror}", str(path)) from error
     except ValidationError as error:
         raise CorruptError(f"not a sidecar: {error.errors()[0]['msg']}", str(path)) from error
+    except (ValueError, RecursionError, InputError) as error:
+        raise CorruptError(f"not a sidecar: {error}", str(path)) from error
+    if sidecar.seal != seal and (sidecar.seal or sidecar.schema_version > 1):
+        raise CorruptError("its seal does not match: some of it has changed", str(path))
     if sidecar.request.clip_id != path.stem:
         raise CorruptError(f"speaks of clip {sidecar.request.clip_id}", str(path))
     return sidecar
 
 
 def write_sidecar(disk: Disk, path: Path, sidecar: Sidecar) -> None:
-    """Durable and atomic."""
-    replace_file(disk, path, (sidecar.model_dump_json(indent=1) + "\n").encode())
+    """Durable and atomic; sealed."""
+    content = sidecar.model_dump_json(indent=1).encode()
+    sealed = sidecar.model_copy(update={"seal": seal_of(content)})
+    replace_file(disk, path, (sealed.model_dump_json(indent=1) + "\n").encode())
+
+
+def seal_of(content: bytes) -> str:
+    """The digest of a sidecar's fields, fields of newer writers included, the seal left out."""
+    fields = json.loads(content)
+    return canonical_digest({name: value for name, value in fields.items() if name != "seal"})
 
 
 def list_spool(root: Path) -> tuple[SpoolRow, ...]:
@@ -124,8 +143,18 @@ def list_spool(root: Path) -> tuple[SpoolRow, ...]:
 
 def reason_of(path: Path) -> str:
     """Why a file was quarantined."""
+    found = _read_reason(path)
+    return "unknown: the reason file is missing" if found is None else str(found.get("reason", ""))
+
+
+def was_dropped(path: Path) -> bool:
+    """Whether a quarantined file of this name has made room, its reason file staying."""
+    return "dropped_bytes" in (_read_reason(path) or {})
+
+
+def _read_reason(path: Path) -> dict[str, object] | None:
     try:
         found = json.loads(path.with_name(path.name + REASON_SUFFIX).read_bytes())
-    except (FileNotFoundError, ValueError):
-        return "unknown: the reason file is missing"
-    return str(found.get("reason", "")) if isinstance(found, dict) else ""
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None

@@ -5,7 +5,7 @@ leaves nothing visible or something that the next open brings to order. The same
 is one entry. Only a `Receipt` marks a clip as uploaded. The quota and the floor of free disk
 hold: under pressure clips are given up by `edge_agent.spool.eviction`, each with a tombstone
 in the ledger written before its bytes go; what finds no room raises `ExhaustedError` and
-changes nothing.
+changes nothing. A clip that is damaged or missing leaves a tombstone that says so.
 
 One process owns a spool and opens it; others may list it with `list_spool`.
 """
@@ -14,15 +14,15 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from contracts.clock import Clock
-from contracts.errors import ExhaustedError, InputError
+from contracts.errors import CorruptError, ExhaustedError, InputError, LongtailError
 from contracts.upload import UploadRequest
 from edge_agent.disk import TEMP_SUFFIX, Disk, move_file
-from edge_agent.ledger import Ledger, Pool, Tombstone
+from edge_agent.ledger import Ledger, Pool
 from edge_agent.spool.entry import (
     CellularRule,
     Describe,
@@ -33,7 +33,13 @@ from edge_agent.spool.entry import (
     State,
     entry_of,
 )
-from edge_agent.spool.eviction import Rank, choose_victims, eviction_rank, newcomer_rank
+from edge_agent.spool.eviction import (
+    Rank,
+    choose_victims,
+    eviction_rank,
+    newcomer_rank,
+    tombstone_of,
+)
 from edge_agent.spool.folder import (
     ACTIVE_SUFFIX,
     REASON_SUFFIX,
@@ -44,8 +50,9 @@ from edge_agent.spool.folder import (
     size_of,
     write_sidecar,
 )
+from edge_agent.spool.holds import Holds
 from edge_agent.spool.index import Index
-from edge_agent.spool.recovery import Recovery, trim_quarantine
+from edge_agent.spool.recovery import Recovery, one_step, trim_quarantine
 
 QUARANTINE_RATIO = 0.2
 """The part of the quota that quarantined files may take."""
@@ -81,13 +88,17 @@ class Spool:
         self._disk = disk
         self._ledger = ledger
         self._lock = threading.RLock()
-        self._held: set[str] = set()
+        self._holds = Holds()
         self._recovery = Recovery(self._paths, disk, clock, describe)
         entries = self._recovery.run()
-        self._index = Index(folder)
-        self._index.refill(entries)
+        for sidecar, reason in self._recovery.lost:
+            with one_step(self._paths.sidecar(sidecar.request.clip_id)):
+                self._bury(sidecar, reason)
+                self._recovery.forget(sidecar)
+        self._index = Index(entries)
         self._sequence = max((entry.sequence for entry in entries), default=0)
-        self._trim_quarantine()
+        with one_step(self._paths.quarantine):
+            self._trim_quarantine()
 
     def begin(
         self, name: str, expected_bytes: int = 0, pool: Pool = "ordinary", value: float = 0.0
@@ -101,6 +112,10 @@ class Spool:
             with self._lock:
                 self._make_room(expected_bytes, newcomer_rank(pool, value / expected_bytes))
         return self._paths.active / f"{name}{ACTIVE_SUFFIX}"
+
+    def create(self, active_path: Path) -> BinaryIO:
+        """Open what `begin` gave, for writing."""
+        return self._disk.create(active_path)
 
     def commit(
         self,
@@ -136,7 +151,13 @@ class Spool:
             self._make_room(0, below=eviction_rank(entry))
             self._disk.sync_file(active_path)
             write_sidecar(self._disk, self._paths.sidecar(request.clip_id), sidecar)
-            move_file(self._disk, active_path, self._paths.clip(request.clip_id))
+            try:
+                move_file(self._disk, active_path, self._paths.clip(request.clip_id))
+            except LongtailError:
+                if not self._paths.clip(request.clip_id).exists():
+                    with suppress(LongtailError):
+                        self._disk.remove(self._paths.sidecar(request.clip_id))
+                raise
             self._sequence = sidecar.sequence
             self._index.put(entry)
             return entry
@@ -181,53 +202,72 @@ class Spool:
 
     def _evictable(self) -> tuple[Entry, ...]:
         entries = self._index.entries()
-        return tuple(entry for entry in entries if entry.clip_id not in self._held)
+        return tuple(entry for entry in entries if entry.clip_id not in self._holds)
 
     def _make_room(self, size_bytes: int, below: Rank) -> None:
+        # What an eviction frees is reckoned, not measured: some file systems tell it late.
         needed_bytes = self._needed_bytes(size_bytes)
-        victims = choose_victims(self._evictable(), needed_bytes, below)
-        if victims is None:
-            raise ExhaustedError(
-                f"no room: {needed_bytes} bytes are missing and what is left is worth more",
-                str(self._paths.root),
-            )
-        for victim in victims:
-            self.evict(victim.clip_id, "room")
-
-    def evict(self, clip_id: str, reason: str) -> None:
-        """Give up a clip: tombstone first, then its bytes, then its sidecar."""
-        with self._lock:
-            entry = self._index.get(clip_id)
-            if entry is None:
-                return
-            sidecar = read_sidecar(self._paths.sidecar(clip_id))
-            self._ledger.tombstones.add(
-                Tombstone(
-                    clip_id=clip_id,
-                    budget_utc_ns=self._ledger.budget_utc_ns(),
-                    size_bytes=entry.size_bytes,
-                    value=entry.value,
-                    priority=entry.priority,
-                    stream=entry.stream,
-                    safety=entry.safety,
-                    uploaded=entry.state == "uploaded",
-                    reason=reason,
-                    event=sidecar.request.event,
+        while needed_bytes > 0:
+            victims = choose_victims(self._evictable(), needed_bytes, below)
+            if victims is None:
+                raise ExhaustedError(
+                    f"no room: {needed_bytes} bytes are missing and what is left is worth more",
+                    str(self._paths.root),
                 )
-            )
+            # One that was held since it was chosen stays: another takes its place.
+            needed_bytes -= sum(v.size_bytes for v in victims if self.evict(v.clip_id, "room"))
+
+    def evict(self, clip_id: str, reason: str) -> bool:
+        """Give up a clip: tombstone first, then its bytes, then its sidecar.
+
+        False, and nothing happens, when it is not here or held.
+        """
+        with self._lock, self._holds.unless_held(clip_id) as free:
+            if not free or self._index.get(clip_id) is None:
+                return False
+            sidecar = self._sidecar(clip_id)
+            if sidecar is None:
+                return False
+            self._bury(sidecar, reason)
             self._disk.remove(self._paths.clip(clip_id))
             self._disk.sync_folder(self._paths.clips)
             self._disk.remove(self._paths.sidecar(clip_id))
             self._index.drop(clip_id)
+            return True
 
-    @contextmanager
-    def hold(self, clip_id: str) -> Iterator[None]:
-        """Keep a clip from being given up while it is being sent."""
-        self._held.add(clip_id)
+    def _bury(self, sidecar: Sidecar, reason: str) -> None:
+        """Put on record that a clip is not here any more."""
+        stone = tombstone_of(sidecar, reason, self._ledger.budget_utc_ns())
+        self._ledger.tombstones.add(stone)
+
+    def _sidecar(self, clip_id: str) -> Sidecar | None:
+        """A clip's sidecar, made anew when it is damaged or gone; None when the clip is no better.
+
+        Raises `FileNotFoundError` when the clip is not here.
+        """
+        path = self._paths.sidecar(clip_id)
         try:
-            yield
-        finally:
-            self._held.discard(clip_id)
+            return read_sidecar(path)
+        except CorruptError as error:
+            reason = error.message
+        except FileNotFoundError:
+            if not self._paths.clip(clip_id).exists():
+                raise
+            reason = "the sidecar is gone"
+        with self._lock:
+            entry = self._recovery.readopt(self._paths.clip(clip_id), reason)
+            if entry is None:
+                self._index.drop(clip_id)
+                return None
+            self._index.put(entry)
+            return read_sidecar(path)
+
+    def hold(self, clip_id: str) -> AbstractContextManager[None]:
+        """Keep a clip from being given up while it is being sent, whatever was chosen before.
+
+        Entering raises `FileNotFoundError` for a clip that is being given up right now.
+        """
+        return self._holds.hold(clip_id)
 
     def queue(self) -> tuple[Entry, ...]:
         """Clips still to be sent, in order of commit."""
@@ -235,7 +275,10 @@ class Spool:
 
     def request(self, clip_id: str) -> UploadRequest:
         """What to declare. Raises `FileNotFoundError` when the clip is not here."""
-        return read_sidecar(self._paths.sidecar(clip_id)).request
+        sidecar = self._sidecar(clip_id)
+        if sidecar is None:
+            raise FileNotFoundError(str(self._paths.clip(clip_id)))
+        return sidecar.request
 
     def path(self, clip_id: str) -> Path:
         """Where a clip's bytes are."""
@@ -253,19 +296,26 @@ class Spool:
         with self._lock:
             if self._index.get(clip_id) is None:
                 return
-            path = self._paths.sidecar(clip_id)
-            sidecar = read_sidecar(path).model_copy(update={"state": state, "note": note})
-            write_sidecar(self._disk, path, sidecar)
+            found = self._sidecar(clip_id)
+            if found is None:
+                return
+            sidecar = found.model_copy(update={"state": state, "note": note})
+            # First here: a disk that is full must not have the same clip sent again and again.
             self._index.put(entry_of(sidecar))
+            write_sidecar(self._disk, self._paths.sidecar(clip_id), sidecar)
 
     def quarantine(self, clip_id: str, reason: str) -> None:
         """Set aside a clip whose bytes are not what its digests say."""
         with self._lock:
             if self._index.get(clip_id) is None:
                 return
+            sidecar = self._sidecar(clip_id)
+            if sidecar is None:
+                return
             self._recovery.quarantine(self._paths.clip(clip_id), reason)
-            self._disk.remove(self._paths.sidecar(clip_id))
             self._index.drop(clip_id)
+            self._bury(sidecar, "damaged")
+            self._recovery.forget(sidecar)
             self._trim_quarantine()
 
     def _trim_quarantine(self) -> None:
@@ -276,6 +326,3 @@ class Spool:
     def ls(self) -> tuple[SpoolRow, ...]:
         """All files of the spool, as `list_spool` reads them."""
         return list_spool(self._paths.root)
-
-    def close(self) -> None:
-        self._index.close()

@@ -1,7 +1,9 @@
 """Sends the outbox: event records go out at once on any link, before any payload.
 
 Guarantees: a record leaves the outbox only when the server has answered for it; one that the
-server will never take is set aside with the reason and does not hold up the others.
+server will never take is set aside with the reason and does not hold up the others. On a full
+disk an answer is remembered in memory until it can be written: neither the same record nor the
+clips behind it are held up.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import structlog
 
 from contracts.clock import Clock
+from contracts.errors import ExhaustedError
 from edge_agent.ledger import Ledger, OutboxRow
 from edge_agent.upload.calendar import Calendar
 from edge_agent.upload.charge import Charger
@@ -39,14 +42,31 @@ class EventSender:
         self._charger = charger
         self._calendar = calendar
         self._clock = clock
+        self._answered: dict[int, str | None] = {}
         self.sent = 0
 
     async def send_next(self) -> bool:
         """Send the first record that waits. False: there is none, or not now."""
         if self._clock.mono_ns() < self._calendar.events_at_ns():
             return False
-        rows = self._ledger.outbox.waiting(1)
-        return bool(rows) and await self._send(rows[0])
+        for number, refused in list(self._answered.items()):
+            self._settle(number, refused)
+        rows = self._ledger.outbox.waiting(1 + len(self._answered))
+        waiting = [row for row in rows if row.number not in self._answered]
+        return bool(waiting) and await self._send(waiting[0])
+
+    def _settle(self, number: int, refused: str | None = None) -> None:
+        """The server has answered for a record: forget it, or set it aside with the reason."""
+        self._answered[number] = refused
+        try:
+            if refused is None:
+                self._ledger.outbox.sent(number)
+            else:
+                self._ledger.outbox.refuse(number, refused)
+        except ExhaustedError as error:
+            _log.warning("event_record_still_queued", reason=str(error))
+        else:
+            del self._answered[number]
 
     async def _send(self, row: OutboxRow) -> bool:
         event = await self._exchange(row, renew=False)
@@ -54,13 +74,13 @@ class EventSender:
             event = await self._exchange(row, renew=True)
         match event:
             case Replied(status=status) if 200 <= status < 300:
-                self._ledger.outbox.sent(row.number)
+                self._settle(row.number)
                 self.sent += 1
                 return True
             case Replied(status=429 | 503, retry_after_s=after_s):
                 self._calendar.put_off_all(RETRY_S if after_s is None else after_s)
             case Replied(status=400 | 413 | 415 | 422):
-                self._ledger.outbox.refuse(row.number, f"{event.status} {event.reason}")
+                self._settle(row.number, f"{event.status} {event.reason}")
                 _log.error("event_record_refused", status=event.status, reason=event.reason)
                 return True
             case AuthRefused(reason):

@@ -47,6 +47,7 @@ from edge_agent.upload.protocol import (
 from edge_agent.upload.transport import Reply, Transport
 
 TUS = {"Tus-Resumable": "1.0.0"}
+MAX_OFFSET_DIGITS = 19
 
 Message = TypeVar("Message", bound=BaseModel)
 Result = TypeVar("Result")
@@ -249,9 +250,10 @@ def _retry_after_s(reply: Reply) -> float | None:
 def _replied(reply: Reply) -> Replied:
     succeeded = 200 <= reply.status < 300
     offset = reply.headers.get("upload-offset", "")
+    sound = offset.isascii() and offset.isdigit() and len(offset) <= MAX_OFFSET_DIGITS
     return Replied(
         status=reply.status,
-        offset_bytes=int(offset) if offset.isascii() and offset.isdigit() else None,
+        offset_bytes=int(offset) if sound else None,
         retry_after_s=None if succeeded else _retry_after_s(reply),
         reason="" if succeeded else _reason(reply),
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 
 from contracts.clock import NS_PER_S, Clock
-from contracts.errors import LongtailError
+from contracts.errors import ExhaustedError, LongtailError, TransientError
 from contracts.ids import digest_file
 from contracts.upload import UploadRequest
 from edge_agent.ledger import CellularSpent, Ledger
@@ -135,6 +135,17 @@ class Uploader:
     def waiting_logs(self) -> int:
         """Signal logs that are whole and not sent."""
         return self._logs.waiting()
+
+    async def enrol(self, token: str | None) -> None:
+        """Present the vehicle's key, charged like all else on a metered link.
+
+        Raises `RefusedError`, `ConflictError`, `TransientError`: the last also where caps forbid.
+        """
+        try:
+            with self._charger.exchange(SMALL_BODY_BYTES, event=True):
+                await self._receiver.enrol(token)
+        except (StoppedError, ExhaustedError) as error:
+            raise TransientError(f"not enrolled yet: {error.message}") from error
 
     def wake(self) -> None:
         """Look again now: something was committed, or the link has changed."""
@@ -254,16 +265,19 @@ class Uploader:
 
     async def _send_clip(self, clip_id: str) -> None:
         try:
-            request = self._spool.request(clip_id)
+            with self._spool.hold(clip_id):
+                outcome = await self._session(self._spool.request(clip_id))
         except FileNotFoundError:
             self._put_off(clip_id, ERROR_WAIT_S, "given up meanwhile")
             return
-        with self._spool.hold(clip_id):
-            session = UploadSession(request)
-            command = session.step(Started())
-            while not isinstance(command, Finish):
-                command = session.step(await self._do(command, request))
-        self._conclude(clip_id, command.outcome)
+        self._conclude(clip_id, outcome)
+
+    async def _session(self, request: UploadRequest) -> Outcome:
+        session = UploadSession(request)
+        command = session.step(Started())
+        while not isinstance(command, Finish):
+            command = session.step(await self._do(command, request))
+        return command.outcome
 
     async def _do(self, command: Command, request: UploadRequest) -> Event:
         """Carry out one command of the session."""

@@ -27,9 +27,10 @@ from contracts.clip import Cause
 from contracts.clock import NS_PER_DAY, NS_PER_S
 from contracts.signal_log import LoggedFire, SignalLogHeader
 from contracts.signals import CATALOGUE, SIGNAL_INDEX
-from contracts.trigger_spec import LoadedSpec, SimilarToSpec, TriggerSpec
+from contracts.trigger_spec import LoadedSpec, NoveltySpec, SimilarToSpec, TriggerSpec
 from kernels.backtest.drives import LoggedDrive
 from kernels.signal_log import SignalChunk
+from kernels.triggers.adapt import Threshold
 from kernels.triggers.cause import cause_of
 from kernels.triggers.engine import Fire, TickInputs, TriggerEngine, absent_values
 from kernels.triggers.table import required_signals, unknown_classes
@@ -39,7 +40,7 @@ MAX_TICK_GAP_NS = 2 * NS_PER_S
 
 Outcome = Literal["fire", "cooldown", "expired"]
 
-NO_COOLDOWN = frozenset({"cooldown", "expired", "ledger"})
+NO_COOLDOWN = frozenset({"cooldown", "expired", "ledger", "done"})
 """Outcomes of the vehicle's own fires that start no cooldown."""
 
 
@@ -86,6 +87,14 @@ class ReplayedDrive:
 def running_in(header: SignalLogHeader) -> frozenset[tuple[str, bool]]:
     """Digests that ran, each with whether in shadow."""
     return frozenset((s.digest, s.shadow) for s in header.specs if s.inactive is None)
+
+
+def thresholds_of(header: SignalLogHeader) -> dict[str, Threshold]:
+    """Where adaptive specs stood on the vehicle as the file began."""
+    return {
+        known.digest: Threshold(known.log_factor, known.known_s, known.fires, known.reference_fires)
+        for known in header.thresholds
+    }
 
 
 @dataclass(slots=True)
@@ -209,7 +218,9 @@ def _engine(
 ) -> TriggerEngine:
     """The engine for a stretch, going on where the one before is."""
     taken_up = cooldowns.begin(specs, header)
-    engine = TriggerEngine(specs, header.drive_seed, header.class_names or ("",))
+    engine = TriggerEngine(
+        specs, header.drive_seed, header.class_names or ("",), thresholds_of(header)
+    )
     if old is not None:
         engine.take_over(old, anew=taken_up)
     return engine
@@ -251,9 +262,10 @@ def _silent(
         unknown = unknown_classes(loaded.spec, class_names)
         if absent:
             notes.append(f"{loaded.spec.id} cannot fire: the drive has no {', '.join(absent)}")
-        elif unknown and isinstance(loaded.spec, SimilarToSpec):
+        elif unknown and isinstance(loaded.spec, SimilarToSpec | NoveltySpec):
+            what = "scene" if isinstance(loaded.spec, SimilarToSpec) else "centroids"
             notes.append(
-                f"{loaded.spec.id} cannot fire: likeness to its scene was not told on this drive"
+                f"{loaded.spec.id} cannot fire: likeness to its {what} was not told on this drive"
             )
         elif unknown and len(unknown) == len(getattr(loaded.spec.when, "classes", ())):
             notes.append(f"{loaded.spec.id} cannot fire: the model knows none of its classes")

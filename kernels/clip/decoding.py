@@ -39,6 +39,11 @@ from kernels.clip import schemas
 from kernels.clip.encoding import EncodedMessage
 from kernels.lidar_codec import decode_sweep
 
+# A file brings its own schemas: a field that ours has may be absent there, or be something else.
+_FOREIGN_ERRORS = (
+    DecodeError, McapError, ValueError, TypeError, struct.error, LookupError, AttributeError,
+    OverflowError, RecursionError,
+)  # fmt: skip
 _CALIBRATION_SUFFIX = calibration_channel("")
 _FOR_VIEWERS = (schemas.LOG, schemas.IMAGE_ANNOTATIONS, schemas.SCENE_UPDATE)
 
@@ -68,7 +73,7 @@ class PayloadDecoder:
             return self._decode(schema, channel, mono_ns, payload)
         except LongtailError as error:
             raise CorruptError(error.message, place) from error
-        except (DecodeError, McapError, ValueError, TypeError, struct.error, KeyError) as error:
+        except _FOREIGN_ERRORS as error:
             raise CorruptError(f"cannot decode {schema.name}: {error}", place) from error
 
     def _decode(

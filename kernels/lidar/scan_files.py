@@ -19,6 +19,8 @@ from contracts.errors import CorruptError, InputError
 from contracts.samples import Float32s
 
 MAX_POINTS = 16_000_000
+_MAX_VALUES = 256
+"""Numbers of one point, over all of its fields."""
 _MAX_HEADER_BYTES = 16 * 1024
 _TYPES = {
     "F": {4: "<f4", 8: "<f8"},
@@ -65,6 +67,7 @@ def _scan(
     finite: slice | NDArray[np.bool_] = slice(None)
     # A sum that is finite has finite parts: most scans have no holes, and are not copied.
     with np.errstate(invalid="ignore", over="ignore"):
+        xyz_m = np.asarray(xyz_m, dtype=np.float32)
         whole = bool(np.isfinite(xyz_m.sum(dtype=np.float64)))
     if not whole:
         finite = np.isfinite(xyz_m).all(axis=1)
@@ -72,8 +75,15 @@ def _scan(
     if intensity.dtype.kind == "f" and not (ratio > 1.0).any():
         ratio = ratio * 255.0
     level = np.clip(np.rint(np.nan_to_num(ratio)), 0, 255).astype(np.uint8)
-    rings = None if ring is None else ring[finite].astype(np.uint16)
-    return Scan(np.ascontiguousarray(xyz_m[finite], dtype=np.float32), level, rings)
+    rings = None if ring is None else _rings(ring[finite])
+    return Scan(np.ascontiguousarray(xyz_m[finite]), level, rings)
+
+
+def _rings(found: NDArray[np.generic]) -> NDArray[np.uint16]:
+    """Beam numbers of any numeric type; what is none of them is 0."""
+    numbers = found.astype(np.float64)
+    sound = (numbers >= 0) & (numbers <= np.iinfo(np.uint16).max)
+    return np.where(sound, numbers, 0).astype(np.uint16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +114,8 @@ def _parse_header(content: bytes, place: str) -> _Header:
         types = [
             _TYPES[kind][int(size)] for kind, size in zip(lines["TYPE"], lines["SIZE"], strict=True)
         ]
+        if counts and (min(counts) < 1 or sum(counts) > _MAX_VALUES):
+            raise ValueError(f"COUNT {counts[:8]}")
         points = int(lines.get("POINTS", ["-1"])[0])
         if points < 0:
             points = int(lines["WIDTH"][0]) * int(lines["HEIGHT"][0])
@@ -157,9 +169,14 @@ def _binary_rows(content: bytes, header: _Header, place: str) -> NDArray[np.void
 
 
 def _ascii_rows(content: bytes, header: _Header, place: str) -> NDArray[np.void]:
-    rows = np.zeros(header.points, dtype=header.row)
     lengths = [header.row[i].shape[0] for i in range(len(header.fields))]
     starts = np.concatenate(([0], np.cumsum(lengths)))
+    # A number takes a digit and what parts it from the next: no more is set aside than is there.
+    if header.points * int(starts[-1]) * 2 > len(content) - header.size_bytes + 1:
+        raise CorruptError(
+            f"too short for {header.points} points", f"{place}:offset {len(content)}"
+        )
+    rows = np.zeros(header.points, dtype=header.row)
     stream = io.BytesIO(content)
     stream.seek(header.size_bytes)
     values = np.empty((header.points, int(starts[-1])), dtype=np.float64)
@@ -174,5 +191,16 @@ def _ascii_rows(content: bytes, header: _Header, place: str) -> NDArray[np.void]
                 f"{place}:offset {offset}",
             ) from error
     for i, name in enumerate(rows.dtype.names or ()):
-        rows[name] = values[:, starts[i] : starts[i + 1]]
+        rows[name] = _fitting(values[:, starts[i] : starts[i + 1]], rows[name].dtype)
     return rows
+
+
+def _fitting(values: NDArray[np.float64], kind: np.dtype[np.generic]) -> NDArray[np.generic]:
+    """Numbers as this type holds them: what an integer cannot hold becomes its nearest bound."""
+    if kind.kind in "iu":
+        bounds = np.iinfo(kind.name)
+        # The bounds of 64 bits are no doubles: the cast itself would step over them.
+        low, high = float(bounds.min), np.nextafter(float(bounds.max), 0.0)
+        return np.clip(np.nan_to_num(values), low, high).astype(kind)
+    with np.errstate(over="ignore"):
+        return values.astype(kind)

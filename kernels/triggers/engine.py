@@ -18,6 +18,7 @@ from contracts.ids import sha256_hex
 from contracts.signals import CATALOGUE, SIGNAL_INDEX
 from contracts.trigger_spec import LoadedSpec
 from kernels.triggers import layout as at
+from kernels.triggers.adapt import NO_THRESHOLDS, Adaptation, Threshold, Thresholds
 from kernels.triggers.step import step_table
 from kernels.triggers.table import TriggerTable, build_table
 
@@ -58,18 +59,26 @@ class TickInputs:
 class TriggerEngine:
     """A compiled set of specs with its running state. Not thread-safe.
 
-    `drive` (vehicle and boot) seeds the random baseline. Raises `InputError` for a rule that
-    does not compile.
+    `drive` (vehicle and boot) seeds the random baseline; `thresholds` is where those of adaptive
+    specs stand at the start. Raises `InputError` for a rule that does not compile.
     """
 
     def __init__(
-        self, specs: Sequence[LoadedSpec], drive: str, class_names: Sequence[str] = ()
+        self,
+        specs: Sequence[LoadedSpec],
+        drive: str,
+        class_names: Sequence[str] = (),
+        thresholds: Thresholds = NO_THRESHOLDS,
     ) -> None:
         self.specs = tuple(specs)
         self.class_names = tuple(class_names)
-        self._table: TriggerTable = build_table(specs, class_names)
+        # Of each adaptive spec a twin that stays at the reference; its fires are only counted.
+        self._rows = (*specs, *(loaded for loaded in specs if loaded.spec.rate is not None))
+        self._table: TriggerTable = build_table(self._rows, class_names)
+        self._adaptation = Adaptation(self.specs, self._table.params, thresholds)
         self._drive_key = np.uint64(int(sha256_hex(drive.encode())[:16], 16))
-        rows = len(specs)
+        rows = len(self._rows)
+        self._conditions = np.full(rows, np.nan)
         self._state = np.full((rows, at.STATES), np.nan)
         self._since_ns = np.full(rows, -1, np.int64)
         self._fired_ns = np.full(rows, -1, np.int64)
@@ -89,10 +98,11 @@ class TriggerEngine:
         """
         self._start_ns, self._last_ns = old._start_ns, old._last_ns
         self._last_frame = old._last_frame
-        rows = {loaded.digest: row for row, loaded in enumerate(old.specs)}
-        for row, loaded in enumerate(self.specs):
-            before = rows.get(loaded.digest)
-            if before is None or loaded.digest in anew:
+        rows = _by_digest(old)
+        for (digest, twin), row in _by_digest(self).items():
+            loaded = self._rows[row]
+            before = rows.get((digest, twin))
+            if before is None or digest in anew:
                 continue
             state = old._state[before].copy()
             if loaded.spec.kind == "rare_class" and not self._rename_class(state, old.class_names):
@@ -100,6 +110,12 @@ class TriggerEngine:
             self._state[row] = state
             self._since_ns[row] = old._since_ns[before]
             self._fired_ns[row] = old._fired_ns[before]
+        stay = [loaded.digest for loaded in self.specs if loaded.digest not in anew]
+        self._adaptation.take_over(old._adaptation, stay)
+
+    def thresholds(self) -> dict[str, Threshold]:
+        """Where the thresholds of adaptive specs stand, by digest."""
+        return self._adaptation.thresholds()
 
     def _rename_class(self, state: NDArray[np.float64], names: tuple[str, ...]) -> bool:
         """Point a rare class's state to the class's place here. False: it has none here."""
@@ -123,12 +139,17 @@ class TriggerEngine:
             self._state, self._since_ns, self._fired_ns, self._stack, inputs.values,
             inputs.class_scores, inputs.now_ns, (inputs.now_ns - self._start_ns) / NS_PER_S,
             (inputs.now_ns - self._last_ns) / NS_PER_S, inputs.horizon_s,
-            inputs.frame_number != self._last_frame, self._drive_key, self._scores,
-            self._evidence, self._fires,
+            inputs.frame_number != self._last_frame, self._drive_key, self._conditions,
+            self._scores, self._evidence, self._fires,
         )  # fmt: skip
+        fired = self._fires[:count].tolist() if count else []
+        found = [self._fire(row, inputs) for row in fired if row < len(self.specs)]
+        if len(self._adaptation):
+            dt_s = (inputs.now_ns - self._last_ns) / NS_PER_S
+            self._adaptation.step(self._conditions, self._fires[:count], dt_s, inputs.now_ns)
         self._last_ns = inputs.now_ns
         self._last_frame = inputs.frame_number
-        return [self._fire(int(row), inputs) for row in self._fires[:count]] if count else []
+        return found
 
     def _fire(self, row: int, inputs: TickInputs) -> Fire:
         loaded = self.specs[row]
@@ -146,10 +167,22 @@ class TriggerEngine:
         elif kind == "planner_divergence":
             # Both paths are known only after the horizon: the event lies in the past.
             start_ns = inputs.now_ns - round(inputs.horizon_s * NS_PER_S)
+        elif kind == "operator_bookmark":
+            text = getattr(loaded.spec.when, "source", "")
+        score = float(self._scores[row])
+        factor = self._adaptation.factor(row)
+        if factor is not None:
+            # Ranked by the reference, so that fires of all times and vehicles compare.
+            raw["threshold"] = factor
+            score *= self._adaptation.bound_ratio(row)
         evidence = {name: value for name, value in raw.items() if np.isfinite(value)}
-        return Fire(
-            loaded, inputs.now_ns, start_ns, inputs.now_ns, float(self._scores[row]), evidence, text
-        )
+        return Fire(loaded, inputs.now_ns, start_ns, inputs.now_ns, score, evidence, text)
+
+
+def _by_digest(engine: TriggerEngine) -> dict[tuple[str, bool], int]:
+    """Row of each spec and of its twin."""
+    specs = len(engine.specs)
+    return {(loaded.digest, row >= specs): row for row, loaded in enumerate(engine._rows)}
 
 
 def absent_values() -> NDArray[np.float64]:

@@ -25,6 +25,12 @@ RANDOM_BASELINE = 8
 PLANNER_DIVERGENCE = 9
 EXPRESSION = 10
 SIMILAR_TO = 11
+NOVELTY = 12
+TRACK_FLICKER = 13
+UNKNOWN_OBJECT = 14
+SENSOR_DISAGREEMENT = 15
+SHADOW_DISAGREEMENT = 16
+OPERATOR_BOOKMARK = 17
 
 KIND_CODES: dict[str, int] = {
     "hard_brake": HARD_BRAKE,
@@ -39,6 +45,12 @@ KIND_CODES: dict[str, int] = {
     "planner_divergence": PLANNER_DIVERGENCE,
     "expression": EXPRESSION,
     "similar_to": SIMILAR_TO,
+    "novelty": NOVELTY,
+    "track_flicker": TRACK_FLICKER,
+    "unknown_object": UNKNOWN_OBJECT,
+    "sensor_disagreement": SENSOR_DISAGREEMENT,
+    "shadow_disagreement": SHADOW_DISAGREEMENT,
+    "operator_bookmark": OPERATOR_BOOKMARK,
 }
 
 EVIDENCE_NAMES: dict[str, tuple[str, ...]] = {
@@ -54,6 +66,12 @@ EVIDENCE_NAMES: dict[str, tuple[str, ...]] = {
     "planner_divergence": ("ade_m", "fde_m", "horizon_s", "speed_mps"),
     "expression": (),
     "similar_to": ("similarity", "frames"),
+    "novelty": ("distance", "frames"),
+    "track_flicker": ("flickers", "frames"),
+    "unknown_object": ("points", "distance_m", "unknown_probability", "frames"),
+    "sensor_disagreement": ("missed", "checked", "drift_rad", "frames"),
+    "shadow_disagreement": ("disagreement", "frames"),
+    "operator_bookmark": ("since_s",),
 }
 
 CAUSES: tuple[str, ...] = (
@@ -82,6 +100,16 @@ S_CLOSING = SIGNAL_INDEX["lead.closing_mps"]
 S_TTC = SIGNAL_INDEX["lead.ttc_s"]
 S_ADE = SIGNAL_INDEX["planner.ade_m"]
 S_FDE = SIGNAL_INDEX["planner.fde_m"]
+S_BOOKMARK = SIGNAL_INDEX["driver.bookmark"]
+S_FLICKERS = SIGNAL_INDEX["perception.flickers"]
+S_UNKNOWN = SIGNAL_INDEX["perception.unknown_probability"]
+S_UNEXPLAINED = SIGNAL_INDEX["perception.unexplained_points"]
+S_UNEXPLAINED_M = SIGNAL_INDEX["perception.unexplained_m"]
+S_LIDAR_CHECKED = SIGNAL_INDEX["perception.lidar_checked"]
+S_LIDAR_MISSED = SIGNAL_INDEX["perception.lidar_missed"]
+S_DRIFT = SIGNAL_INDEX["calibration.drift_rad"]
+S_SHADOW = SIGNAL_INDEX["shadow.disagreement"]
+S_SHADOW_FRAMES = SIGNAL_INDEX["shadow.frames"]
 
 REQUIRED_SIGNALS: dict[str, tuple[str, ...]] = {
     "hard_brake": ("ego.accel_mps2",),
@@ -95,5 +123,9 @@ REQUIRED_SIGNALS: dict[str, tuple[str, ...]] = {
     "random_baseline": (),
     "planner_divergence": ("planner.ade_m",),
     "similar_to": ("perception.object_count",),
+    "novelty": ("perception.object_count",),
+    "track_flicker": ("perception.flickers",),
+    "shadow_disagreement": ("shadow.disagreement", "shadow.frames"),
 }
-"""Signals without which a kind cannot work; `expression` needs what its rule reads."""
+"""Signals without which a kind cannot work; what the others need depends on their parameters
+(`kernels.triggers.table.required_signals`)."""

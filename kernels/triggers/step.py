@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from kernels.rules import run_steps
 from kernels.triggers import conditions as c
+from kernels.triggers import frame_conditions as f
 from kernels.triggers import layout as at
 
 Array = NDArray[np.float64]
@@ -55,7 +56,19 @@ def row_condition(
         return c.ttc(p, v, e)
     if kind == at.RANDOM_BASELINE:
         return c.random_baseline(p, s, drive_key, since_start_s, e)
-    return c.planner_divergence(p, v, horizon_s, e)
+    if kind == at.PLANNER_DIVERGENCE:
+        return c.planner_divergence(p, v, horizon_s, e)
+    if kind == at.NOVELTY:
+        return f.novelty(p, s, v, members, class_scores, new_frame, e)
+    if kind == at.TRACK_FLICKER:
+        return f.track_flicker(p, s, v, new_frame, e)
+    if kind == at.UNKNOWN_OBJECT:
+        return f.unknown_object(p, s, v, new_frame, e)
+    if kind == at.SENSOR_DISAGREEMENT:
+        return f.sensor_disagreement(p, s, v, new_frame, e)
+    if kind == at.SHADOW_DISAGREEMENT:
+        return f.shadow_disagreement(p, s, v, e)
+    return f.operator_bookmark(p, s, v, now_ns, e)
 
 
 @njit(cache=True, nogil=True)
@@ -110,6 +123,7 @@ def step_table(
     horizon_s: float,
     new_frame: bool,
     drive_key: np.uint64,
+    conditions: Array,
     scores: Array,
     evidence: Array,
     fires: NDArray[np.int32],
@@ -128,6 +142,7 @@ def step_table(
                 kinds[row], params[row], state[row], members[row], v, class_scores, now_ns,
                 since_start_s, dt_s, horizon_s, new_frame, drive_key, evidence[row],
             )  # fmt: skip
+        conditions[row] = condition
         scores[row] = score
         if hold_and_fire(row, condition, now_ns, hold_ns, refire_ns, since_ns, fired_ns):
             fires[count] = row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,13 +20,19 @@ from contracts.trigger_spec import (
     JerkSpec,
     LoadedSpec,
     LowConfidenceSpec,
+    NoveltySpec,
+    OperatorBookmarkSpec,
     PlannerDivergenceSpec,
     RandomBaselineSpec,
     RareClassSpec,
+    SensorDisagreementSpec,
+    ShadowDisagreementSpec,
     SimilarToSpec,
     SwerveSpec,
+    TrackFlickerSpec,
     TriggerSpec,
     TtcSpec,
+    UnknownObjectSpec,
 )
 from kernels.rules import Program, compile_rules
 from kernels.triggers import layout as at
@@ -53,10 +59,35 @@ class TriggerTable:
 
 def required_signals(spec: TriggerSpec) -> tuple[str, ...]:
     """Catalogued signals without which this spec can never fire."""
-    if isinstance(spec, ExpressionSpec):
-        rows = sorted(signals_read(parse_expression(spec.when)))
-        return tuple(CATALOGUE[row].name for row in rows)
+    match spec:
+        case ExpressionSpec():
+            rows = sorted(signals_read(parse_expression(spec.when)))
+            return tuple(CATALOGUE[row].name for row in rows)
+        case UnknownObjectSpec(when=w):
+            return _looked_at(
+                (w.points, "perception.unexplained_points"),
+                (w.probability, "perception.unknown_probability"),
+            )
+        case SensorDisagreementSpec(when=w):
+            return _looked_at(
+                (w.missed, "perception.lidar_missed"), (w.drift_rad, "calibration.drift_rad")
+            )
+        case OperatorBookmarkSpec(when=w):
+            return ("driver.bookmark",) if w.source == "button" else ()
     return at.REQUIRED_SIGNALS[spec.kind]
+
+
+def signals_wanted(specs: Iterable[LoadedSpec]) -> frozenset[str]:
+    """All signals that any of these specs cannot do without."""
+    return frozenset(name for loaded in specs for name in required_signals(loaded.spec))
+
+
+def _looked_at(*bounds: tuple[float | None, str]) -> tuple[str, ...]:
+    return tuple(name for bound, name in bounds if bound is not None)
+
+
+def _or_nan(bound: float | None) -> float:
+    return float("nan") if bound is None else float(bound)
 
 
 def _params(spec: TriggerSpec) -> list[float]:
@@ -85,6 +116,20 @@ def _params(spec: TriggerSpec) -> list[float]:
             return [w.probability, w.slot_s, float(w.seed & 0xFFFFFFFF), float(w.seed >> 32)]
         case PlannerDivergenceSpec(when=w):
             return [w.ade_m, w.fde_m, w.min_speed_mps]
+        case NoveltySpec(when=w):
+            return [w.distance, w.frames, w.of_frames]
+        case TrackFlickerSpec(when=w):
+            return [w.flickers, w.frames, w.of_frames]
+        case UnknownObjectSpec(when=w):
+            return [
+                _or_nan(w.points), w.within_m, _or_nan(w.probability), w.frames, w.of_frames,
+            ]  # fmt: skip
+        case SensorDisagreementSpec(when=w):
+            return [_or_nan(w.missed), w.share, _or_nan(w.drift_rad), w.frames, w.of_frames]
+        case ShadowDisagreementSpec(when=w):
+            return [w.disagreement, w.frames, w.of_frames]
+        case OperatorBookmarkSpec(when=w):
+            return [float(w.source == "remote"), w.lasts / NS_PER_S]
         case ExpressionSpec():
             return []
     raise InputError(f"kind {spec.kind!r} has no condition")
@@ -101,6 +146,8 @@ def _wanted(spec: TriggerSpec) -> tuple[str, ...]:
         case RareClassSpec(when=w):
             return w.classes
         case SimilarToSpec(when=w):
+            return (w.column,)
+        case NoveltySpec(when=w):
             return (w.column,)
     return ()
 

@@ -204,10 +204,11 @@ def fit(
             schedule.step()
             for name, loss in losses.items():
                 means[name] = means.get(name, 0.0) + float(loss.detach()) / steps
-        if crew.leads:
-            state.keep(epoch + 1)
+        # Told first: a run stopped in between does the epoch again and tells the same once more.
         if progress is not None and crew.leads:
             progress(epoch + 1, means)
+        if crew.leads:
+            state.keep(epoch + 1)
     lay_out(network, torch.contiguous_format)
 
 

@@ -125,8 +125,9 @@ def _default_moments() -> dict[str, Moment]:
 
 
 def published_specs() -> list[LoadedSpec]:
-    """The trigger specs that vehicles have when nobody says otherwise."""
-    return load_specs(Path(str(files("trigger_specs"))))
+    """The trigger specs that vehicles keep clips by when nobody says otherwise."""
+    found = load_specs(Path(str(files("trigger_specs"))))
+    return [each for each in found if not each.spec.target.shadow]
 
 
 class ScaleRates(Strict):

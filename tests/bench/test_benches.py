@@ -12,7 +12,18 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from bench import hotpath, lidar_codec, phash, rules, triggers, upload
+from bench import (
+    hotpath,
+    image,
+    lidar_codec,
+    pack,
+    phash,
+    ring,
+    rules,
+    signals,
+    triggers,
+    upload,
+)
 from bench.figures import Figure, figure
 from bench.simulated_frames import SimulatedFrames
 from contracts.ids import PART_BYTES
@@ -103,9 +114,9 @@ def test_the_hot_path_takes_every_simulated_sample(source: SimulatedFrames) -> N
 
 def test_images_are_what_their_jpegs_show(source: SimulatedFrames) -> None:
     frame = source.frame(0)
-    for image, pixels in zip(frame.images, frame.pixels, strict=True):
-        shown = simplejpeg.decode_jpeg(image.content)
-        assert shown.shape == pixels.shape == (image.height, image.width, 3)
+    for sample, pixels in zip(frame.images, frame.pixels, strict=True):
+        shown = simplejpeg.decode_jpeg(sample.content)
+        assert shown.shape == pixels.shape == (sample.height, sample.width, 3)
         assert float(np.abs(shown.astype(int) - pixels).mean()) < 6
     assert 240_000 < len(frame.sweep.xyz_m) < 250_000, "as the design's budget has it"
 
@@ -114,3 +125,31 @@ def test_upload(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upload, "_REPETITIONS", 1)
     monkeypatch.setattr(upload, "CLIP_BYTES", 2 * PART_BYTES)
     assert_well_formed(upload.run())
+
+
+def test_ring(source: SimulatedFrames) -> None:
+    figures = ring.run(source, capacity_bytes=8 * 2**20, window_frames=1, repetitions=1)
+    assert_well_formed(figures)
+
+
+def test_image(source: SimulatedFrames) -> None:
+    figures = image.run(source, repetitions=1)
+    assert_well_formed(figures)
+    apart = next(each for each in figures if "both tensors" in each.name)
+    assert apart.holds
+    assert [image.rows_read(3).tolist(), image.rows_read(900).size] == [
+        [149, 150, 449, 450, 749, 750], 900,
+    ]  # fmt: skip
+
+
+def test_pack(source: SimulatedFrames) -> None:
+    figures = pack.run(source, seconds=1.0, repetitions=1)
+    assert_well_formed(figures)
+    assert figures[-1].value > 5, "images as JPEG, sweeps by the codec"
+
+
+def test_signals() -> None:
+    brief = "sim:seed=5,duration_s=5,camera=0,lidar=0"
+    figures = signals.run(None, repetitions=1, simulated=brief)
+    assert_well_formed(figures)
+    assert signals.json_lines(np.array([[1.5, np.nan]]), ("a", "b")) == b'{"a": 1.5}'

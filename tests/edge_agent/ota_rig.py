@@ -190,7 +190,6 @@ class OtaRig:
 
     async def close(self) -> None:
         await self.made.close()
-        self.spool.close()
         self.ledger.close()
 
     async def restart(self) -> None:

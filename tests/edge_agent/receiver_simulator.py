@@ -14,6 +14,7 @@ each request of the chosen methods, one letter a request; after its end all is w
 | g, G   | 404, 410                                            |
 | c      | 409                                                 |
 | b, m   | 413, 415                                            |
+| p      | 412                                                 |
 | x      | 460                                                 |
 | D      | a dropped connection before the body                |
 | d      | a dropped connection in the middle of the body      |
@@ -55,7 +56,7 @@ from contracts.upload import (
 
 STATUSES = {
     "E": 500, "S": 503, "T": 429, "u": 401, "f": 403, "g": 404, "G": 410, "c": 409, "b": 413,
-    "m": 415, "x": 460,
+    "m": 415, "p": 412, "x": 460,
 }  # fmt: skip
 RETRY_AFTER_S = 7
 LETTER = web.RequestKey("letter", str)
@@ -93,6 +94,8 @@ class ReceiverSimulator:
         self.enrolment_token: str | None = None
         self.location_prefix = ""
         self.on_body_chunk = lambda: None
+        self.forgets = 0
+        """How many parts it will accept, and not have afterwards."""
 
     def revoke_tokens(self) -> None:
         self.tokens.clear()
@@ -257,6 +260,9 @@ class ReceiverSimulator:
         if not self._parts_match(held.request, content):
             return problem(460, "part_digest")
         held.content = content
+        if self.forgets:
+            self.forgets -= 1
+            held.content = bytearray()
         return web.Response(status=204, headers={"Upload-Offset": str(len(content))})
 
     def _parts_match(self, declared: UploadRequest, content: bytearray) -> bool:

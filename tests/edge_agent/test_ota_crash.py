@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import shutil
 from pathlib import Path
 
 import pytest
 
-from contracts.errors import CorruptError
+from contracts.errors import CorruptError, LongtailError
 from contracts.ids import sha256_hex
 from contracts.ota import Slot
 from edge_agent.disk import RealDisk
@@ -107,6 +108,46 @@ def test_every_crash_point_leaves_one_whole_release(tmp_path: Path, forget: bool
                 assert await crash_at(await copied(name), stop_at, forget) == stop_at
                 await check(rig)
                 shutil.rmtree(tmp_path / name)
+
+    asyncio.run(go())
+
+
+async def fail_at(rig: OtaRig, step: int, code: int) -> None:
+    """The update with one failure of the disk; a process that ends is started again."""
+    rig.disk = FailingDisk(fail_at=step, fail_errno=code)
+    try:
+        await update(rig)
+    except LongtailError:
+        assert rig.disk.failed
+    finally:
+        await rig.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "stride"),
+    [
+        pytest.param(errno.ENOSPC, 9),
+        pytest.param(errno.EIO, 9),
+        pytest.param(errno.ENOSPC, 1, marks=pytest.mark.soak),
+        pytest.param(errno.EIO, 1, marks=pytest.mark.soak),
+    ],
+)
+def test_one_failure_of_the_disk_in_an_update_is_got_over(
+    tmp_path: Path, code: int, stride: int
+) -> None:
+    async def go() -> None:
+        async with ota_rig(tmp_path, start=False) as rig:
+            await rig.start()
+            await prepare(rig)
+            base = rig.folder
+            steps = 100
+            for step in range(0, steps, stride):
+                rig.folder = tmp_path / f"{step}"
+                shutil.copytree(base, rig.folder, symlinks=True)
+                rig.cloud.check_ins.clear()
+                await fail_at(rig, step, code)
+                await check(rig)
+                shutil.rmtree(rig.folder)
 
     asyncio.run(go())
 

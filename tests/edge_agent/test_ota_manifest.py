@@ -88,7 +88,6 @@ def test_what_is_gathered_is_what_happened(tmp_path: Path) -> None:
     assert made.assignment_counter == 8
     assert len(made.ota_note) == 500
     ledger.close()
-    spool.close()
 
 
 def test_too_long_a_manifest_sheds_its_oldest_counts_and_says_so() -> None:

@@ -174,7 +174,6 @@ class Rig:
         await self.uploader.close()
         # The transports' sockets close on the loop's next turns.
         await asyncio.sleep(0)
-        self.spool.close()
         self.ledger.close()
 
     async def restart(self) -> None:

@@ -65,9 +65,11 @@ def check_exactly_what_the_agent_did(report: AgentReport, state: Path) -> None:
     assert [fire.outcome == "cooldown" for fire in drive.fires] == [
         fire.outcome == "cooldown" for fire in drive.recorded
     ]
+    in_shadow = {s.trigger_id for s in drive.header.specs if s.shadow}
     counted: Counter[tuple[str, str]] = Counter()
     for fire in drive.fires:
-        counted[fire.cause.trigger_id, fire.outcome] += 1
+        trigger = fire.cause.trigger_id
+        counted[f"{trigger}@shadow" if trigger in in_shadow else trigger, fire.outcome] += 1
     assert {name for name, _ in counted} == set(report.triggers)
     for name, count in report.triggers.items():
         assert counted[name, "cooldown"] == count.suppressed.get("cooldown", 0)
@@ -81,7 +83,10 @@ def check_exactly_what_the_agent_did(report: AgentReport, state: Path) -> None:
         else:
             assert live is not None
             assert (live.only_replayed, live.only_recorded) == (0, 0)
-            assert live.same == sum(n for (name, _), n in counted.items() if name == loaded.spec.id)
+            assert live.same == sum(
+                n for (name, _), n in counted.items()
+                if name.removesuffix("@shadow") == loaded.spec.id
+            )  # fmt: skip
     assert drive.driven_s == pytest.approx(report.drive_s, abs=0.1)
 
 

@@ -22,6 +22,9 @@ Signals = dict[str, float]
 SIMILAR = f"{{space: {'d' * 64}, reference: ADwAAA==, similarity: 0.6, frames: 2, of_frames: 4}}"
 
 
+NOVEL = f"{{space: {'d' * 64}, centroids: [ADwAAA==, AAAAPA==], distance: 0.3}}"
+
+
 def spec(kind: str, body: str = "") -> LoadedSpec:
     text = f"apiVersion: longtail/v1\nkind: {kind}\nid: t\nversion: 1\nowner: x\n{body}"
     return parse_spec(text, "t.yaml")
@@ -73,6 +76,7 @@ def test_a_dropout_breaks_the_hold() -> None:
 def test_no_kind_fires_on_a_vehicle_that_measures_nothing(kind: str) -> None:
     when = {
         "similar_to": f"when: {SIMILAR}\n",
+        "novelty": f"when: {NOVEL}\n",
         "rare_class": "when: {classes: [pedestrian]}\n",
         "random_baseline": "when: {probability: 1e-9}\n",
         "expression": "when: not ego.speed_mps > 1\n",

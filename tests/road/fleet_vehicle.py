@@ -86,7 +86,6 @@ async def fleet_vehicle(
         yield FleetVehicle(vehicle_id, updater, runtime)
     finally:
         await updater.close()
-        spool.close()
         ledger.close()
 
 

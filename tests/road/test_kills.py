@@ -131,8 +131,8 @@ def kill_series(folder: Path, cloud_url: str, seed: int, number: int) -> None:
     )  # fmt: skip
 
 
-def test_agent_killed_at_ten_points(cloud_url: str, tmp_path: Path) -> None:
-    kill_series(tmp_path, cloud_url, seed=20, number=10)
+def test_agent_killed_at_six_points(cloud_url: str, tmp_path: Path) -> None:
+    kill_series(tmp_path, cloud_url, seed=20, number=6)
 
 
 @pytest.mark.soak

@@ -184,7 +184,7 @@ def test_killed_at_some_writes_of_an_update(cloud_folder: Path, tmp_path: Path) 
     with updating(cloud_folder, tmp_path) as update:
         writes = undisturbed(update)
         assert writes > 20
-        for share in (0.2, 0.4, 0.6, 0.8, 0.95):
+        for share in (0.3, 0.6, 0.95):
             killed_at(update, round(writes * share))
 
 

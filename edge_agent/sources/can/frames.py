@@ -28,6 +28,10 @@ StampedFrame = tuple[int, Frame]
 """The device's stamp in nanoseconds, and the frame."""
 
 
+_LATEST_NS = 2**63
+"""What a time in nanoseconds stays below."""
+
+
 def is_log(path: Path) -> bool:
     """Whether a target is a log file: by what exists, else by its ending."""
     suffixes = [s.lower() for s in path.suffixes]
@@ -44,11 +48,15 @@ def stamped(message: Message, counts: Counter[str]) -> StampedFrame | None:
     if message.is_remote_frame:
         counts["remote requests"] += 1
         return None
+    at_ns = message.timestamp * NS_PER_S
+    if not 0 <= at_ns < _LATEST_NS:
+        counts["no time"] += 1
+        return None
     channel = message.channel
     if channel is not None and not isinstance(channel, int | str):
         channel = str(channel)  # some interfaces name several at once
     frame = Frame(message.arbitration_id, message.is_extended_id, message.data or b"", channel)
-    return round(message.timestamp * NS_PER_S), frame
+    return round(at_ns), frame
 
 
 def read_log(path: Path, counts: Counter[str]) -> Iterator[StampedFrame]:

@@ -14,14 +14,17 @@ from typer.testing import CliRunner
 from cli.loop import app
 from contracts.gate_report import GateReport
 from offline.pipeline.records import read_record
+from offline.pipeline.stages.evaluate import PAGE_FILE, REPORT_FILE
 from offline.pipeline.stages.rollout import ROLLOUT_FILE
+from offline.pipeline.stages.shadow import SIGNED_FILE
 from offline.pipeline.table import TABLE
 from offline.pipeline.turn import PRODUCT, LoopFolder
 from tests.offline.pipeline.real import with_onlookers, write_world
 
 ROOT = Path(__file__).parents[3]
-MEASURED = {"evaluate", "shadow"}
-"""Their reports hold the CPU time that was measured, which is never the same twice."""
+MEASURED = {"evaluate", "shadow", "rollout"}
+"""They hold the gate report, and it the CPU time that was measured: never the same twice."""
+REPORTS = {REPORT_FILE, PAGE_FILE, SIGNED_FILE}
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +105,17 @@ def test_killed_at_random_the_turn_ends_the_same(world: Path, tmp_path: Path) ->
     assert {n: d for n, d in killed.items() if n not in MEASURED} == {
         n: d for n, d in whole.items() if n not in MEASURED
     }
+    assert _rolled_out(tmp_path / "killed") == _rolled_out(tmp_path / "whole")
+
+
+def _rolled_out(loop: Path) -> dict[str, bytes]:
+    """What went out, file by file, but for the gate report."""
+    (product,) = (loop / "stages" / "rollout").glob(f"*/{PRODUCT}")
+    files = {
+        str(path.relative_to(product)): path.read_bytes()
+        for path in product.rglob("*") if path.is_file()
+    }  # fmt: skip
+    return {name: content for name, content in files.items() if name not in REPORTS}
 
 
 def _started(world: Path, loop: Path, kill_after_s: float | None) -> int:

@@ -1,0 +1,211 @@
+"""What stands on the road by the lidar alone: returns above the ground, and clusters of them.
+
+Points come from one sweep; motion during it is not undone, which at 30 m/s displaces by up to
+3 m what was seen first. The ground is the lowest return of a cell's surroundings, and where a
+thing hides all of it, the height at which the ground about the vehicle lies.
+
+Does not see: what is lower than `LEAST_HEIGHT_M`, which a kerb and a bump are too, and what hangs
+above `MOST_HEIGHT_M`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from contracts.samples import Float32s, Float64s
+
+LEAST_HEIGHT_M, MOST_HEIGHT_M = 0.2, 2.8
+CELL_M = 1.0
+REACH_M = 60.0
+_SIDE = round(2 * REACH_M / CELL_M)
+_RISE_M = 1.5
+"""Ground further above or below that about the vehicle is taken for a thing, not for a hill."""
+_NEAR_M = 15.0
+_CLUSTER_M = 0.5
+_OWN_FRONT_M, _OWN_REAR_M, _OWN_SIDE_M = 4.6, 1.6, 1.2
+"""The vehicle's own body about its rear axle, whose returns are none of the road's."""
+
+Int64s = NDArray[np.int64]
+
+
+def obstacle_points(xyz_m: Float32s, ego_SE3_sensor: Float64s) -> Float64s:
+    """Returns of a sweep [n, 3] that stand on the road, float64 [m, 3] in the ego frame."""
+    points = np.empty((len(xyz_m), 3))
+    found = _obstacles(np.ascontiguousarray(xyz_m), ego_SE3_sensor, points)
+    return points[:found]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _cell(value: float) -> int:
+    return int(np.floor((value + REACH_M) / CELL_M))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _obstacles(xyz: Float32s, pose: Float64s, out: Float64s) -> int:
+    lowest = np.full((_SIDE, _SIDE), np.inf)
+    ego = np.empty((len(xyz), 3))
+    kept = 0
+    for i in range(len(xyz)):
+        a, b, c = float(xyz[i, 0]), float(xyz[i, 1]), float(xyz[i, 2])
+        x = pose[0, 0] * a + pose[0, 1] * b + pose[0, 2] * c + pose[0, 3]
+        y = pose[1, 0] * a + pose[1, 1] * b + pose[1, 2] * c + pose[1, 3]
+        z = pose[2, 0] * a + pose[2, 1] * b + pose[2, 2] * c + pose[2, 3]
+        if not (abs(x) < REACH_M and abs(y) < REACH_M):
+            continue
+        if -_OWN_REAR_M < x < _OWN_FRONT_M and abs(y) < _OWN_SIDE_M:
+            continue
+        ego[kept, 0], ego[kept, 1], ego[kept, 2] = x, y, z
+        kept += 1
+        row, column = _cell(x), _cell(y)
+        lowest[row, column] = min(lowest[row, column], z)
+    base = _ground_about(lowest)
+    found = 0
+    for i in range(kept):
+        row, column = _cell(ego[i, 0]), _cell(ego[i, 1])
+        ground = base
+        for r in range(max(0, row - 1), min(_SIDE, row + 2)):
+            for k in range(max(0, column - 1), min(_SIDE, column + 2)):
+                if abs(lowest[r, k] - base) < _RISE_M:
+                    ground = min(ground, lowest[r, k]) if ground != base else lowest[r, k]
+        if ground > base + LEAST_HEIGHT_M and np.hypot(ego[i, 0], ego[i, 1]) < 2 * _NEAR_M:
+            ground = base  # so near, ground that high is a thing with none of the road beside it
+        height = ego[i, 2] - ground
+        if LEAST_HEIGHT_M < height < MOST_HEIGHT_M:
+            out[found] = ego[i]
+            found += 1
+    return found
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _ground_about(lowest: Float64s) -> float:
+    """Median of the lowest returns of the cells near the vehicle; 0 without any."""
+    near = np.empty(lowest.size)
+    count = 0
+    for row in range(_SIDE):
+        for column in range(_SIDE):
+            x, y = (row + 0.5) * CELL_M - REACH_M, (column + 0.5) * CELL_M - REACH_M
+            if lowest[row, column] < np.inf and np.hypot(x, y) < _NEAR_M:
+                near[count] = lowest[row, column]
+                count += 1
+    return float(np.median(near[:count])) if count else 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def largest_in_path(
+    points: Float64s, skip: NDArray[np.bool_], curvature: float, half_width_m: float,
+    reach_m: float,
+) -> tuple[int, float]:  # fmt: skip
+    """Returns of the largest cluster in the path, and its distance along it; (0, inf): none.
+
+    `points` float64 [m, 3] in the ego frame, of which those of `skip` bool [m] do not count. The
+    path begins at the bumper and bends by `curvature` per metre, positive to the left.
+    """
+    rows = int(np.ceil(reach_m / _CLUSTER_M))
+    columns = int(np.ceil(2 * half_width_m / _CLUSTER_M))
+    count = np.zeros((rows, columns), np.int64)
+    nearest = np.full((rows, columns), np.inf)
+    for i in range(len(points)):
+        x = points[i, 0]
+        left = points[i, 1] - 0.5 * curvature * x * x
+        if skip[i] or not _OWN_FRONT_M - 1.0 < x < reach_m or abs(left) >= half_width_m:
+            continue
+        row, column = int(x / _CLUSTER_M), int((left + half_width_m) / _CLUSTER_M)
+        count[row, column] += 1
+        nearest[row, column] = min(nearest[row, column], x)
+    best, away = 0, np.inf
+    stack = np.empty((rows * columns, 2), np.int64)
+    for row in range(rows):
+        for column in range(columns):
+            if count[row, column] == 0:
+                continue
+            total, near = _flooded(count, nearest, stack, row, column)
+            if total > best:
+                best, away = total, near
+    return best, away
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _flooded(
+    count: Int64s, nearest: Float64s, stack: Int64s, row: int, column: int
+) -> tuple[int, float]:
+    """Take a cluster off the grid: its returns and its nearest."""
+    total, near, top = 0, np.inf, 1
+    stack[0, 0], stack[0, 1] = row, column
+    total += count[row, column]
+    near = nearest[row, column]
+    count[row, column] = 0
+    while top:
+        top -= 1
+        r, c = stack[top, 0], stack[top, 1]
+        for a in range(max(0, r - 1), min(count.shape[0], r + 2)):
+            for b in range(max(0, c - 1), min(count.shape[1], c + 2)):
+                if count[a, b]:
+                    total += count[a, b]
+                    near = min(near, nearest[a, b])
+                    count[a, b] = 0
+                    stack[top, 0], stack[top, 1] = a, b
+                    top += 1
+    return total, near
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def in_boxes(points: Float64s, boxes: Float64s, margin_m: Float64s) -> NDArray[np.bool_]:
+    """Which points [m, 3] lie in any box, seen from above and grown by its margins [k, 2] along
+    and across it.
+
+    `boxes` float64 [k, 7]: middle x, y, z, length, width, height, yaw.
+    """
+    inside = np.zeros(len(points), np.bool_)
+    for k in range(len(boxes)):
+        cos, sin = np.cos(boxes[k, 6]), np.sin(boxes[k, 6])
+        for i in range(len(points)):
+            dx, dy = points[i, 0] - boxes[k, 0], points[i, 1] - boxes[k, 1]
+            along, across = cos * dx + sin * dy, -sin * dx + cos * dy
+            if (abs(along) <= 0.5 * boxes[k, 3] + margin_m[k, 0]
+                    and abs(across) <= 0.5 * boxes[k, 4] + margin_m[k, 1]):  # fmt: skip
+                inside[i] = True
+    return inside
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def looked_through(
+    xyz: Float32s, pose: Float64s, boxes: Float64s, step: int, margin_m: Float64s
+) -> tuple[Int64s, Int64s]:
+    """Of each box [k, 7], how many returns lie in it, grown by its margins [k, 2] along and
+    across, and how many beams went through its middle to something behind it; every `step`-th
+    return is looked at.
+    """
+    inside, through = np.zeros(len(boxes), np.int64), np.zeros(len(boxes), np.int64)
+    sx, sy, sz = pose[0, 3], pose[1, 3], pose[2, 3]
+    for i in range(0, len(xyz), step):
+        a, b, c = float(xyz[i, 0]), float(xyz[i, 1]), float(xyz[i, 2])
+        x = pose[0, 0] * a + pose[0, 1] * b + pose[0, 2] * c + pose[0, 3]
+        y = pose[1, 0] * a + pose[1, 1] * b + pose[1, 2] * c + pose[1, 3]
+        z = pose[2, 0] * a + pose[2, 1] * b + pose[2, 2] * c + pose[2, 3]
+        for k in range(len(boxes)):
+            bx, by = boxes[k, 0] - sx, boxes[k, 1] - sy
+            away = np.hypot(bx, by)
+            if away < 1.0:
+                continue
+            ux, uy = bx / away, by / away
+            along, across = ux * (x - sx) + uy * (y - sy), -uy * (x - sx) + ux * (y - sy)
+            if along < 1.0:
+                continue
+            high, low = boxes[k, 2] + 0.5 * boxes[k, 5], boxes[k, 2] - 0.5 * boxes[k, 5]
+            dx, dy = x - boxes[k, 0], y - boxes[k, 1]
+            cos, sin = np.cos(boxes[k, 6]), np.sin(boxes[k, 6])
+            if (abs(cos * dx + sin * dy) <= 0.5 * boxes[k, 3] + margin_m[k, 0]
+                    and abs(cos * dy - sin * dx) <= 0.5 * boxes[k, 4] + margin_m[k, 1]
+                    and low + 0.15 < z < high + 0.4):  # fmt: skip
+                inside[k] += 1
+                continue
+            radius = 0.5 * np.hypot(boxes[k, 3], boxes[k, 4])
+            # Where the beam crosses the middle of the box; its inner half must be crossed.
+            height = sz + (z - sz) * away / along
+            left = across * away / along
+            if (along > away + radius + 1.0 and abs(left) < 0.25 * boxes[k, 4]
+                    and low + 0.3 * boxes[k, 5] < height < high - 0.2 * boxes[k, 5]):  # fmt: skip
+                through[k] += 1
+    return inside, through
