@@ -27,7 +27,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from tests.fuzz.targets import TARGETS, Target
+from tests.fuzz.target import Target
+from tests.fuzz.targets import TARGETS
 
 INPUT_S = 5.0
 """The longest that one input may take, of the processor's time."""

@@ -18,17 +18,13 @@ import structlog
 
 from contracts.errors import CorruptError
 from tests.fuzz import running
+from tests.fuzz.clips import clip_file
 from tests.fuzz.mutation import mutate_bytes, mutate_json, mutate_text
 from tests.fuzz.running import run_apart, run_here
-from tests.fuzz.targets import (
-    TARGETS,
-    ZONES,
-    Target,
-    can_logs,
-    clip_file,
-    pcd,
-    vehicle_keys,
-)
+from tests.fuzz.sources import can_logs, pcd
+from tests.fuzz.target import Target
+from tests.fuzz.targets import TARGETS
+from tests.fuzz.vehicle import ZONES, vehicle_keys
 
 # A reader of another project that leaves a broken file open is not what is looked for here.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
