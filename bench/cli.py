@@ -71,6 +71,9 @@ BENCHES = {
     ),
     "rules": Bench("bench.rules", "Rules a tick, against CEL, Python and numpy."),
     "hotpath": Bench("bench.hotpath", "The agent's hot path, stage by stage.", True),
+    "full-rate": Bench(
+        "bench.full_rate", "The whole agent at full sensor rate, at wall speed.", long=True
+    ),
     "ring": Bench("bench.ring", "The ring's pushes and windows, against memcpy."),
     "image": Bench("bench.image", "Images into a tensor, and into a clip."),
     "signals": Bench("bench.signals", "The signal log: size and speed.", True),

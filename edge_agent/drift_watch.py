@@ -38,12 +38,16 @@ class DriftWatch:
         self._camera: CalibrationSample | None = None
         self._mounts: dict[str, Float64s] = {}
         self._image: ImageSample | None = None
+        self._sweep: LidarSample | None = None
         self._looked_ns: int | None = None
         self._surface: Float64s | None = None
         self._looks = 0
 
-    def see(self, sample: ImageSample | MountSample | CalibrationSample) -> None:
+    def see(self, sample: ImageSample | LidarSample | MountSample | CalibrationSample) -> None:
+        """Take a sample; of one instant the picture or the sweep may come first."""
         match sample:
+            case LidarSample():
+                self._sweep = sample
             case CalibrationSample():
                 self._calibrated(sample)
             case MountSample():
@@ -66,14 +70,16 @@ class DriftWatch:
         ):
             self._camera, self._surface, self._looks = sample, None, 0
 
-    def look(self, sweep: LidarSample, yaw_rate_radps: float) -> float | None:
-        """Take a sweep; the drift (rad) when there is news of it."""
-        camera, image = self._camera, self._image
+    def look(self, yaw_rate_radps: float) -> float | None:
+        """Look at the newest picture and sweep; the drift (rad) when there is news of it."""
+        camera, image, sweep = self._camera, self._image, self._sweep
+        if camera is None or image is None or sweep is None:
+            return None
         mount = self._mounts.get(sweep.frame_id)
         recent = self._looked_ns is not None and sweep.mono_ns - self._looked_ns < EVERY_NS
-        if camera is None or image is None or mount is None or recent:
+        if mount is None or recent or abs(yaw_rate_radps) > STRAIGHT_RADPS:
             return None
-        if abs(image.mono_ns - sweep.mono_ns) > TOGETHER_NS or abs(yaw_rate_radps) > STRAIGHT_RADPS:
+        if abs(image.mono_ns - sweep.mono_ns) > TOGETHER_NS:
             return None
         self._looked_ns = sweep.mono_ns
         pixels = decode_pixels(image)

@@ -60,17 +60,17 @@ class FrameSignals:
                 self._lidar.see(sample)
                 self._drift.see(sample)
             case ImageSample() if DRIFT in self._wanted:
-                self._drift.see(sample)
+                return self._drift_of(sample)
             case LidarSample() if self._wanted:
                 self._lidar.see(sample)
-                return self._drift_of(sample)
+                if DRIFT in self._wanted:
+                    return self._drift_of(sample)
         return []
 
-    def _drift_of(self, sweep: LidarSample) -> list[SignalSample]:
-        if DRIFT not in self._wanted:
-            return []
-        drift_rad = self._drift.look(sweep, self._now("ego.yaw_rate_radps", sweep.mono_ns))
-        return [] if drift_rad is None else [SignalSample(DRIFT, sweep.mono_ns, drift_rad)]
+    def _drift_of(self, sample: ImageSample | LidarSample) -> list[SignalSample]:
+        self._drift.see(sample)
+        drift_rad = self._drift.look(self._now("ego.yaw_rate_radps", sample.mono_ns))
+        return [] if drift_rad is None else [SignalSample(DRIFT, sample.mono_ns, drift_rad)]
 
     def of(self, frame: PerceptionFrame) -> list[SignalSample]:
         """Signals of a frame that the model has judged."""

@@ -49,7 +49,6 @@ class LidarCheck:
         self._sweeps: dict[str, LidarSample] = {}
         self._mounts: dict[str, Float64s] = {}
         self._cameras: dict[str, CalibrationSample] = {}
-        self._obstacles: dict[str, tuple[int, Float64s]] = {}
 
     def see(self, sample: LidarSample | MountSample | CalibrationSample) -> None:
         match sample:
@@ -72,11 +71,14 @@ class LidarCheck:
 
         The path bends as the ego turns.
         """
-        clouds = [self._standing(sweep, pose) for sweep, pose in self._near(frame.mono_ns)]
+        bend = float(np.clip(yaw_rate_radps / max(speed_mps, 2.0), -0.1, 0.1))
+        clouds = [
+            obstacle_points(sweep.xyz_m, pose, bend, half_width_m, REACH_M)
+            for sweep, pose in self._near(frame.mono_ns)
+        ]
         if not clouds:
             return None
         points = np.concatenate(clouds)
-        bend = float(np.clip(yaw_rate_radps / max(speed_mps, 2.0), -0.1, 0.1))
         seen = [d for d in frame.detections if d.probability >= EXPLAINS]
         skip = in_boxes(points, _cuboids(seen), MARGIN_M + _slack_m(seen, speed_mps))
         camera = self._cameras.get(frame.channel)
@@ -116,13 +118,6 @@ class LidarCheck:
             for sweep in self._sweeps.values()
             if abs(now_ns - sweep.mono_ns) <= MAX_AGE_NS and sweep.frame_id in self._mounts
         ]
-
-    def _standing(self, sweep: LidarSample, pose: Float64s) -> Float64s:
-        known = self._obstacles.get(sweep.channel)
-        if known is None or known[0] != sweep.mono_ns:
-            known = sweep.mono_ns, obstacle_points(sweep.xyz_m, pose)
-            self._obstacles[sweep.channel] = known
-        return known[1]
 
 
 def _cuboids(detections: list[Detection]) -> Float64s:

@@ -26,56 +26,93 @@ _NEAR_M = 15.0
 _CLUSTER_M = 0.5
 _OWN_FRONT_M, _OWN_REAR_M, _OWN_SIDE_M = 4.6, 1.6, 1.2
 """The vehicle's own body about its rear axle, whose returns are none of the road's."""
+PATH_FROM_M = _OWN_FRONT_M - 1.0
 
 Int64s = NDArray[np.int64]
 
 
-def obstacle_points(xyz_m: Float32s, ego_SE3_sensor: Float64s) -> Float64s:
-    """Returns of a sweep [n, 3] that stand on the road, float64 [m, 3] in the ego frame."""
+def obstacle_points(
+    xyz_m: Float32s,
+    ego_SE3_sensor: Float64s,
+    curvature: float = 0.0,
+    half_width_m: float = np.inf,
+    reach_m: float = REACH_M,
+) -> Float64s:
+    """Returns of a sweep [n, 3] that stand on the road, float64 [m, 3] in the ego frame.
+
+    With a half width only those in the path (see `largest_in_path`).
+    """
     points = np.empty((len(xyz_m), 3))
-    found = _obstacles(np.ascontiguousarray(xyz_m), ego_SE3_sensor, points)
+    begin_m = -REACH_M if np.isinf(half_width_m) else PATH_FROM_M
+    sweep = np.ascontiguousarray(xyz_m)
+    found = _obstacles(sweep, ego_SE3_sensor, curvature, half_width_m, begin_m, reach_m, points)
     return points[:found]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _cell(value: float) -> int:
-    return int(np.floor((value + REACH_M) / CELL_M))
+    """Of a coordinate within `REACH_M`."""
+    return int((value + REACH_M) * (1 / CELL_M))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _obstacles(xyz: Float32s, pose: Float64s, out: Float64s) -> int:
+def _obstacles(
+    xyz: Float32s, pose: Float64s, curvature: float, half_width_m: float, begin_m: float,
+    reach_m: float, out: Float64s,
+) -> int:  # fmt: skip
     lowest = np.full((_SIDE, _SIDE), np.inf)
-    ego = np.empty((len(xyz), 3))
-    kept = 0
     for i in range(len(xyz)):
-        a, b, c = float(xyz[i, 0]), float(xyz[i, 1]), float(xyz[i, 2])
-        x = pose[0, 0] * a + pose[0, 1] * b + pose[0, 2] * c + pose[0, 3]
-        y = pose[1, 0] * a + pose[1, 1] * b + pose[1, 2] * c + pose[1, 3]
-        z = pose[2, 0] * a + pose[2, 1] * b + pose[2, 2] * c + pose[2, 3]
-        if not (abs(x) < REACH_M and abs(y) < REACH_M):
-            continue
-        if -_OWN_REAR_M < x < _OWN_FRONT_M and abs(y) < _OWN_SIDE_M:
-            continue
-        ego[kept, 0], ego[kept, 1], ego[kept, 2] = x, y, z
-        kept += 1
-        row, column = _cell(x), _cell(y)
-        lowest[row, column] = min(lowest[row, column], z)
-    base = _ground_about(lowest)
+        x, y, z = _placed(xyz, pose, i)
+        if abs(x) < REACH_M and abs(y) < REACH_M and not _is_own(x, y):
+            row, column = _cell(x), _cell(y)
+            lowest[row, column] = min(lowest[row, column], z)
+    ground = _ground_of_cells(lowest, _ground_about(lowest))
     found = 0
-    for i in range(kept):
-        row, column = _cell(ego[i, 0]), _cell(ego[i, 1])
-        ground = base
-        for r in range(max(0, row - 1), min(_SIDE, row + 2)):
-            for k in range(max(0, column - 1), min(_SIDE, column + 2)):
-                if abs(lowest[r, k] - base) < _RISE_M:
-                    ground = min(ground, lowest[r, k]) if ground != base else lowest[r, k]
-        if ground > base + LEAST_HEIGHT_M and np.hypot(ego[i, 0], ego[i, 1]) < 2 * _NEAR_M:
-            ground = base  # so near, ground that high is a thing with none of the road beside it
-        height = ego[i, 2] - ground
-        if LEAST_HEIGHT_M < height < MOST_HEIGHT_M:
-            out[found] = ego[i]
+    for i in range(len(xyz)):
+        x, y, z = _placed(xyz, pose, i)
+        left = y - 0.5 * curvature * x * x
+        if not (begin_m < x < reach_m and abs(left) < half_width_m and abs(y) < REACH_M):
+            continue
+        height = z - ground[_cell(x), _cell(y)]
+        if LEAST_HEIGHT_M < height < MOST_HEIGHT_M and not _is_own(x, y):
+            out[found, 0], out[found, 1], out[found, 2] = x, y, z
             found += 1
     return found
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _placed(xyz: Float32s, pose: Float64s, i: int) -> tuple[float, float, float]:
+    """A return in the ego frame."""
+    a, b, c = float(xyz[i, 0]), float(xyz[i, 1]), float(xyz[i, 2])
+    return (
+        pose[0, 0] * a + pose[0, 1] * b + pose[0, 2] * c + pose[0, 3],
+        pose[1, 0] * a + pose[1, 1] * b + pose[1, 2] * c + pose[1, 3],
+        pose[2, 0] * a + pose[2, 1] * b + pose[2, 2] * c + pose[2, 3],
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _is_own(x: float, y: float) -> bool:
+    return -_OWN_REAR_M < x < _OWN_FRONT_M and abs(y) < _OWN_SIDE_M
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _ground_of_cells(lowest: Float64s, base: float) -> Float64s:
+    """Height of the ground in each cell: the lowest return in and about it that may be ground."""
+    ground = np.full(lowest.shape, base)
+    for row in range(_SIDE):
+        for column in range(_SIDE):
+            low = np.inf
+            for r in range(max(0, row - 1), min(_SIDE, row + 2)):
+                for k in range(max(0, column - 1), min(_SIDE, column + 2)):
+                    if abs(lowest[r, k] - base) < _RISE_M:
+                        low = min(low, lowest[r, k])
+            x, y = (row + 0.5) * CELL_M - REACH_M, (column + 0.5) * CELL_M - REACH_M
+            # Near the vehicle, ground that high is a thing with none of the road beside it.
+            is_thing = low > base + LEAST_HEIGHT_M and np.hypot(x, y) < 2 * _NEAR_M
+            if low < np.inf and not is_thing:
+                ground[row, column] = low
+    return ground
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -109,7 +146,7 @@ def largest_in_path(
     for i in range(len(points)):
         x = points[i, 0]
         left = points[i, 1] - 0.5 * curvature * x * x
-        if skip[i] or not _OWN_FRONT_M - 1.0 < x < reach_m or abs(left) >= half_width_m:
+        if skip[i] or not PATH_FROM_M < x < reach_m or abs(left) >= half_width_m:
             continue
         row, column = int(x / _CLUSTER_M), int((left + half_width_m) / _CLUSTER_M)
         count[row, column] += 1
@@ -179,29 +216,33 @@ def looked_through(
     """
     inside, through = np.zeros(len(boxes), np.int64), np.zeros(len(boxes), np.int64)
     sx, sy, sz = pose[0, 3], pose[1, 3], pose[2, 3]
-    for i in range(0, len(xyz), step):
-        a, b, c = float(xyz[i, 0]), float(xyz[i, 1]), float(xyz[i, 2])
-        x = pose[0, 0] * a + pose[0, 1] * b + pose[0, 2] * c + pose[0, 3]
-        y = pose[1, 0] * a + pose[1, 1] * b + pose[1, 2] * c + pose[1, 3]
-        z = pose[2, 0] * a + pose[2, 1] * b + pose[2, 2] * c + pose[2, 3]
-        for k in range(len(boxes)):
-            bx, by = boxes[k, 0] - sx, boxes[k, 1] - sy
-            away = np.hypot(bx, by)
-            if away < 1.0:
-                continue
-            ux, uy = bx / away, by / away
+    ego = np.empty((3, (len(xyz) + step - 1) // step))
+    for n in range(ego.shape[1]):
+        a, b, c = float(xyz[n * step, 0]), float(xyz[n * step, 1]), float(xyz[n * step, 2])
+        for axis in range(3):
+            ego[axis, n] = pose[axis, 0] * a + pose[axis, 1] * b + pose[axis, 2] * c + pose[axis, 3]
+    for k in range(len(boxes)):
+        bx, by = boxes[k, 0] - sx, boxes[k, 1] - sy
+        away = np.hypot(bx, by)
+        if away < 1.0:
+            continue
+        ux, uy = bx / away, by / away
+        cos, sin = np.cos(boxes[k, 6]), np.sin(boxes[k, 6])
+        long_m, wide_m = 0.5 * boxes[k, 3] + margin_m[k, 0], 0.5 * boxes[k, 4] + margin_m[k, 1]
+        radius = 0.5 * np.hypot(boxes[k, 3], boxes[k, 4])
+        # No return further to the side of the line of sight bears on this box; few are nearer.
+        side = np.hypot(long_m, wide_m)
+        high, low = boxes[k, 2] + 0.5 * boxes[k, 5], boxes[k, 2] - 0.5 * boxes[k, 5]
+        for n in range(ego.shape[1]):
+            x, y, z = ego[0, n], ego[1, n], ego[2, n]
             along, across = ux * (x - sx) + uy * (y - sy), -uy * (x - sx) + ux * (y - sy)
-            if along < 1.0:
+            if along < 1.0 or abs(across) > side * max(1.0, along / away):
                 continue
-            high, low = boxes[k, 2] + 0.5 * boxes[k, 5], boxes[k, 2] - 0.5 * boxes[k, 5]
             dx, dy = x - boxes[k, 0], y - boxes[k, 1]
-            cos, sin = np.cos(boxes[k, 6]), np.sin(boxes[k, 6])
-            if (abs(cos * dx + sin * dy) <= 0.5 * boxes[k, 3] + margin_m[k, 0]
-                    and abs(cos * dy - sin * dx) <= 0.5 * boxes[k, 4] + margin_m[k, 1]
+            if (abs(cos * dx + sin * dy) <= long_m and abs(cos * dy - sin * dx) <= wide_m
                     and low + 0.15 < z < high + 0.4):  # fmt: skip
                 inside[k] += 1
                 continue
-            radius = 0.5 * np.hypot(boxes[k, 3], boxes[k, 4])
             # Where the beam crosses the middle of the box; its inner half must be crossed.
             height = sz + (z - sz) * away / along
             left = across * away / along

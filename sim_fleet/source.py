@@ -69,14 +69,20 @@ class DriveOptions:
 
 
 class SimFleetSource:
-    """`SensorSource` over one simulated drive. `on_tick` sees each instant with its truth."""
+    """`SensorSource` over one simulated drive.
+
+    Args:
+        on_tick: sees each instant with its truth.
+        rig: sensors of the caller's own, in place of the set that the options name.
+    """
 
     def __init__(
-        self, options: DriveOptions, on_tick: Callable[[Tick], None] = lambda _: None
-    ) -> None:
+        self, options: DriveOptions, on_tick: Callable[[Tick], None] = lambda _: None,
+        rig: Rig | None = None,
+    ) -> None:  # fmt: skip
         self._options = options
         self._on_tick = on_tick
-        self._rig: Rig = sensor_rig(options.sensor_set, options.drift, options.vehicle_type)
+        self._rig = rig or sensor_rig(options.sensor_set, options.drift, options.vehicle_type)
         self._staged = stage(options.scenario, options.seed)
 
     @property

@@ -9,7 +9,7 @@ to the last set open none, so that a lead of 20 Hz is judged at 10 Hz.
 
 Nothing waits for a sensor: what is late is simply the newest of before, and what is too old or
 was never there is absent (`kernels.bev.window` has the ages). Pictures are decoded when a set
-is judged, each at most once for all models.
+is judged, each at most once for all models of equal inputs.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from contracts.errors import LongtailError
 from contracts.geometry import checked_SE3
+from contracts.model_manifest import ImageInput
 from contracts.samples import (
     CalibrationSample,
     ImageSample,
@@ -99,7 +100,8 @@ class BevFrames:
         self._tracks: deque[RadarSample] = deque(maxlen=_TRACKS)
         self._poses: deque[PoseSample] = deque(maxlen=_POSES)
         self._newest: dict[str, ImageSample] = {}
-        self._decoded: dict[str, tuple[ImageSample, U8s | None]] = {}
+        self._decoded: dict[tuple[str, tuple[int, int]], tuple[ImageSample, U8s | None]] = {}
+        self._broken: dict[str, ImageSample] = {}
         self._windows: list[tuple[BevSpec, BevWindow]] = []
         self._answers: dict[int, tuple[int, BevTensors]] = {}
 
@@ -141,24 +143,31 @@ class BevFrames:
         for channel in spec.bev.cameras:
             image = self._newest.get(channel)
             if image is not None and 0 <= now_ns - image.mono_ns <= CAMERA_MAX_AGE_NS:
-                pixels = self.pixels(image)
+                pixels = self._pixels(image, spec.image)
                 if pixels is not None:
                     window.add_pixels(channel, image.mono_ns, pixels)
         answer = window.tensors(now_ns)
         self._answers[id(window)] = now_ns, answer
         return answer
 
-    def pixels(self, image: ImageSample) -> U8s | None:
-        """The picture uint8 [h, w, 3] RGB, decoded at most once; None when it is broken."""
-        held = self._decoded.get(image.channel)
+    def _pixels(self, image: ImageSample, how: ImageInput) -> U8s | None:
+        """The picture uint8 [h, w, 3] RGB, no smaller than the input; None when it is broken.
+
+        Decoded once for each size of input, so that no model's picture depends on what runs
+        beside it.
+        """
+        at_least = how.height, how.width
+        held = self._decoded.get((image.channel, at_least))
         if held is not None and held[0] is image:
             return held[1]
         pixels: U8s | None = None
-        try:
-            pixels = decode_pixels(image)
-        except LongtailError as error:
-            self._on_bad(image, error)
-        self._decoded[image.channel] = image, pixels
+        if self._broken.get(image.channel) is not image:
+            try:
+                pixels = decode_pixels(image, at_least)
+            except LongtailError as error:
+                self._broken[image.channel] = image
+                self._on_bad(image, error)
+        self._decoded[image.channel, at_least] = image, pixels
         return pixels
 
     def _window(self, spec: BevSpec) -> BevWindow:

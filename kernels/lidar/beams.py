@@ -45,9 +45,9 @@ def beams_of_rings(ring: U16s) -> Beams:
     if starts.shape[0] * MIN_POINTS_PER_BEAM <= count:
         bounds = _bounds(starts, count)
         return Beams(ring[bounds[:-1]], bounds, None)
-    order = np.argsort(ring, kind="stable")
-    rings, first = np.unique(ring[order], return_index=True)
-    return Beams(rings, _bounds(first[1:], count), order)
+    starts_of, order = _sorted_by_ring(ring, int(ring.max()) + 1)
+    rings = np.flatnonzero(np.diff(starts_of))
+    return Beams(rings.astype(np.uint16), _bounds(starts_of[rings[1:]], count), order)
 
 
 def recover_beams(azimuth: U16s) -> Beams | None:
@@ -80,6 +80,22 @@ def ring_of_points(beams: Beams) -> U16s:
     ring = np.empty_like(coded)
     ring[beams.order] = coded
     return ring
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _sorted_by_ring(ring: U16s, rings: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where each ring begins, int64 [rings + 1], and the points' order by it, which is stable."""
+    starts = np.zeros(rings + 1, np.int64)
+    for i in range(ring.shape[0]):
+        starts[np.int64(ring[i]) + 1] += 1
+    for each in range(rings):
+        starts[each + 1] += starts[each]
+    order = np.empty(ring.shape[0], np.int64)
+    place = starts[:-1].copy()
+    for i in range(ring.shape[0]):
+        order[place[ring[i]]] = i
+        place[ring[i]] += 1
+    return starts, order
 
 
 def _bounds(starts: NDArray[np.int64], count: int) -> NDArray[np.int64]:

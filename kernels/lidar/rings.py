@@ -57,7 +57,7 @@ def ring_sections(
     count = xyz_m.shape[0]
     beams = None if ring is None else beams_of_rings(ring)
     order = None if beams is None else beams.order
-    coded = xyz_m if order is None else xyz_m[order]
+    coded = xyz_m if order is None else _in_order(xyz_m, order)
     steps = scratch("range steps", np.uint16, count)
     azimuth = scratch("azimuth steps", np.uint16, count)
     z_m = scratch("z", np.float32, count)
@@ -88,6 +88,12 @@ def ring_sections(
         _heights(steps, z_m, beams.bounds, cones, heights)
         found += delta_sections(Kind.HEIGHT_DELTA, Kind.HEIGHT_ESCAPE, heights)
     return flags, beams.ring.shape[0], found
+
+
+def _in_order(xyz_m: Float32s, order: NDArray[np.int64]) -> Float32s:
+    held = scratch("coded", np.float32, 3 * len(order)).reshape(-1, 3)
+    # Clipping changes no index here, and without it numpy would fill a buffer of its own first.
+    return np.take(xyz_m, order, axis=0, out=held, mode="clip")
 
 
 def read_rings(sections: Sections) -> tuple[Float32s, Beams]:

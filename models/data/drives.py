@@ -110,7 +110,7 @@ def frames_at(
             continue
         sample = decoder.decode(message.schema, message.channel, mono_ns, message.payload)
         if isinstance(sample, ImageSample):
-            window.add_pixels(sample.channel, sample.mono_ns, _pixels(sample, clip))
+            window.add_pixels(sample.channel, sample.mono_ns, _pixels(sample, config, clip))
         elif isinstance(sample, _BEV_SAMPLES):
             window.add(sample)
     for last_ns in instants_ns[due:]:
@@ -142,9 +142,12 @@ class _Wanted:
         return place < len(self._instants) and self._instants[place] <= mono_ns + before_ns
 
 
-def _pixels(sample: ImageSample, clip: Path) -> NDArray[np.uint8]:
+def _pixels(sample: ImageSample, config: StudentConfig, clip: Path) -> NDArray[np.uint8]:
+    """As the vehicle decodes it: at the smallest scale that has all pixels of the input."""
     try:
-        return np.asarray(simplejpeg.decode_jpeg(sample.content, "RGB"))
+        return np.asarray(simplejpeg.decode_jpeg(
+            sample.content, "RGB", min_height=config.image_height, min_width=config.image_width
+        ))  # fmt: skip
     except ValueError as error:
         raise InputError(f"a picture of {sample.channel} is no JPEG: {error}", str(clip)) from error
 
