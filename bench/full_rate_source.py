@@ -23,6 +23,7 @@ from contracts.samples import (
     LidarSample,
     MountSample,
     PoseSample,
+    RadarSample,
     Sample,
 )
 from edge_agent.ports import SourceDescription
@@ -70,7 +71,7 @@ class FullRateSource:
     Attributes:
         lateness_ns: of each sweep that was handed over, behind its time.
         offered: pictures and sweeps by channel, dropped ones too.
-        instants: times of which at least one picture or sweep was handed over.
+        instants: times of which anything was handed over that a model looks at, radar too.
     """
 
     def __init__(
@@ -131,6 +132,8 @@ class FullRateSource:
             self._wait(left_ns / NS_PER_S)
 
     def _is_taken(self, sample: Sample, due_ns: int) -> bool:
+        if isinstance(sample, RadarSample):
+            self.instants.add(due_ns)
         if not isinstance(sample, _SIGHT):
             return True
         self.offered[sample.channel] += 1

@@ -101,7 +101,8 @@ def turn(
 
 
 def _document(folder: Path, url: str) -> dict[str, Any]:
-    """The loop's file."""
+    """The loop's file. It lies in the folder, and paths in it are looked up from there."""
+    folder = folder.resolve()
     ota = folder / "cloud" / "ota" / "offline"
     held_out = str(folder / "data" / "held-out")
     return {
