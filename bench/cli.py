@@ -81,7 +81,16 @@ BENCHES = {
     "lidar-codec": Bench("bench.lidar_codec", "Lidar codec: size, speed, error.", True),
     "phash": Bench("bench.phash", "Perceptual hash and scan.", True),
     "upload": Bench("bench.upload", "The upload client."),
+    "receiver": Bench(
+        "bench.receiver", "The upload receiver, against raw writes, nginx, @tus/server.", long=True
+    ),
     "spool": Bench("bench.spool", "The spool's writes, against O_DIRECT."),
+    "mining": Bench(
+        "bench.mining", "Searches by likeness over a million clips, any selectivity.", long=True
+    ),
+    "mining-sentences": Bench(
+        "bench.mining_sentences", "Searches by sentence: rank of the described clip.", long=True
+    ),
     "ota": Bench("bench.ota", "Update checks of 10,000 vehicles."),
     "student": Bench(
         "bench.student", "The student's time on one core, and its accuracy.", uses_data=True

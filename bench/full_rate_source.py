@@ -16,9 +16,10 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from contracts.clock import NS_PER_S, Clock, ClockQuality
-from contracts.geometry import Float64s, SE3_of_quaternion
+from contracts.geometry import SE3_of_quaternion
 from contracts.samples import (
     CalibrationSample,
+    Float64s,
     ImageSample,
     LidarSample,
     MountSample,

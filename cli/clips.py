@@ -11,6 +11,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli.clips_mining import facets, reembed, saved, spaces
+from cli.clips_storage import erase, erasure, pin, pins, tiers, unpin
+from cli.clips_webhooks import webhooks
 from cli.output import (
     DEFAULT_CLOUD,
     CloudOption,
@@ -26,6 +29,13 @@ from contracts.clock import NS_PER_S
 from contracts.errors import InputError
 
 app = typer.Typer(help="Clips in the cloud.", no_args_is_help=True)
+app.command()(facets)
+app.command()(spaces)
+app.command()(reembed)
+app.add_typer(saved, name="saved")
+for command in (tiers, pins, pin, unpin, erase, erasure):
+    app.command()(command)
+app.add_typer(webhooks, name="webhooks")
 
 
 @app.callback()
@@ -53,6 +63,16 @@ def clip_table(rows: Sequence[ClipRow], cosines: Sequence[float] | None = None) 
     return table
 
 
+def print_clips(rows: Sequence[ClipRow], as_json: bool) -> None:
+    """Clips as a search has found them, with how like they are where it is ordered by that."""
+    if as_json:
+        print_json([row.model_dump(mode="json") for row in rows])
+        return
+    likeness = [row.similarity for row in rows if row.similarity is not None]
+    ranked = likeness if rows and len(likeness) == len(rows) else None
+    Console().print(clip_table(rows, ranked) if rows else "no clip matches")
+
+
 def whole_id(client: CloudClient, text: str) -> str:
     """A clip's id from its beginning. Raises `InputError` when none or several match."""
     if len(text) == 64:
@@ -68,21 +88,30 @@ def whole_id(client: CloudClient, text: str) -> str:
 @app.command()
 def search(
     where: Annotated[
-        str, typer.Argument(help="e.g. \"'car' = ANY(detected_objects) AND max_decel_mps2 > 2\"")
+        str, typer.Argument(help="E.g. \"'car' = ANY(detected_objects) AND max_decel_mps2 > 2\".")
     ] = "",
     cloud: CloudOption = DEFAULT_CLOUD,
     operator_token: TokenOption = None,
     limit: Annotated[int, typer.Option(help="At most so many.")] = 50,
     quarantined: Annotated[bool, typer.Option(help="Those that cannot be read, too.")] = False,
+    picture: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="A JPEG: the likest clips come first."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find clips by a condition over their columns; without one, all."""
+    """Find clips by a condition over their columns, by likeness, or both; without one, all.
+
+    E.g. "tod = 'night' ORDER BY similarity TO sentence('a cyclist in the rain') LIMIT 20";
+    also clip('id') and picture('id').
+    """
+    if picture is not None:
+        from client.mining import MiningClient
+
+        given = MiningClient(cloud, operator_token).put_picture(picture)
+        where = f"{where} ORDER BY similarity TO picture('{given.picture_id}')"
     client = CloudClient(cloud, operator_token)
-    rows = list(client.search(where, limit=limit, include_quarantined=quarantined))
-    if as_json:
-        print_json([row.model_dump(mode="json") for row in rows])
-        return
-    Console().print(clip_table(rows) if rows else "no clip matches")
+    print_clips(list(client.search(where, limit, include_quarantined=quarantined)), as_json)
 
 
 @app.command()
@@ -143,13 +172,22 @@ def show(
 ) -> None:
     """All that is known of a clip: causes, evidence, window, channels."""
     client = CloudClient(cloud, operator_token)
-    detail = client.show(whole_id(client, clip))
+    clip_id = whole_id(client, clip)
+    detail, steps = client.show(clip_id), client.steps(clip_id)
     if as_json:
-        print_json(detail.model_dump(mode="json"))
+        print_json(detail.model_dump(mode="json") | {"steps": steps.model_dump(mode="json")})
         return
     console = Console()
     console.print(clip_table([detail.clip]))
+    if detail.clip.caption:
+        console.print(detail.clip.caption, highlight=False, soft_wrap=True, markup=False)
     console.print(f"url: {detail.mcap_url}", highlight=False, soft_wrap=True)
+    for step in steps.steps:
+        told = step.reason if step.state != "done" else ", ".join(map(str, step.product))
+        console.print(
+            f"{step.step}: {step.state}{f' ({told})' if told else ''}",
+            highlight=False, soft_wrap=True, markup=False,
+        )  # fmt: skip
     if detail.manifest is None:
         console.print(f"quarantined: {detail.clip.state_reason}", highlight=False, soft_wrap=True)
         return
@@ -168,6 +206,23 @@ def show(
             f"{channel.payload_bytes / 1e6:.2f}", str(len(channel.gaps)),
         )  # fmt: skip
     console.print(channels)
+
+
+@app.command()
+def redo(
+    clip: Annotated[str, typer.Argument(help="Clip id, or its beginning.")],
+    cloud: CloudOption = DEFAULT_CLOUD,
+    operator_token: TokenOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run again what failed or was skipped of a clip's steps."""
+    client = CloudClient(cloud, operator_token)
+    steps = client.redo(whole_id(client, clip))
+    if as_json:
+        print_json(steps.model_dump(mode="json"))
+        return
+    waiting = [step.step for step in steps.steps if step.state == "waiting"]
+    typer.echo(f"round {steps.round}: {', '.join(waiting) or 'nothing'} to be done")
 
 
 @app.command()

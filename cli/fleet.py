@@ -11,12 +11,14 @@ from rich.table import Table
 
 from cli.fleet_options import ActorOption, ReasonOption, fleet_client
 from cli.output import DEFAULT_CLOUD, CloudOption, JsonOption, TokenOption, print_json
+from cli.people import app as people_app
 from cli.rollout_tables import console, vehicle_table, when
 from client import CloudClient
 from contracts.check_in import CheckIn
 from contracts.fleet import VehicleDetail
 
 app = typer.Typer(help="The fleet.", no_args_is_help=True)
+app.add_typer(people_app, name="people")
 
 VehicleArgument = Annotated[str, typer.Argument(metavar="VEHICLE", help="Its id.")]
 

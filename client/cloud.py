@@ -10,7 +10,7 @@ from pathlib import Path
 
 from client.download import download
 from client.http import HttpService, Retries
-from contracts.clip import ClipEmbedding
+from contracts.clip import ClipEmbedding, Wire
 from contracts.clip_search import (
     ClipDetail,
     ClipPage,
@@ -23,6 +23,7 @@ from contracts.clip_search import (
 from contracts.errors import InputError
 from contracts.ids import parse_sha256_hex
 from contracts.signal_log import SIGNAL_LOG_SUFFIX, SignalLogPage, SignalLogRow
+from contracts.steps import ClipSteps
 from contracts.upload import EnrolmentToken, EnrolmentTokenRequest
 
 _PAGE = 500
@@ -80,6 +81,16 @@ class CloudClient:
         """A clip with its manifest, and a link that a viewer can open."""
         parse_sha256_hex(clip_id, "clip_id")
         return self._service.get(f"/v1/clips/{clip_id}", ClipDetail)
+
+    def steps(self, clip_id: str) -> ClipSteps:
+        """What happened to a clip since it came."""
+        parse_sha256_hex(clip_id, "clip_id")
+        return self._service.get(f"/v1/clips/{clip_id}/steps", ClipSteps)
+
+    def redo(self, clip_id: str) -> ClipSteps:
+        """Have what failed or was skipped done again; as it stands then."""
+        parse_sha256_hex(clip_id, "clip_id")
+        return self._service.post(f"/v1/clips/{clip_id}/steps/redo", Wire(), ClipSteps)
 
     def like(
         self, clip_id: str, where: str = "", limit: int = 10, *, space: str | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from urllib.parse import quote
 
 from pydantic import ValidationError
 
@@ -31,6 +32,7 @@ from contracts.fleet import (
 )
 from contracts.ids import parse_name
 from contracts.ota import Kind, Slot
+from contracts.people import PeoplePage, PersonRequest, PersonRow, PersonToken, Role
 
 _PAGE = 500
 
@@ -155,6 +157,28 @@ class FleetClient:
 
     def _send_again(self, path: str, body: RolloutRequest | RolloutCommand) -> RolloutDetail:
         return self._service.retries.run(lambda: self._service.post(path, body, RolloutDetail))
+
+    def people(self) -> tuple[PersonRow, ...]:
+        """Everybody who was let in; for an admin."""
+        return self._service.get("/v1/people", PeoplePage).people
+
+    def add_person(self, name: str, role: Role, valid_s: int, reason: str) -> PersonToken:
+        """Let somebody in; the token is told once, and one that they had holds no longer.
+
+        Raises `InputError` for a name or a time that cannot be.
+        """
+        try:
+            request = PersonRequest(
+                name=name, role=role, valid_s=valid_s, actor=self._actor, reason=reason
+            )
+        except ValidationError as error:
+            raise _input_error(error) from error
+        return self._service.post("/v1/people", request, PersonToken)
+
+    def revoke_person(self, name: str, reason: str) -> PersonRow:
+        """Refuse somebody from now on."""
+        order = Order(actor=self._actor, reason=reason)
+        return self._service.post(f"/v1/people/{quote(name, safe='')}/revoke", order, PersonRow)
 
 
 def _input_error(error: ValidationError) -> InputError:

@@ -90,10 +90,20 @@ class HttpService:
         """POST a JSON body, once."""
         return self._json("POST", path, answer, body.model_dump_json().encode())
 
+    def post_bytes(
+        self, path: str, body: bytes, headers: Mapping[str, str], answer: type[Answer]
+    ) -> Answer:
+        """POST bytes of another kind than JSON, once."""
+        return self._json("POST", path, answer, body, headers)
+
     def put_json(self, path: str, body: BaseModel, answer: type[Answer]) -> Answer:
         """PUT a JSON body, again after breaks."""
         content = body.model_dump_json().encode()
         return self.retries.run(lambda: self._json("PUT", path, answer, content))
+
+    def delete(self, path: str, answer: type[Answer]) -> Answer:
+        """DELETE, once: a second one would find nothing."""
+        return self._json("DELETE", path, answer, None)
 
     def put(self, path: str, body: BinaryIO, size_bytes: int, answer: type[Answer]) -> Answer:
         """PUT `size_bytes` of an open file, again from its start after breaks."""

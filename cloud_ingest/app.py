@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import sqlalchemy as sa
 import structlog
@@ -22,35 +21,50 @@ from cloud_ingest import (
     clips_routes,
     embeddings_routes,
     events_routes,
+    metrics,
     problems,
+    readiness,
     signal_logs_routes,
     uploads_routes,
 )
+from cloud_ingest.auth import people_routes
 from cloud_ingest.auth import routes as auth_routes
+from cloud_ingest.auth.people import People
 from cloud_ingest.auth.tokens import TokenSigner, new_key
 from cloud_ingest.auth.vehicles import Vehicles
 from cloud_ingest.bodies import BoundedBodies
 from cloud_ingest.catalog import Catalog
 from cloud_ingest.collector import Collector
 from cloud_ingest.commit import Committer
-from cloud_ingest.database import open_engine, to_time
+from cloud_ingest.completion import Completer
+from cloud_ingest.database import close_engine, open_engine, to_time
+from cloud_ingest.erasure import routes as erasure_routes
 from cloud_ingest.event_book import EventBook
 from cloud_ingest.fleet import routes as fleet_routes
 from cloud_ingest.fleet.desk import open_fleet_desk
+from cloud_ingest.metrics import MeasuredRequests, RequestMetrics
+from cloud_ingest.mining import routes as mining_routes
+from cloud_ingest.mining.start import open_mining, picture_encoder, text_encoders
+from cloud_ingest.mining.text_ports import TextEncoder
 from cloud_ingest.ota import routes as ota_routes
 from cloud_ingest.ota.ota import Ota
 from cloud_ingest.ota.start import open_ota
-from cloud_ingest.ports import ManifestReader, ObjectStore, PartStore
+from cloud_ingest.piece_book import PieceBook
+from cloud_ingest.ports import ManifestReader, ObjectStore, PartStore, Wanted
+from cloud_ingest.pressure import Pressure
 from cloud_ingest.receiver import Receiver
+from cloud_ingest.scenes import routes as scenes_routes
 from cloud_ingest.schema import server_keys
 from cloud_ingest.service import Service, service_of
 from cloud_ingest.settings import Settings
 from cloud_ingest.signal_logs import SignalLogs
-from cloud_ingest.stores.local_objects import LocalObjects
-from cloud_ingest.stores.local_parts import LocalParts
-from cloud_ingest.stores.obstore_objects import ObstoreObjects
+from cloud_ingest.steps import routes as steps_routes
+from cloud_ingest.steps.after import open_after_commit
+from cloud_ingest.stores.opening import open_log_objects, open_objects, open_parts
+from cloud_ingest.tiers import routes as tiers_routes
 from cloud_ingest.tus import routes as tus_routes
 from cloud_ingest.upload_book import UploadBook
+from cloud_ingest.webhooks import routes as webhooks_routes
 from contracts import SOFTWARE_VERSION
 from contracts.clock import Clock, SystemClock
 from contracts.errors import InputError, LongtailError
@@ -58,7 +72,7 @@ from contracts.errors import InputError, LongtailError
 _EXPOSED = [
     "Location", "Tus-Resumable", "Tus-Version", "Tus-Extension", "Tus-Max-Size",
     "Tus-Checksum-Algorithm", "Upload-Offset", "Upload-Length", "Upload-Metadata",
-    "Upload-Expires", "ETag", "Content-Range", "Accept-Ranges", "Content-Length",
+    "Upload-Expires", "Upload-Concat", "ETag", "Content-Range", "Accept-Ranges", "Content-Length",
 ]  # fmt: skip
 _LOCAL_PAGES = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 _log = structlog.get_logger(__name__)
@@ -72,13 +86,15 @@ def create_app(
     reader: ManifestReader | None = None,
     parts: PartStore | None = None,
     objects: ObjectStore | None = None,
+    wanted: Wanted | None = None,
+    encoders: tuple[TextEncoder, ...] | None = None,
 ) -> FastAPI:
     """The service as an ASGI application.
 
     Args:
         settings: see there.
         database_url: a migrated database; `settings.database_url` when None.
-        clock, reader, parts, objects: other adapters than the default ones.
+        clock, reader, parts, objects, wanted, encoders: other adapters than the default ones.
 
     Raises `InputError` when no database is named.
     """
@@ -86,41 +102,69 @@ def create_app(
         if settings.database_url is None:
             raise InputError("no database is named", "DATABASE_URL")
         database_url = settings.database_url.get_secret_value()
-    chosen_parts = parts or LocalParts(settings.folder / "parts", settings.free_bytes_kept)
     chosen_objects = objects or open_objects(settings)
+    chosen_parts = parts or open_parts(settings, chosen_objects)
     chosen_clock = clock or SystemClock()
     chosen_reader = reader or clip_manifest_reader()
+    chosen_encoders = text_encoders(settings) if encoders is None else encoders
+    by_picture = picture_encoder(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = open_engine(database_url)
+        asyncio.get_running_loop().set_default_executor(
+            ThreadPoolExecutor(settings.store_threads, thread_name_prefix="store")
+        )
         signer = TokenSigner(await _server_key(engine, chosen_clock), chosen_clock)
-        committer = Committer(engine, chosen_objects, chosen_parts, chosen_reader, chosen_clock)
+        committer = Committer(engine, chosen_objects, chosen_reader, chosen_clock)
         book = UploadBook(engine, chosen_clock, settings.upload_expiry_s, settings.max_open_uploads)
-        receiver = Receiver(book, chosen_parts, committer, settings)
+        catalog = Catalog(engine)
+        mining = open_mining(
+            engine, chosen_clock, settings.folder / "mining", catalog, chosen_encoders, by_picture
+        )
+        pictures = None if by_picture is None else mining.pictures
+        after = open_after_commit(
+            engine, chosen_clock, settings, chosen_objects, pictures, mining.captioner
+        )
+        pieces = PieceBook(engine)
+        completer = Completer(book, pieces, chosen_parts, committer)
+        receiver = Receiver(
+            book,
+            pieces,
+            chosen_parts,
+            completer,
+            settings,
+            Pressure(engine, chosen_clock, settings),
+            wanted or after.scenes,
+        )
         vehicles = Vehicles(engine, chosen_clock)
         ota = await _open_ota(app, engine, settings, chosen_clock)
-        fleet = open_fleet_desk(engine, chosen_clock, settings, vehicles, ota)
+        fleet = open_fleet_desk(engine, chosen_clock, settings, vehicles, ota, after.scene_lists)
         app.state.service = Service(
             settings=settings,
             clock=chosen_clock,
             engine=engine,
-            objects=chosen_objects,
+            objects=after.objects,
             signer=signer,
             vehicles=vehicles,
+            people=People(engine, chosen_clock),
             receiver=receiver,
-            catalog=Catalog(engine),
+            catalog=catalog,
+            mining=mining,
             events=EventBook(engine, chosen_clock),
             ota=ota,
             fleet=fleet,
             signal_logs=SignalLogs(
                 engine, open_log_objects(settings), settings.folder / "incoming", chosen_clock
             ),
+            after=after,
         )
-        app.state.collector = Collector(engine, chosen_parts, receiver, chosen_clock)
+        app.state.collector = Collector(engine, chosen_parts, completer, chosen_clock)
         tasks = [
             asyncio.create_task(app.state.collector.run()),
             asyncio.create_task(fleet.monitor.run()),
+            asyncio.create_task(after.run()),
+            asyncio.create_task(mining.run()),
         ]
         if settings.is_laptop:
             _log.warning("laptop mode: this machine's user needs no token", host=settings.host)
@@ -131,7 +175,8 @@ def create_app(
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
-            await engine.dispose()
+            await mining.close()
+            await close_engine(engine)
 
     app = FastAPI(
         title="Longtail cloud",
@@ -141,6 +186,8 @@ def create_app(
     )
     problems.install(app)
     app.add_middleware(BoundedBodies)
+    app.state.request_metrics = RequestMetrics()
+    app.add_middleware(MeasuredRequests, metrics=app.state.request_metrics)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),
@@ -151,14 +198,23 @@ def create_app(
     )
     for module in (
         auth_routes,
+        people_routes,
+        metrics,
+        readiness,
         uploads_routes,
         tus_routes,
         events_routes,
         clips_routes,
         embeddings_routes,
+        mining_routes,
         ota_routes,
         fleet_routes,
         signal_logs_routes,
+        steps_routes,
+        scenes_routes,
+        tiers_routes,
+        erasure_routes,
+        webhooks_routes,
     ):
         app.include_router(module.router)
     app.add_api_route("/healthz", healthz, tags=["service"], summary="Whether the service works")
@@ -177,26 +233,6 @@ def clip_manifest_reader() -> ManifestReader:
     from kernels.clip.reader import read_manifest
 
     return read_manifest
-
-
-def open_objects(settings: Settings) -> ObjectStore:
-    """The object store that the settings name; a folder is always the durable local one."""
-    url = settings.object_store_url
-    if url is None:
-        return LocalObjects(settings.folder / "objects")
-    if url.startswith("file://"):
-        return LocalObjects(Path(unquote(urlsplit(url).path)))
-    return ObstoreObjects(url)
-
-
-def open_log_objects(settings: Settings) -> ObjectStore:
-    """Where signal logs lie: beside the clips, apart from them."""
-    url = settings.object_store_url
-    if url is None:
-        return LocalObjects(settings.folder / "signal-logs", ".ltsl")
-    if url.startswith("file://"):
-        return LocalObjects(Path(unquote(urlsplit(url).path)) / "signal-logs", ".ltsl")
-    return ObstoreObjects(url, "signal-logs/", ".ltsl")
 
 
 async def _open_ota(app: FastAPI, engine: AsyncEngine, settings: Settings, clock: Clock) -> Ota:

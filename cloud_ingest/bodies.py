@@ -9,6 +9,7 @@ from __future__ import annotations
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cloud_ingest.mining.picture_encoder import MAX_BYTES as MAX_PICTURE_BYTES
 from cloud_ingest.problems import TooLargeError, problem_response
 from contracts.ota import MAX_MODEL_BYTES
 from contracts.upload import MAX_EVENT_BYTES
@@ -17,7 +18,7 @@ MAX_JSON_BYTES = 2**20
 DRAINED_BYTES = 64 * 2**20
 _STREAMED = ("/v1/tus", "/v1/signal-logs")
 # Event records are small by contract; the rest of the allowance is for spaces and field order.
-_OWN_LIMITS = {"/v1/events": 4 * MAX_EVENT_BYTES}
+_OWN_LIMITS = {"/v1/events": 4 * MAX_EVENT_BYTES, "/v1/pictures": MAX_PICTURE_BYTES}
 _FILES = "/v1/ota/files/"
 
 

@@ -1,9 +1,8 @@
 """Takes the body of one request, cut into parts on its way to the part store.
 
-Guarantees: a part with a declared digest is hashed in memory before any of its last bytes is
-stored, so a bad part changes nothing; of a body with a checksum nothing is stored before all
-of it has been checked; the bytes that complete an upload are stored only when the body has
-ended there, so a body that is too long completes nothing.
+Guarantees: of a body with a checksum nothing is stored before all of it has been checked; the
+bytes that complete an upload are stored only when the body has ended there, so a body that is
+too long completes nothing.
 
 Costs: the pieces stay as the socket gave them (no copy, no join); while one part is hashed and
 written in a thread, the next is received. At most two parts are in memory, or one checksummed
@@ -13,59 +12,44 @@ body.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import suppress
+from typing import Any
 
-from cloud_ingest.ports import Chunks, PartStore
+from cloud_ingest.ports import Chunks
 from cloud_ingest.problems import TooLargeError
 from cloud_ingest.tus.protocol import Body, Checksum
-from cloud_ingest.upload_book import Upload
 from contracts.errors import CorruptError, LongtailError
-from contracts.ids import PART_BYTES, part_length
+from contracts.ids import PART_BYTES
 from contracts.upload import MAX_CHECKSUMMED_PATCH_BYTES
 
+Put = Callable[[int, Chunks, int, bytes | None], Coroutine[Any, Any, None]]
+"""From (offset, pieces, their length, their SHA-256 if known): keep bytes within one part."""
 
-def store_pieces(
-    parts: PartStore, upload: Upload, at_bytes: int, pieces: Chunks, length: int
-) -> int | None:
-    """Store pieces that stay within one part; verify it when they complete it. Blocks.
 
-    Returns the part's index when all of it was verified and stored in this one step. Raises
-    `CorruptError` when it does not match its declared digest; bytes of it that an earlier
-    request had left unverified are then forgotten too, since any of them may be the bad ones.
-    """
-    index, inside = divmod(at_bytes, PART_BYTES)
-    declared = upload.digest_of(index)
-    completes = inside + length == part_length(upload.length_bytes, index)
-    if declared is not None and completes:
-        digest = hashlib.sha256()
-        for view in parts.read(upload.upload_id, at_bytes - inside, inside):
-            digest.update(view)
-        for piece in pieces:
-            digest.update(piece)
-        if digest.digest() != declared:
-            if inside:
-                parts.truncate(upload.upload_id, at_bytes - inside)
-            raise CorruptError("the bytes do not match the declared digest", f"part {index}")
-    parts.append(upload.upload_id, at_bytes, pieces)
-    return index if declared is not None and completes and inside == 0 else None
+def most_held_bytes(body: Body) -> int:
+    """How much of a body may be in memory at once."""
+    most = MAX_CHECKSUMMED_PATCH_BYTES if body.checksum is not None else 2 * PART_BYTES
+    return most if body.length_bytes is None else min(most, body.length_bytes)
 
 
 class BodyWriter:
-    """Appends one body to one upload."""
+    """Appends one body to one upload.
 
-    def __init__(
-        self, parts: PartStore, upload: Upload, at_bytes: int, verified: Callable[[int], None]
-    ) -> None:
-        self._parts = parts
-        self._upload = upload
+    Args:
+        put: keeps bytes that stay within one part, at an offset.
+        length_bytes, at_bytes: of the upload, and where it is.
+    """
+
+    def __init__(self, put: Put, length_bytes: int, at_bytes: int) -> None:
+        self._put = put
+        self._length = length_bytes
         self._received = at_bytes
         self._stored = at_bytes
         self._pieces: list[bytes | memoryview] = []
         self._held = 0
-        self._pending: asyncio.Task[int | None] | None = None
-        self._verified = verified
+        self._pending: asyncio.Task[None] | None = None
+        self._sha256: bytes | None = None
 
     async def write(self, chunks: AsyncIterator[bytes], body: Body) -> int:
         """Take all of the body and return the new offset.
@@ -74,7 +58,10 @@ class BodyWriter:
         without a checksum is stored, and the error goes on.
         """
         if body.checksum is not None:
-            for piece in await _checked(chunks, body.checksum):
+            pieces = await _checked(chunks, body.checksum)
+            if body.checksum.algorithm == "sha256" and self._is_one_part(pieces):
+                self._sha256 = body.checksum.digest
+            for piece in pieces:
                 await self._take(piece)
         else:
             try:
@@ -90,9 +77,16 @@ class BodyWriter:
         await self._settle()
         return self._stored
 
+    def _is_one_part(self, pieces: Sequence[bytes]) -> bool:
+        """Whether these are all bytes of one part, so that their checksum is the part's."""
+        length = sum(map(len, pieces))
+        return self._stored % PART_BYTES == 0 and length == min(
+            PART_BYTES, self._length - self._stored
+        )
+
     async def _take(self, chunk: bytes | memoryview) -> None:
         view = memoryview(chunk)
-        if self._received + len(view) > self._upload.length_bytes:
+        if self._received + len(view) > self._length:
             raise TooLargeError("the body is longer than the upload", "Upload-Length")
         self._received += len(view)
         while view:
@@ -102,7 +96,7 @@ class BodyWriter:
             self._held += min(room, len(view))
             ends_part = room <= len(view)
             view = view[room:]
-            if ends_part and (start + room) < self._upload.length_bytes:
+            if ends_part and (start + room) < self._length:
                 await self._flush()
 
     async def _flush(self) -> None:
@@ -112,16 +106,13 @@ class BodyWriter:
             pieces, length, at_bytes = self._pieces, self._held, self._stored
             self._pieces, self._held = [], 0
             self._stored += length
-            self._pending = asyncio.create_task(
-                asyncio.to_thread(store_pieces, self._parts, self._upload, at_bytes, pieces, length)
-            )
+            put = self._put(at_bytes, pieces, length, self._sha256)
+            self._pending = asyncio.create_task(put)
 
     async def _settle(self) -> None:
         pending, self._pending = self._pending, None
         if pending is not None:
-            index = await pending
-            if index is not None:
-                self._verified(index)
+            await pending
 
     async def _settle_quietly(self) -> None:
         with suppress(LongtailError):

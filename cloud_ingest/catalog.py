@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,11 +21,13 @@ from cloud_ingest.query.pages import (
     value_of,
 )
 from cloud_ingest.query.parser import parse_query
+from cloud_ingest.query.tree import Similarity
 from cloud_ingest.schema import READY, clips
 from contracts.clip import ClipManifest
 from contracts.clip_search import ClipPage, ClipRow
 
-SHOWN = [column for column in clips.columns if column.name != "manifest"]
+_INTERNAL = {"manifest", "mining_row"}
+SHOWN = [column for column in clips.columns if column.name not in _INTERNAL]
 _NEWEST_FIRST = Key("start_utc", descending=True)
 
 
@@ -41,6 +43,8 @@ class Catalog:
         """One page of at most `limit` clips. Raises `InputError` with the place in `where`."""
         query = parse_query(where)
         key = _NEWEST_FIRST
+        if isinstance(query.order, Similarity):
+            raise TypeError("a search by likeness is the mining index's")
         if query.order is not None:
             key = Key(query.order.column.name, query.order.descending)
         digest = search_digest(where, include_quarantined)
@@ -74,12 +78,20 @@ class Catalog:
         return shown_row(row), None if manifest is None else ClipManifest.model_validate(manifest)
 
 
+async def shown_clips(engine: AsyncEngine, clip_ids: Sequence[str]) -> dict[str, ClipRow]:
+    """Some clips by id; one that is not there is left out."""
+    statement = sa.select(*SHOWN).where(clips.c.clip_id.in_(clip_ids))
+    async with engine.connect() as connection:
+        rows = (await connection.execute(statement)).mappings().all()
+    return {row["clip_id"]: shown_row(row) for row in rows}
+
+
 def shown_row(row: sa.RowMapping | Mapping[str, Any]) -> ClipRow:
     """A row of `SHOWN` as search tells it."""
     values: dict[str, Any] = {
         name: value
         for name, value in row.items()
-        if not name.endswith("_utc") and name != "manifest"
+        if not name.endswith("_utc") and name not in _INTERNAL
     }
     for name in ("start_utc", "received_utc"):
         values[f"{name}_ns"] = None if row[name] is None else to_ns(row[name])

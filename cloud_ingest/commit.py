@@ -1,8 +1,9 @@
 """The commit: a verified upload becomes an object and a row, together and once.
 
-Order: the object first, under its content address; then one transaction writes identity, clip
-row, embedding, outbox entry, delivery and the upload's end. A crash between the two leaves an
-object without a row and an upload that is full, which the next request or start commits again.
+Order: the part store makes the object first, under its content address; then one transaction
+writes identity, clip row, embedding, outbox entry, delivery and the upload's end. A crash
+between the two leaves an object without a row and an upload that is full, which the next
+request or sweep completes again.
 Racing commits meet at the identity row: the second waits for the first, and finds it done.
 
 Decisions that lose nothing:
@@ -27,10 +28,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from cloud_ingest.clip_row import Reading, bare, clip_row, quarantined
 from cloud_ingest.database import to_time
-from cloud_ingest.ports import ManifestReader, ObjectStore, PartStore
+from cloud_ingest.ports import ManifestReader, ObjectStore
+from cloud_ingest.problems import GoneError
 from cloud_ingest.schema import (
     COMMITTED,
     READY,
+    REFUSED,
     clip_identity,
     clips,
     deliveries,
@@ -44,6 +47,7 @@ from contracts.clock import Clock
 from contracts.errors import CorruptError, InputError
 
 COMMITTED_TOPIC = "clip.committed"
+ERASED = "this clip was erased, and does not come back"
 _log = structlog.get_logger(__name__)
 
 
@@ -65,27 +69,29 @@ class Committer:
         self,
         engine: AsyncEngine,
         objects: ObjectStore,
-        parts: PartStore,
         reader: ManifestReader,
         clock: Clock,
     ) -> None:
         self._engine = engine
         self._objects = objects
-        self._parts = parts
         self._reader = reader
         self._clock = clock
 
     async def commit(self, upload: Upload, clip_id: str) -> None:
-        """Commit a full upload whose bytes have been verified to be `clip_id`."""
-        source = self._parts.path(upload.upload_id)
-        await self._objects.publish(clip_id, source)
-        reading = await asyncio.to_thread(read_quietly, self._reader, source)
+        """Write the rows of an upload whose object, verified to be `clip_id`, is there."""
+        reading = await asyncio.to_thread(self._read, clip_id)
         now_ns = self._clock.utc_ns()
         row = clip_row(clip_id, upload.length_bytes, upload.vehicle_id, now_ns, reading)
         async with self._engine.begin() as connection:
-            await self._write(connection, upload, row, reading.manifest)
+            is_written = await self._write(connection, upload, row, reading.manifest)
+        if not is_written:
+            await self._objects.remove(clip_id)
+            raise GoneError(ERASED)
         _log.info("committed", clip_id=clip_id, vehicle_id=upload.vehicle_id, state=row["state"])
-        await asyncio.to_thread(self._parts.remove, upload.upload_id)
+
+    def _read(self, clip_id: str) -> Reading:
+        with self._objects.open(clip_id) as stream:
+            return read_quietly(self._reader, stream)
 
     async def _write(
         self,
@@ -93,22 +99,40 @@ class Committer:
         upload: Upload,
         row: dict[str, Any],
         manifest: ClipManifest | None,
-    ) -> None:
+    ) -> bool:
+        """False for a clip that was erased: then nothing of it is written."""
         identity = {name: row[name] for name in ("clip_id", "size_bytes", "received_utc")}
         delivery = {
             "vehicle_id": upload.vehicle_id,
             "clip_id": row["clip_id"],
             "received_utc": row["received_utc"],
         }
-        # The first statement is where racing commits of one clip wait for each other.
-        await connection.execute(insert(clip_identity).values(identity).on_conflict_do_nothing())
+        # The first statement is where racing commits of one clip wait for each other, and for an
+        # erasure of it.
+        mine = insert(clip_identity).values(identity)
+        erased = await connection.execute(
+            mine.on_conflict_do_update(
+                index_elements=[clip_identity.c.clip_id],
+                set_={"size_bytes": mine.excluded.size_bytes},
+            ).returning(clip_identity.c.erased_utc)
+        )
+        if erased.scalar_one() is not None:
+            await connection.execute(
+                sa.update(uploads)
+                .where(uploads.c.upload_id == upload.upload_id)
+                .values(state=REFUSED, reason=ERASED)
+            )
+            return False
         await self._write_clip(connection, row, manifest)
         await connection.execute(insert(deliveries).values(delivery).on_conflict_do_nothing())
+        # Partial uploads end with the one that they are joined to.
+        ended = (upload.upload_id, *upload.joined)
         await connection.execute(
             sa.update(uploads)
-            .where(uploads.c.upload_id == upload.upload_id)
+            .where(uploads.c.upload_id.in_(ended))
             .values(state=COMMITTED, clip_id=row["clip_id"])
         )
+        return True
 
     async def _write_clip(
         self, connection: AsyncConnection, row: dict[str, Any], manifest: ClipManifest | None

@@ -6,6 +6,7 @@ migrate once, and a service never meets tables of another version.
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from contracts.clock import NS_PER_S
 from contracts.errors import InputError, TransientError
 
 _MIGRATION_LOCK = 0x4C4F4E47  # any number that nobody else uses
+_CLOSE_TRIES, _CLOSE_WAIT_S = 100, 0.02
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -37,6 +39,20 @@ def open_engine(url: str) -> AsyncEngine:
     first one to meet a restarted database fails as transient, and the pool is made anew.
     """
     return create_async_engine(sqlalchemy_url(url), pool_size=10, max_overflow=10, pool_timeout=30)
+
+
+async def close_engine(engine: AsyncEngine) -> None:
+    """Close the pool once its connections are back.
+
+    A task that is cancelled just as it gives its connection back leaves that to a task of its own,
+    which nobody waits for.
+    """
+    pool = engine.pool
+    for _ in range(_CLOSE_TRIES):
+        if not isinstance(pool, sa.QueuePool) or not pool.checkedout():
+            break
+        await asyncio.sleep(_CLOSE_WAIT_S)
+    await engine.dispose()
 
 
 def for_single_reads(engine: AsyncEngine) -> AsyncEngine:

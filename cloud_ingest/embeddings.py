@@ -1,9 +1,7 @@
 """Clips by what they show: nearest in a model's embedding space.
 
-Guarantees: exact. Every clip that the condition lets through is compared, so a filter costs no
-recall; an index that approximates would lose what a narrow filter asks for. Embeddings of
-different models are never compared, nor are vectors of different lengths. Ties are in the order
-of ids.
+Guarantees: exact (see `mining.similar`). Embeddings of different models are never compared, nor
+are vectors of different lengths.
 
 An embedding comes with the clip's manifest (`commit`), or is put here by an operator, for
 another model; one that is there stays.
@@ -15,14 +13,15 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DataError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from cloud_ingest.catalog import SHOWN, shown_row
+from cloud_ingest.catalog import shown_clips
+from cloud_ingest.mining.similar import SimilarClips, Target
 from cloud_ingest.problems import AbsentError
-from cloud_ingest.query.compile import compile_where
 from cloud_ingest.query.parser import parse_query
 from cloud_ingest.schema import READY, clips, embeddings
 from contracts.clip import ClipEmbedding
@@ -36,8 +35,9 @@ MAX_VALUES = 16_000
 class Embeddings:
     """The embeddings of all clips, as operators use them."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, similar: SimilarClips) -> None:
         self._engine = engine
+        self._similar = similar
 
     async def like(self, clip_id: str, where: str, limit: int, space: str | None) -> LikePage:
         """The clips most like one.
@@ -54,32 +54,44 @@ class Embeddings:
         query = parse_query(where)
         if query.order is not None:
             raise InputError("the likest come first: there is no other order", "where")
-        async with self._engine.connect() as connection:
-            reference = await self._reference(connection, clip_id, space)
-            statement = _nearest(reference).where(clips.c.clip_id != clip_id)
-            if query.where is not None:
-                statement = statement.where(compile_where(query.where))
-            near = statement.subquery()
-            # The distance to a vector without direction is no number, which sorts above all.
-            likest = (
-                sa.select(near, sa.func.count().over().label("compared"))
-                .where(near.c.distance <= 2)
-                .order_by(near.c.distance, near.c.clip_id)
-                .limit(limit if query.limit is None else min(limit, query.limit))
-                .subquery()
-            )
-            # All other columns are read of these few only.
-            found = (
-                sa.select(*SHOWN, likest.c.distance, likest.c.compared)
-                .join(likest, likest.c.clip_id == clips.c.clip_id)
-                .order_by(likest.c.distance, likest.c.clip_id)
-            )
-            rows = (await connection.execute(found)).mappings().all()
+        target = await self.target(clip_id, space)
+        take = limit if query.limit is None else min(limit, query.limit)
+        found = await self._similar.nearest(target, take, query.where, counts=True)
+        shown = await shown_clips(self._engine, [match.clip_id for match in found.clips])
         return LikePage(
-            reference=reference,
-            compared=rows[0]["compared"] if rows else 0,
-            clips=tuple(_like_row(row) for row in rows),
+            reference=ClipEmbedding(
+                model_digest=target.space, vector=tuple(target.vector.tolist())
+            ),
+            compared=found.compared,
+            clips=tuple(
+                LikeRow(clip=shown[match.clip_id], cosine=match.cosine)
+                for match in found.clips
+                if match.clip_id in shown
+            ),
         )
+
+    async def target(self, clip_id: str, space: str | None) -> Target:
+        """A clip's vector. Raises as `like` does."""
+        columns = (
+            clips.c.mining_row,
+            embeddings.c.model_digest,
+            embeddings.c.vector,
+            clips.c.model_digest.label("own"),
+        )
+        joined = clips.outerjoin(embeddings, clips.c.clip_id == embeddings.c.clip_id)
+        statement = (
+            sa.select(*columns).select_from(joined).where(clips.c.clip_id == clip_id)
+            .order_by(embeddings.c.model_digest)
+        )  # fmt: skip
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(statement)).all()
+        if not rows:
+            raise AbsentError("there is no such clip", clip_id)
+        known = [row for row in rows if row.model_digest is not None]
+        if not known:
+            raise InputError("this clip has no embedding: no model has looked at it", clip_id)
+        row = _chosen(known, space, clip_id)
+        return Target(row.model_digest, np.asarray(row.vector, np.float32), row.mining_row)
 
     async def put(self, clip_id: str, embedding: ClipEmbedding) -> EmbeddingKept:
         """Keep another model's embedding of a clip.
@@ -109,28 +121,6 @@ class Embeddings:
             is_new = kept.first() is not None
         return EmbeddingKept(clip_id=clip_id, model_digest=embedding.model_digest, is_new=is_new)
 
-    async def _reference(
-        self, connection: AsyncConnection, clip_id: str, space: str | None
-    ) -> ClipEmbedding:
-        columns = (
-            embeddings.c.model_digest,
-            embeddings.c.vector,
-            clips.c.model_digest.label("own"),
-        )
-        joined = clips.outerjoin(embeddings, clips.c.clip_id == embeddings.c.clip_id)
-        statement = (
-            sa.select(*columns).select_from(joined).where(clips.c.clip_id == clip_id)
-            .order_by(embeddings.c.model_digest)
-        )  # fmt: skip
-        rows = (await connection.execute(statement)).all()
-        if not rows:
-            raise AbsentError("there is no such clip", clip_id)
-        known = [row for row in rows if row.model_digest is not None]
-        if not known:
-            raise InputError("this clip has no embedding: no model has looked at it", clip_id)
-        row = _chosen(known, space, clip_id)
-        return ClipEmbedding(model_digest=row.model_digest, vector=tuple(map(float, row.vector)))
-
     async def _length(self, connection: AsyncConnection, space: str) -> int | None:
         """How many values embeddings of a model have; None when there is none yet."""
         one = (
@@ -153,21 +143,3 @@ def _chosen(known: Sequence[Any], space: str | None, clip_id: str) -> Any:
     if len(known) > 1 and not own:
         raise InputError(f"this clip has embeddings of {told}: name one as space", clip_id)
     return (own or known)[0]
-
-
-def _nearest(reference: ClipEmbedding) -> sa.Select[Any]:
-    """All clips with an embedding of the same model, with their distances."""
-    vector = embeddings.c.vector
-    same_length = sa.func.vector_dims(vector) == len(reference.vector)
-    # A CASE, because the order in which conditions are looked at is not ours to say.
-    distance = sa.case((same_length, vector.cosine_distance(list(reference.vector))))
-    return (
-        sa.select(clips.c.clip_id, distance.label("distance"))
-        .join(embeddings, embeddings.c.clip_id == clips.c.clip_id)
-        .where(embeddings.c.model_digest == reference.model_digest, clips.c.state == READY)
-    )
-
-
-def _like_row(row: sa.RowMapping) -> LikeRow:
-    shown = {name: row[name] for name in row if name not in ("distance", "compared")}
-    return LikeRow(clip=shown_row(shown), cosine=round(1 - float(row["distance"]), 6))

@@ -6,9 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
-from cloud_ingest.auth.policy import Operator
+from cloud_ingest.auth.policy import Operator, Viewer
 from cloud_ingest.clips_routes import ClipId
-from cloud_ingest.embeddings import Embeddings
 from cloud_ingest.query.lexer import MAX_CHARACTERS
 from cloud_ingest.service import service_of
 from contracts.clip import ClipEmbedding
@@ -19,7 +18,7 @@ router = APIRouter(tags=["clips"])
 
 @router.get(
     "/v1/clips/{clip_id}/like", summary="Clips nearest to a clip by what they show",
-    dependencies=[Operator],
+    dependencies=[Viewer],
 )  # fmt: skip
 async def like(
     request: Request,
@@ -36,7 +35,7 @@ async def like(
         ),
     ] = None,
 ) -> LikePage:
-    return await Embeddings(service_of(request).engine).like(clip_id, where, limit, space)
+    return await service_of(request).mining.embeddings.like(clip_id, where, limit, space)
 
 
 @router.put(
@@ -44,4 +43,4 @@ async def like(
     dependencies=[Operator],
 )  # fmt: skip
 async def put(request: Request, clip_id: ClipId, embedding: ClipEmbedding) -> EmbeddingKept:
-    return await Embeddings(service_of(request).engine).put(clip_id, embedding)
+    return await service_of(request).mining.embeddings.put(clip_id, embedding)

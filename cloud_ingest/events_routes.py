@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 
-from cloud_ingest.auth.policy import Operator, VehicleId
+from cloud_ingest.auth.policy import VehicleId, Viewer
 from cloud_ingest.service import service_of
 from contracts.clip_search import EventPage
 from contracts.ids import Name
@@ -20,7 +20,7 @@ async def add(request: Request, vehicle_id: VehicleId, body: EventRecord) -> Eve
     return EventAnswer(known=await service_of(request).events.add(vehicle_id, body))
 
 
-@router.get("", summary="List events from the newest on", dependencies=[Operator])
+@router.get("", summary="List events from the newest on", dependencies=[Viewer])
 async def page(
     request: Request,
     vehicle_id: Name | None = None,

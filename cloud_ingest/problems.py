@@ -63,6 +63,10 @@ class BusyError(TransientError):
     """Too much at once from this caller."""
 
 
+class PressureError(TransientError):
+    """The service is near its limits; a more urgent clip may still get through."""
+
+
 class TimedOutError(TransientError):
     """The body stopped coming."""
 
@@ -80,6 +84,7 @@ STATUS: dict[type[LongtailError], tuple[int, str]] = {
     RefusedError: (403, "refused"),
     ConflictError: (409, "conflict"),
     BusyError: (429, "busy"),
+    PressureError: (503, "pressure"),
     TimedOutError: (408, "timed_out"),
     TransientError: (503, "transient"),
     ExhaustedError: (507, "exhausted"),
@@ -98,7 +103,11 @@ def problem_response(error: LongtailError, headers: dict[str, str] | None = None
     status, word = status_of(error)
     retry_after_s = error.retry_after_s if isinstance(error, TransientError) else None
     problem = Problem(
-        error=word, message=error.message, place=error.place, retry_after_s=retry_after_s
+        error=word,
+        message=error.message,
+        place=error.place,
+        retry_after_s=retry_after_s,
+        scope="clip" if isinstance(error, PressureError) else None,
     )
     added = dict(headers or {})
     if retry_after_s is not None:

@@ -1,10 +1,12 @@
-"""The upload receiver's steps: declare, append, observe, complete, collect.
+"""The upload receiver's steps: declare, append, observe, join.
 
-Guarantees: what has arrived is what the part store holds; an upload that holds all of its
-bytes is completed by whoever meets it next (the PATCH that filled it, a HEAD, a status, a new
-declaration, the sweep at the start), so a crash at any point heals; before the commit every
-declared part has been verified, and the id of an undeclared one is computed from the stored
-bytes.
+Guarantees: what has arrived is what the part store has acknowledged; an upload that holds all
+of its bytes is completed by whoever meets it next (the PATCH that filled it, a HEAD, a status,
+a new declaration, the sweep of any replica), so a crash at any point heals.
+
+Replicas share nothing but database and stores, and no request needs the replica of the one
+before. Racing ones are decided by the upload's row (`piece_book`), a completion by the object
+store's condition and the identity's row (`commit`), so each step may be done twice.
 
 Does not know HTTP.
 """
@@ -13,26 +15,22 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import weakref
-from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
-import structlog
-
-from cloud_ingest.body_writer import BodyWriter
-from cloud_ingest.commit import Committer
-from cloud_ingest.ports import PartStore
-from cloud_ingest.problems import AbsentError, GoneError, TooLargeError
-from cloud_ingest.schema import COMMITTED, REFUSED
+from cloud_ingest.body_writer import BodyWriter, most_held_bytes
+from cloud_ingest.completion import Completer
+from cloud_ingest.piece_book import PieceBook
+from cloud_ingest.ports import EverythingWanted, PartStore, Wanted
+from cloud_ingest.pressure import Pressure
+from cloud_ingest.problems import PressureError, TooLargeError
+from cloud_ingest.schema import COMMITTED, FINAL, PARTIAL, WHOLE
 from cloud_ingest.settings import Settings
+from cloud_ingest.shelf import Shelf
 from cloud_ingest.tus.protocol import Body
-from cloud_ingest.upload_book import Upload, UploadBook
-from contracts.errors import ConflictError, CorruptError, InputError, LongtailError, RefusedError
-from contracts.ids import PART_BYTES, PartHasher, clip_id_of, part_count, part_length
+from cloud_ingest.upload_book import Upload, UploadBook, value_of
+from contracts.errors import ConflictError, InputError, RefusedError
+from contracts.ids import clip_id_of, part_count
 from contracts.upload import UploadAnswer, UploadRequest, UploadStatus
-
-_REMEMBERED_UPLOADS = 1024
-_log = structlog.get_logger(__name__)
 
 
 def check_declaration(vehicle_id: str, request: UploadRequest, max_bytes: int) -> None:
@@ -55,61 +53,81 @@ class Receiver:
     """Uploads of all vehicles."""
 
     def __init__(
-        self, book: UploadBook, parts: PartStore, committer: Committer, settings: Settings
+        self,
+        book: UploadBook,
+        pieces: PieceBook,
+        parts: PartStore,
+        completer: Completer,
+        settings: Settings,
+        pressure: Pressure,
+        wanted: Wanted | None = None,
     ) -> None:
         self._book = book
+        self._pieces = pieces
         self._parts = parts
-        self._committer = committer
+        self._completer = completer
         self._settings = settings
-        self._verified: OrderedDict[str, set[int]] = OrderedDict()
-        self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self.pressure = pressure
+        self._wanted = wanted or EverythingWanted()
 
     async def declare(self, vehicle_id: str, request: UploadRequest, tus_url: str) -> UploadAnswer:
         """What the vehicle is to do with a clip that it has."""
+        clip_id = request.clip_id
         check_declaration(vehicle_id, request, self._settings.max_clip_bytes)
-        if (await self.status(vehicle_id, request.clip_id)).state == "committed":
-            return UploadAnswer(answer="have_it", clip_id=request.clip_id)
-        upload = await self._book.declare(vehicle_id, request)
-        offset = await self._offset(upload)
-        free = await asyncio.to_thread(self._parts.free_bytes)
-        if free < request.size_bytes - offset:
-            return UploadAnswer(
-                answer="wait",
-                clip_id=request.clip_id,
-                retry_after_s=60,
-                reason="the store is nearly full",
-            )
+        if (await self.status(vehicle_id, clip_id)).state == "committed":
+            return UploadAnswer(answer="have_it", clip_id=clip_id)
+        if request.stream == "triggered" and not request.safety:
+            refusal = await self._wanted.refusal(vehicle_id, request)
+            if refusal is not None:
+                return UploadAnswer(answer="not_wanted", clip_id=clip_id, reason=refusal)
+        upload = await self._book.open_declared(vehicle_id, clip_id)
+        waits = await self._waits(vehicle_id, request, upload)
+        if waits is not None:
+            return waits
+        upload = upload or await self._book.declare(vehicle_id, request)
         return UploadAnswer(
             answer="upload",
-            clip_id=request.clip_id,
+            clip_id=clip_id,
             upload_url=f"{tus_url}/{upload.upload_id}",
-            offset_bytes=offset,
+            offset_bytes=upload.stored_bytes,
+            advised_bytes_per_s=await self.pressure.advice(),
         )
+
+    async def advice(self) -> float | None:
+        """Bytes a second that a vehicle should send at most; None: as fast as it may."""
+        return await self.pressure.advice()
 
     async def status(self, vehicle_id: str, clip_id: str) -> UploadStatus:
         """What is held of a clip of this vehicle."""
-        open_upload = await self._book.open_declared(vehicle_id, clip_id)
-        offset = 0 if open_upload is None else await self._offset(open_upload)
-        if open_upload is not None and offset == open_upload.length_bytes:
-            await self.complete(open_upload)
+        upload = await self._book.open_declared(vehicle_id, clip_id)
+        if upload is not None and upload.is_full:
+            await self._completer.complete(upload)
         size = await self._book.delivered_bytes(vehicle_id, clip_id)
         if size is not None:
             return UploadStatus(
                 clip_id=clip_id, state="committed", size_bytes=size, offset_bytes=size
             )
-        if open_upload is None:
+        if upload is None:
             return UploadStatus(clip_id=clip_id, state="absent")
         return UploadStatus(
             clip_id=clip_id,
             state="uploading",
-            size_bytes=open_upload.length_bytes,
-            offset_bytes=offset,
+            size_bytes=upload.length_bytes,
+            offset_bytes=upload.stored_bytes,
         )
 
     async def create(
-        self, vehicle_id: str, length_bytes: int, clip_id: str | None, metadata_header: str | None
+        self,
+        vehicle_id: str,
+        length_bytes: int,
+        clip_id: str | None,
+        metadata_header: str | None,
+        *,
+        is_partial: bool = False,
     ) -> Upload:
         """An upload for a tus creation: the declared one of `clip_id`, else a new one."""
+        if is_partial:
+            return await self._book.create(vehicle_id, length_bytes, None, metadata_header, PARTIAL)
         if clip_id is not None:
             declared = await self._book.open_declared(vehicle_id, clip_id)
             if declared is not None:
@@ -118,116 +136,102 @@ class Receiver:
                         f"declared with {declared.length_bytes} bytes", "Upload-Length"
                     )
                 return declared
-        return await self._book.create(vehicle_id, length_bytes, clip_id, metadata_header)
+        return await self._book.create(vehicle_id, length_bytes, clip_id, metadata_header, WHOLE)
+
+    async def join(
+        self,
+        vehicle_id: str,
+        partial_ids: Sequence[str],
+        clip_id: str | None,
+        metadata_header: str | None,
+    ) -> Upload:
+        """The upload that consists of these partial ones, completed.
+
+        Asked again, it is the same upload. Raises `InputError` when one is not full, or is no
+        partial upload.
+        """
+        words = "\n".join([vehicle_id, *partial_ids]).encode()
+        upload_id = hashlib.sha256(words).hexdigest()[:32]
+        final = await self._book.find(vehicle_id, upload_id)
+        if final is None:
+            partials = [
+                await self._completer.partial(vehicle_id, partial) for partial in partial_ids
+            ]
+            if sum(partial.length_bytes for partial in partials) > self._settings.max_clip_bytes:
+                raise TooLargeError(
+                    f"at most {self._settings.max_clip_bytes} bytes are taken", "Upload-Concat"
+                )
+            final = await self._book.join(vehicle_id, upload_id, partials, clip_id, metadata_header)
+        await self._completer.complete(final)
+        return await self.find(vehicle_id, upload_id)
 
     async def find(self, vehicle_id: str, upload_id: str) -> Upload:
         """The vehicle's upload. Raises `AbsentError` or `GoneError`."""
-        upload = await self._book.find(vehicle_id, upload_id)
-        if upload is None:
-            raise AbsentError("no such upload of this vehicle")
-        if upload.state == REFUSED:
-            raise GoneError(upload.reason or "this upload was refused")
-        if upload.state != COMMITTED and self._book.has_expired(upload):
-            raise GoneError("this upload has expired; create it again")
-        return upload
+        return await self._completer.find(vehicle_id, upload_id)
 
     async def observe(self, upload: Upload) -> int:
-        """The offset, from what the store holds. Completes an upload that is full."""
+        """The offset, after a look at what the store holds. Completes an upload that is full."""
         if upload.state == COMMITTED:
             return upload.length_bytes
-        offset = await self._offset(upload)
+        offset = await self._completer.reconcile(upload)
         if offset == upload.length_bytes:
-            await self.complete(upload)
+            await self._completer.complete(upload)
         return offset
 
     async def append(self, upload: Upload, body: Body, chunks: AsyncIterator[bytes]) -> int:
         """Add a body at its offset and return the new one; commit when it is the last.
 
         Raises `ConflictError` for another offset, `TooLargeError`, `CorruptError`,
-        `ExhaustedError`.
+        `ExhaustedError`, `RefusedError` for a final upload.
         """
-        offset = await self.observe(upload)
+        if upload.kind == FINAL:
+            raise RefusedError("a final upload takes no bytes of its own", "Upload-Concat")
+        if upload.state == COMMITTED or upload.is_full:
+            await self._completer.complete(upload)
+        offset = upload.length_bytes if upload.state == COMMITTED else upload.stored_bytes
         if body.offset_bytes != offset:
             raise ConflictError(f"the upload is at {offset}", "Upload-Offset")
         if body.length_bytes is not None and offset + body.length_bytes > upload.length_bytes:
             raise TooLargeError("the body is longer than the upload", "Content-Length")
+        await self.pressure.check(upload.value)
         await self._book.keep_alive(upload)
-        verified = self._remember(upload)
-        writer = BodyWriter(self._parts, upload, offset, verified.add)
-        offset = await writer.write(chunks, body)
+        shelf = Shelf(self._parts, self._pieces, upload)
+        writer = BodyWriter(shelf.put, upload.length_bytes, offset)
+        with self.pressure.hold(upload.value, most_held_bytes(body)):
+            before, offset = offset, await writer.write(chunks, body)
+        self.pressure.stored(upload.vehicle_id, offset - before)
         if offset == upload.length_bytes:
-            await self.complete(upload)
+            await self._completer.complete(upload)
         return offset
 
     async def terminate(self, upload: Upload) -> None:
         """Forget an upload. A clip that came of it stays."""
         await self._book.remove(upload.upload_id)
-        await asyncio.to_thread(self._parts.remove, upload.upload_id)
+        await self._completer.abort(upload)
 
-    async def complete(self, upload: Upload) -> None:
-        """Turn a full upload into a clip. Again and again is as good as once.
-
-        Raises `CorruptError` when stored bytes are not what was declared (they are forgotten
-        from that part on), `InputError` when they are not the clip that was named.
-        """
-        lock = self._locks.setdefault(upload.upload_id, asyncio.Lock())
-        async with lock:
-            present = await self._book.find(upload.vehicle_id, upload.upload_id)
-            if present is None or present.state == COMMITTED:
-                return
-            clip_id = await asyncio.to_thread(self._identify, upload)
-            if upload.clip_id is not None and clip_id != upload.clip_id:
-                reason = f"the bytes are clip {clip_id}, not {upload.clip_id} as was said"
-                await self._book.refuse(upload.upload_id, reason)
-                await asyncio.to_thread(self._parts.remove, upload.upload_id)
-                raise InputError(reason, "clip_id")
-            await self._committer.commit(upload, clip_id)
-            self._verified.pop(upload.upload_id, None)
-
-    async def sweep(self) -> None:
-        """Complete what is full and forget bytes of uploads that are over: after a crash."""
-        open_ids = set()
-        for upload in await self._book.all_open():
-            open_ids.add(upload.upload_id)
+    async def _waits(
+        self, vehicle_id: str, request: UploadRequest, upload: Upload | None
+    ) -> UploadAnswer | None:
+        """The answer to a clip that has to wait; None when it may come."""
+        value = value_of(request.safety, request.stream)
+        held = 0 if upload is None else upload.stored_bytes
+        wait_s: float | None = None
+        reason = ""
+        if await asyncio.to_thread(self._parts.free_bytes) < request.size_bytes - held:
+            wait_s, reason = 60.0, "the store is nearly full"
+        elif value != "safety" and upload is None:
+            wait_s = await self.pressure.quota_wait_s(vehicle_id, request.size_bytes)
+            reason = "this vehicle has sent as much today as it may"
+        if wait_s is None:
             try:
-                if await self._offset(upload) == upload.length_bytes:
-                    await self.complete(upload)
-            except LongtailError as error:
-                _log.warning("could not complete", upload_id=upload.upload_id, error=str(error))
-        for upload_id in await asyncio.to_thread(self._parts.upload_ids):
-            if upload_id not in open_ids and not await self._book.is_open(upload_id):
-                await asyncio.to_thread(self._parts.remove, upload_id)
-
-    async def _offset(self, upload: Upload) -> int:
-        return await asyncio.to_thread(self._parts.size_bytes, upload.upload_id)
-
-    def _remember(self, upload: Upload) -> set[int]:
-        """Parts that this process has verified; forgotten ones are merely read again."""
-        verified = self._verified.setdefault(upload.upload_id, set())
-        self._verified.move_to_end(upload.upload_id)
-        while len(self._verified) > _REMEMBERED_UPLOADS:
-            self._verified.popitem(last=False)
-        return verified
-
-    def _identify(self, upload: Upload) -> str:
-        """The clip id of the stored bytes; every part is verified or was. Blocks."""
-        if upload.digests is None:
-            hasher = PartHasher()
-            for view in self._parts.read(upload.upload_id, 0, upload.length_bytes):
-                hasher.update(view)
-            return hasher.clip_id()
-        verified = self._verified.get(upload.upload_id, set())
-        for index in range(part_count(upload.length_bytes)):
-            if index not in verified:
-                self._verify_stored(upload, index)
-        return upload.clip_id or ""
-
-    def _verify_stored(self, upload: Upload, index: int) -> None:
-        digest = hashlib.sha256()
-        start = index * PART_BYTES
-        length = part_length(upload.length_bytes, index)
-        for view in self._parts.read(upload.upload_id, start, length):
-            digest.update(view)
-        if digest.digest() != upload.digest_of(index):
-            self._parts.truncate(upload.upload_id, start)
-            raise CorruptError("stored bytes do not match the declared digest", f"part {index}")
+                await self.pressure.check(value)
+                return None
+            except PressureError as error:
+                wait_s, reason = error.retry_after_s, error.message
+        return UploadAnswer(
+            answer="wait",
+            clip_id=request.clip_id,
+            retry_after_s=wait_s,
+            reason=reason,
+            advised_bytes_per_s=await self.pressure.advice(),
+        )

@@ -42,6 +42,9 @@ QUARANTINED = "quarantined"
 OPEN = "open"
 COMMITTED = "committed"
 REFUSED = "refused"
+WHOLE = "whole"
+PARTIAL = "partial"
+FINAL = "final"
 
 _TIME = DateTime(timezone=True)
 
@@ -88,6 +91,10 @@ uploads = Table(
     Column("reason", Text),
     Column("created_utc", _TIME, nullable=False),
     Column("expires_utc", _TIME, nullable=False),
+    Column("kind", Text, nullable=False, server_default=WHOLE),
+    Column("joined", ARRAY(Text), comment="of a final upload: its partial ones, in order"),
+    Column("stored_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("place", Text, comment="what the part store calls it; null before the first byte"),
     Index(
         "uploads_open_clip_ix",
         "vehicle_id",
@@ -96,6 +103,7 @@ uploads = Table(
         postgresql_where=text("state = 'open' AND part_digests IS NOT NULL"),
     ),
     Index("uploads_expires_utc_ix", "expires_utc"),
+    Index("uploads_open_ix", "clip_id", postgresql_where=text("state = 'open'")),
 )
 
 deliveries = Table(
@@ -112,6 +120,7 @@ clip_identity = Table(
     Column("clip_id", Text, primary_key=True),
     Column("size_bytes", BigInteger, nullable=False),
     Column("received_utc", _TIME, nullable=False),
+    Column("erased_utc", _TIME, comment="erased for good: the id does not come back"),
 )
 
 clips = Table(
@@ -123,13 +132,13 @@ clips = Table(
     Column("drive_id", Text),
     Column("start_utc", _TIME),
     Column("duration_s", Double),
-    Column("weather", Text),
-    Column("tod", Text),
-    Column("road_type", Text),
+    Column("weather", Text(collation="C")),
+    Column("tod", Text(collation="C")),
+    Column("road_type", Text(collation="C")),
     Column("lat_deg", Double),
     Column("lon_deg", Double),
     Column("h3", Text, comment="cell of resolution 9, about 0.1 km2"),
-    Column("stream", Text),
+    Column("stream", Text(collation="C")),
     Column("inclusion_probability", Double),
     Column("safety", Boolean, nullable=False, server_default=text("false")),
     Column("causes", ARRAY(Text), nullable=False, server_default="{}"),
@@ -154,6 +163,11 @@ clips = Table(
     Column("state_reason", Text),
     Column("received_utc", _TIME, nullable=False),
     Column("manifest", JSONB, comment="as the clip says it; null when it could not be read"),
+    Column("caption", Text),
+    Column(
+        "mining_row", BigInteger, Identity(always=True), nullable=False,
+        comment="number of the clip in the mining index",
+    ),
     Index(
         "clips_vehicle_event_ix",
         "vehicle_id",
@@ -164,7 +178,30 @@ clips = Table(
     Index("clips_start_utc_ix", "start_utc", "clip_id"),
     Index("clips_detected_objects_ix", "detected_objects", postgresql_using="gin"),
     Index("clips_causes_ix", "causes", postgresql_using="gin"),
-)
+    Index(
+        "clips_mining_row_ix", "mining_row", unique=True, postgresql_include=["clip_id", "state"]
+    ),
+    # A condition over these columns gives its rows without a look at the clips themselves.
+    Index(
+        "clips_scene_ix", "weather", "tod", "road_type", "start_utc",
+        postgresql_where=text("state = 'ready'"),
+        postgresql_include=[
+            "mining_row", "stream", "safety", "min_ttc_s", "max_decel_mps2",
+            "max_lat_accel_mps2", "mean_speed_mps", "max_speed_mps", "max_uncertainty",
+        ],
+    ),
+    *(
+        Index(
+            f"clips_{name}_row_ix", name,
+            postgresql_where=text("state = 'ready'"), postgresql_include=["mining_row"],
+        )
+        for name in ("start_utc", "min_ttc_s", "max_decel_mps2")
+    ),
+    Index(
+        "clips_uncaptioned_ix", "mining_row",
+        postgresql_where=text("state = 'ready' AND caption IS NULL"),
+    ),
+)  # fmt: skip
 
 embeddings = Table(
     "embeddings",
@@ -172,7 +209,13 @@ embeddings = Table(
     Column("clip_id", Text, ForeignKey("clip_identity.clip_id"), primary_key=True),
     Column("model_digest", Text, primary_key=True),
     Column("vector", Vector(), nullable=False, comment="one dimension per model"),
-)
+    Column(
+        "changed_xid", BigInteger, nullable=False,
+        server_default=text("pg_current_xact_id()::text::bigint"),
+        comment="transaction that wrote the row",
+    ),
+    Index("embeddings_model_digest_changed_xid_ix", "model_digest", "changed_xid"),
+)  # fmt: skip
 
 events = Table(
     "events",

@@ -13,14 +13,17 @@ from cloud_ingest.settings import Settings
 from contracts.clock import Clock
 
 if TYPE_CHECKING:
+    from cloud_ingest.auth.people import People
     from cloud_ingest.auth.tokens import TokenSigner
     from cloud_ingest.auth.vehicles import Vehicles
     from cloud_ingest.catalog import Catalog
     from cloud_ingest.event_book import EventBook
     from cloud_ingest.fleet.desk import FleetDesk
+    from cloud_ingest.mining.desk import Mining
     from cloud_ingest.ota.ota import Ota
     from cloud_ingest.receiver import Receiver
     from cloud_ingest.signal_logs import SignalLogs
+    from cloud_ingest.steps.after import AfterCommit
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +34,15 @@ class Service:
     objects: ObjectStore
     signer: TokenSigner
     vehicles: Vehicles
+    people: People
     receiver: Receiver
     catalog: Catalog
+    mining: Mining
     events: EventBook
     ota: Ota
     fleet: FleetDesk
     signal_logs: SignalLogs
+    after: AfterCommit
 
 
 def service_of(request: Request) -> Service:

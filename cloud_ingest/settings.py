@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from cloud_ingest.tiers.rules import TierRules
 from contracts.errors import InputError
 from contracts.upload import MAX_CLIP_BYTES
 
@@ -36,6 +37,41 @@ class Settings(BaseSettings):
     object_store_url: str | None = Field(
         None, validation_alias=AliasChoices("object_store_url", "OBJECT_STORE_URL")
     )
+    object_store_endpoint: str | None = Field(
+        None, validation_alias=_named("object_store_endpoint"), pattern=r"^https?://",
+        description="an S3 that is not AWS' own",
+    )  # fmt: skip
+    buffer_url: str | None = Field(
+        None, validation_alias=_named("buffer_url"),
+        description="where unfinished uploads lie: s3://… or file:///…; default: by the store",
+    )  # fmt: skip
+    buffer_endpoint: str | None = Field(
+        None, validation_alias=_named("buffer_endpoint"), pattern=r"^https?://"
+    )
+    body_memory_bytes: int = Field(
+        512 * 2**20, ge=64 * 2**20, validation_alias=_named("body_memory_bytes"),
+        description="most memory for bodies between socket and store",
+    )  # fmt: skip
+    buffer_bytes: int | None = Field(
+        None, ge=1, validation_alias=_named("buffer_bytes"),
+        description="most bytes of unfinished uploads, of all vehicles",
+    )  # fmt: skip
+    unfinished_clips: int = Field(
+        100_000, ge=1, validation_alias=_named("unfinished_clips"),
+        description="most clips whose steps after the commit are not done",
+    )  # fmt: skip
+    vehicle_bytes_per_day: int | None = Field(
+        None, ge=1, validation_alias=_named("vehicle_bytes_per_day"),
+        description="what one vehicle may send in a day (UTC), matters of safety apart",
+    )  # fmt: skip
+    vehicle_bytes_per_s: float | None = Field(
+        None, gt=0, validation_alias=_named("vehicle_bytes_per_s"),
+        description="the rate that a vehicle is advised at most",
+    )  # fmt: skip
+    store_threads: int = Field(
+        32, ge=4, le=1024, validation_alias=_named("store_threads"),
+        description="how many steps of disks and stores run at once",
+    )  # fmt: skip
     public_url: str | None = Field(
         None, validation_alias=AliasChoices("public_url", "PUBLIC_URL"), pattern=r"^https?://"
     )
@@ -83,6 +119,42 @@ class Settings(BaseSettings):
     rollout_interval_s: int = Field(
         86_400, ge=1, validation_alias=_named("rollout_interval_s"),
         description="length of the intervals in which vehicles are compared",
+    )  # fmt: skip
+
+    steps_workers: int = Field(
+        1, ge=0, le=64, validation_alias=_named("steps_workers"),
+        description="clips whose steps this replica works on at a time; 0 leaves them to others",
+    )  # fmt: skip
+    steps_poll_s: float = Field(
+        1.0, gt=0, le=3600, validation_alias=_named("steps_poll_s"),
+        description="how often new clips are looked for when there were none",
+    )  # fmt: skip
+    steps_lease_s: float = Field(
+        60.0, gt=0, le=3600, validation_alias=_named("steps_lease_s"),
+        description="how long after its last word a worker is taken for dead",
+    )  # fmt: skip
+    scene_quota: int = Field(
+        8, ge=0, le=100_000, validation_alias=_named("scene_quota"),
+        description="clips of one scene that are wanted across the fleet; 0 wants all",
+    )  # fmt: skip
+
+    scene_list_s: float = Field(
+        3600.0, ge=1, le=7 * 86_400, validation_alias=_named("scene_list_s"),
+        description="how often the list of scenes that the fleet has enough of is made",
+    )  # fmt: skip
+
+    text_model: Path | None = Field(
+        None, validation_alias=_named("text_model"),
+        description="folder of a BERT text model; default: the wheel's (longtail[text])",
+    )  # fmt: skip
+    picture_model: Path | None = Field(
+        None, validation_alias=_named("picture_model"),
+        description="image encoder in ONNX (such as CLIP's) for searches like a picture",
+    )  # fmt: skip
+
+    tiers: TierRules = Field(
+        TierRules(), validation_alias=_named("tiers"),
+        description="JSON: when clips go cold, and what both tiers cost",
     )  # fmt: skip
 
     @property

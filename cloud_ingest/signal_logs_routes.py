@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
-from cloud_ingest.auth.policy import Operator, VehicleId
+from cloud_ingest.auth.policy import VehicleId, Viewer
 from cloud_ingest.byte_answer import BINARY_ANSWERS, answer_bytes
 from cloud_ingest.request_body import body_of
 from cloud_ingest.service import service_of
@@ -32,7 +32,7 @@ async def put(request: Request, vehicle_id: VehicleId, log_id: LogId) -> SignalL
         return Response(status_code=400)  # nobody is there to read it
 
 
-@router.get("", summary="Signal logs from the newest drive on", dependencies=[Operator])
+@router.get("", summary="Signal logs from the newest drive on", dependencies=[Viewer])
 async def page(
     request: Request,
     vehicle_id: Annotated[str | None, Query(max_length=128)] = None,
@@ -44,13 +44,13 @@ async def page(
     return await logs.page(vehicle_id, since_utc_ns, limit, cursor)
 
 
-@router.head("/{log_id}", include_in_schema=False, dependencies=[Operator])
+@router.head("/{log_id}", include_in_schema=False, dependencies=[Viewer])
 @router.get(
     "/{log_id}",
     summary="A signal log's bytes, whole or a range",
     response_class=Response,
     responses=BINARY_ANSWERS,
-    dependencies=[Operator],
+    dependencies=[Viewer],
 )
 async def read(request: Request, log_id: LogId) -> Response:
     logs = service_of(request).signal_logs

@@ -1,12 +1,13 @@
 """Declared and unfinished uploads, and what each vehicle has delivered, in the database.
 
-It knows what was promised; how much has arrived, the part store knows. Every look-up names
-the vehicle, so that nobody reaches or learns of another's uploads.
+Every look-up names the vehicle, so that nobody reaches or learns of another's uploads. How an
+upload comes on is in `piece_book`.
 """
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,15 +16,30 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cloud_ingest.database import for_single_reads, to_ns, to_time
+from cloud_ingest.ports import Place
+from cloud_ingest.pressure import Value
 from cloud_ingest.problems import BusyError
-from cloud_ingest.schema import OPEN, REFUSED, clip_identity, deliveries, uploads
+from cloud_ingest.schema import (
+    FINAL,
+    OPEN,
+    PARTIAL,
+    REFUSED,
+    WHOLE,
+    clip_identity,
+    deliveries,
+    uploads,
+)
 from contracts.clock import NS_PER_S, Clock
 from contracts.upload import UploadRequest
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One upload session. `digests` holds 32 bytes a part, or None when undeclared."""
+    """One upload session as it was when it was read.
+
+    `digests` holds 32 bytes a part, or None when undeclared. `joined` names the partial uploads
+    of a final one. `stored_bytes` is the offset, `place` the part store's name of where.
+    """
 
     upload_id: str
     vehicle_id: str
@@ -34,6 +50,19 @@ class Upload:
     state: str
     reason: str | None
     expires_utc_ns: int
+    kind: str = WHOLE
+    joined: tuple[str, ...] = ()
+    stored_bytes: int = 0
+    place: str | None = None
+    value: Value = "ordinary"
+
+    @property
+    def is_full(self) -> bool:
+        return self.stored_bytes == self.length_bytes
+
+    @property
+    def where(self) -> Place | None:
+        return None if self.place is None else Place(self.upload_id, self.place)
 
     def digest_of(self, index: int) -> bytes | None:
         """Declared digest of part `index`."""
@@ -70,12 +99,18 @@ class UploadBook:
         return found
 
     async def create(
-        self, vehicle_id: str, length_bytes: int, clip_id: str | None, metadata_header: str | None
+        self,
+        vehicle_id: str,
+        length_bytes: int,
+        clip_id: str | None,
+        metadata_header: str | None,
+        kind: str = WHOLE,
     ) -> Upload:
         """A new undeclared upload, as stock tus clients make."""
         row = self._row(vehicle_id, length_bytes) | {
             "clip_id": clip_id,
             "metadata_header": metadata_header,
+            "kind": kind,
         }
         made = await self._insert(row)
         if made is None:
@@ -93,16 +128,51 @@ class UploadBook:
             uploads.c.part_digests.is_not(None),
         )
 
-    async def all_open(self) -> list[Upload]:
-        async with self._reads.connect() as connection:
-            rows = await connection.execute(sa.select(uploads).where(uploads.c.state == OPEN))
-            return [_upload(row) for row in rows]
+    async def join(
+        self,
+        vehicle_id: str,
+        upload_id: str,
+        partials: Sequence[Upload],
+        clip_id: str | None,
+        metadata_header: str | None,
+    ) -> Upload:
+        """The final upload of these partial ones, made when there is none."""
+        row = self._row(vehicle_id, sum(partial.length_bytes for partial in partials)) | {
+            "upload_id": upload_id,
+            "kind": FINAL,
+            "joined": [partial.upload_id for partial in partials],
+            "clip_id": clip_id,
+            "metadata_header": metadata_header,
+        }
+        made = await self._insert(row)
+        found = made or await self.find(vehicle_id, upload_id)
+        if found is None:
+            raise BusyError("this upload is being ended right now", retry_after_s=1)
+        return found
 
-    async def is_open(self, upload_id: str) -> bool:
-        """True when this upload is there and open, whoever's it is."""
-        return (
-            await self._one(uploads.c.upload_id == upload_id, uploads.c.state == OPEN)
-        ) is not None
+    async def full(self) -> list[Upload]:
+        """Open uploads that hold all of their bytes and await their completion."""
+        query = sa.select(uploads).where(
+            uploads.c.state == OPEN,
+            uploads.c.kind != PARTIAL,
+            sa.or_(uploads.c.stored_bytes == uploads.c.length_bytes, uploads.c.kind == FINAL),
+        )
+        async with self._reads.connect() as connection:
+            return [_upload(row) for row in await connection.execute(query)]
+
+    async def open_owners(self, upload_ids: set[str], clip_ids: set[str]) -> set[str]:
+        """Which of these uploads, and of these clips, have an open upload."""
+        query = sa.select(uploads.c.upload_id, uploads.c.clip_id).where(
+            uploads.c.state == OPEN,
+            sa.or_(uploads.c.upload_id.in_(upload_ids), uploads.c.clip_id.in_(clip_ids)),
+        )
+        async with self._reads.connect() as connection:
+            rows = (await connection.execute(query)).all()
+        return {row.upload_id for row in rows} | {row.clip_id for row in rows if row.clip_id}
+
+    async def identify(self, upload_id: str, clip_id: str) -> None:
+        """Record which clip an undeclared upload has turned out to be."""
+        await self._change(upload_id, clip_id=clip_id)
 
     async def delivered_bytes(self, vehicle_id: str, clip_id: str) -> int | None:
         """Size of a clip that this vehicle has delivered; None when it has not."""
@@ -171,6 +241,13 @@ class UploadBook:
             )
 
 
+def value_of(safety: bool = False, stream: str = "triggered", **_: object) -> Value:
+    """Who waits first: by what a declaration says."""
+    if safety:
+        return "safety"
+    return "random" if stream == "random" else "ordinary"
+
+
 def _upload(row: Any) -> Upload:
     return Upload(
         upload_id=row.upload_id,
@@ -182,4 +259,9 @@ def _upload(row: Any) -> Upload:
         state=row.state,
         reason=row.reason,
         expires_utc_ns=to_ns(row.expires_utc),
+        kind=row.kind,
+        joined=tuple(row.joined or ()),
+        stored_bytes=row.stored_bytes,
+        place=row.place,
+        value=value_of(**(row.declaration or {})),
     )

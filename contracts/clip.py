@@ -13,10 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from contracts.clock import ClockQuality
 from contracts.ids import EventKey, Name, Sha256Hex
+from contracts.scenes import Scene
 
 CLIP_SCHEMA_VERSION = 1
 CLIP_METADATA_NAME = "clip"
 SPEC_ATTACHMENT_PREFIX = "trigger_spec/"
+MOST_SCENES = 16
 
 
 class Wire(BaseModel):
@@ -114,6 +116,8 @@ class ClipManifest(Wire):
     summary: ClipSummary = ClipSummary()
     embedding: ClipEmbedding | None = None
     scene_hash: str | None = None
+    scenes: tuple[Scene, ...] = Field((), max_length=MOST_SCENES)
+    """What the causes met, where place, direction and picture are known."""
     left_out: dict[str, int] = Field(default_factory=dict)
     """Messages of each channel that the vehicle left out, since nothing had changed."""
 

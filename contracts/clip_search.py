@@ -25,7 +25,7 @@ class ClipRow(Wire):
 
     A value is None where the vehicle could not know. `state` is `quarantined` for a clip that
     arrived whole and cannot be used, for the reason in `state_reason`; then all that comes
-    from the manifest may be None.
+    from the manifest may be None. `similarity` is the cosine to what the search is ordered by.
     """
 
     clip_id: str
@@ -61,9 +61,11 @@ class ClipRow(Wire):
     model_digest: str | None = None
     software_version: str | None = None
     scene_hash: str | None = None
+    caption: str | None = None
     state: Literal["ready", "quarantined"]
     state_reason: str | None = None
     received_utc_ns: int
+    similarity: float | None = None
 
 
 class ClipPage(Wire):

@@ -17,8 +17,9 @@
 | POST /v1/triggers/{trigger_id}/unkill       | Order → KillState                      |
 | GET  /v1/audit                              | → AuditPage                            |
 
-All are an operator's. `actor` is who orders as the caller says it: the service knows only the
-operator token, and the audit log keeps both.
+Who reads is a viewer at least, who changes an operator, who puts a vehicle out an admin
+(`contracts.people`). `actor` is who orders: of a person with a token of their own the service
+writes the name that it knows, of others the name that the caller says.
 """
 
 from __future__ import annotations
@@ -248,7 +249,7 @@ class KillState(Wire):
 
 
 class AuditRow(Wire):
-    """One change that a person or the service made. `actor` as the caller said it."""
+    """One change that a person or the service made."""
 
     number: int
     at_utc_ns: int

@@ -158,11 +158,13 @@ class TargetNote(Wire):
 
 
 class TimeStatement(Wire):
-    """The director's word on the time, for one vehicle's one question."""
+    """The director's word on the time, for one vehicle's one question, and what is newest then."""
 
     vehicle_id: Name
     nonce: str = Field(min_length=16, max_length=128)
     utc_ns: int
+    fleet_scenes: Sha256Hex | None = None
+    """Of the newest list of scenes of which there are enough, `GET /v1/fleet-scenes/{digest}`."""
 
 
 class SignedTime(Wire):

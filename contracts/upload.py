@@ -22,12 +22,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from contracts.clip import Cause, Window, Wire
+from contracts.clip import MOST_SCENES, Cause, Window, Wire
 from contracts.ids import EventKey, Name, Sha256Hex
+from contracts.scenes import Scene
 
 MAX_CLIP_BYTES = 64 * 2**30
 MAX_CHECKSUMMED_PATCH_BYTES = 64 * 2**20
 MAX_EVENT_BYTES = 2048
+ADVISED_RATE_HEADER = "Longtail-Advised-Rate"
+"""Of an answer to a PATCH: `UploadAnswer.advised_bytes_per_s`, as a whole number."""
 AUTH_CONTEXT = b"longtail-auth-v1\n"
 """Prefix of what a vehicle signs, so that its signature serves no other purpose."""
 
@@ -41,6 +44,8 @@ class Problem(Wire):
     message: str
     place: str | None = None
     retry_after_s: float | None = None
+    scope: Literal["clip", "server"] | None = None
+    """What should wait for `retry_after_s`: this clip alone, or (None too) everything."""
 
 
 class EnrolmentTokenRequest(Wire):
@@ -126,6 +131,8 @@ class UploadRequest(Wire):
     safety: bool = False
     stream: Literal["triggered", "random"] = "triggered"
     scene_hash: str | None = Field(None, max_length=64)
+    scenes: tuple[Scene, ...] = Field((), max_length=MOST_SCENES)
+    """What the fleet may have enough of, one for each trigger; without, the clip is wanted."""
 
 
 class UploadAnswer(Wire):
@@ -137,6 +144,8 @@ class UploadAnswer(Wire):
     offset_bytes: int | None = None
     retry_after_s: float | None = None
     reason: str | None = None
+    advised_bytes_per_s: float | None = None
+    """How fast the vehicle should send from now on; None: as fast as it may."""
 
 
 class UploadStatus(Wire):

@@ -39,7 +39,7 @@ class ClipGate:
         day: today, in budget time.
         model_digest: of the model that runs now.
         path: where known scenes are kept; None remembers for this process only.
-        fleet: a file of scenes that others have kept, as `path`'s.
+        fleet: a file of scenes that others have kept, as `path`'s; another one may take its place.
         tell: told of each clip that is suppressed.
     """
 
@@ -59,6 +59,8 @@ class ClipGate:
         self._tell = tell
         self._lock = Lock()
         self._waiting: dict[str, list[Scene]] = {}
+        self._fleet = fleet
+        self._fleet_stamp = _stamp(fleet)
         self.scenes = SceneBook(read_scenes(path), read_scenes(fleet))
 
     def judge(self, job: ClipJob, messages: Sequence[EncodedMessage]) -> ClipJob | None:
@@ -83,6 +85,7 @@ class ClipGate:
         if not any(limits.values()):
             return False
         exempt = job.safety or job.stream == "random" or None in limits.values()
+        self._read_news()
         digest, day = self._model_digest(), self._day()
         scenes = [scene_of(cause, messages, digest) for cause in job.causes]
         found = [scene for scene in scenes if scene is not None]
@@ -99,6 +102,13 @@ class ClipGate:
                 del self._waiting[job.event.text()]
             return enough
 
+    def _read_news(self) -> None:
+        """Take up the fleet's list when another one has taken its place."""
+        stamp = _stamp(self._fleet)
+        if stamp != self._fleet_stamp:
+            self._fleet_stamp = stamp
+            self.scenes.fleet = tuple(read_scenes(self._fleet))
+
     def packed(self, event: str) -> None:
         """The clip of an event is in the spool: its scenes are known from here on."""
         with self._lock:
@@ -111,6 +121,15 @@ class ClipGate:
                 replace_whole(self._path, document)
             except OSError as error:
                 log.warning("scenes not kept", reason=str(error))
+
+
+def _stamp(path: Path | None) -> tuple[int, int] | None:
+    """What changes when another file takes the path; None where there is none."""
+    try:
+        found = None if path is None else path.stat()
+    except OSError:
+        return None
+    return None if found is None else (found.st_ino, found.st_mtime_ns)
 
 
 def read_scenes(path: Path | None) -> list[Known]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from contracts.errors import InputError
 from contracts.trigger_spec import parse_spec
+from edge_agent.pack import declared_scenes
 from edge_agent.packer import clip_value
 from edge_agent.spool.entry import PRIORITIES, CellularRule, ClipDescription, Priority
 from kernels.clip.reader import read_manifest, read_spec_texts
@@ -33,6 +34,7 @@ def describe_clip(path: Path) -> ClipDescription:
         safety=manifest.safety,
         stream=manifest.stream,
         scene_hash=manifest.scene_hash,
+        scenes=declared_scenes(manifest),
         priority=priority,
         cellular=cellular,
         value=clip_value(manifest, priority),

@@ -13,14 +13,16 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from contracts import SOFTWARE_VERSION
-from contracts.clip import ClipManifest, Window
+from contracts.clip import MOST_SCENES, ClipManifest, Window
 from contracts.clock import NS_PER_MS, ClockQuality
 from contracts.errors import CorruptError, InputError
 from contracts.samples import ImageSample
+from contracts.scenes import Scene
 from contracts.upload import UploadRequest
 from edge_agent.capture import ClipJob
 from edge_agent.perception.pixels import decode_pixels
 from edge_agent.ring import Ring
+from edge_agent.scene_of import scene_of
 from edge_agent.summary import clip_embedding, summarise, summarise_channels
 from kernels.clip import schemas
 from kernels.clip.decoding import OwnDecoder
@@ -118,10 +120,24 @@ def prepare(
         summary=summarise(messages, facts.labels, middle_ns + facts.utc_minus_mono_ns),
         embedding=embedding,
         scene_hash=_scene_hash(messages, job.causes[0].fired_mono_ns),
+        scenes=_scenes(job, messages, facts.model_digest),
         left_out=dict(left_out or {}),
     )
     names = {f"{s.spec.id}-v{s.spec.version}.yaml": s.text for s in job.specs}
     return PreparedClip(manifest, complete, names)
+
+
+def _scenes(
+    job: ClipJob, messages: Sequence[EncodedMessage], model_digest: str | None
+) -> tuple[Scene, ...]:
+    """What each trigger met, where it is known; one scene for a trigger."""
+    found: dict[str, Scene] = {}
+    for cause in job.causes[:MOST_SCENES]:
+        if cause.trigger_id not in found:
+            scene = scene_of(cause, messages, model_digest)
+            if scene is not None:
+                found[cause.trigger_id] = scene
+    return tuple(found.values())
 
 
 def _scene_hash(messages: Sequence[EncodedMessage], at_ns: int) -> str | None:
@@ -151,6 +167,12 @@ def write_active(stream: BinaryIO, clip: PreparedClip) -> WrittenClip:
         return write_clip(stream, clip.manifest, clip.messages, clip.spec_texts)
 
 
+def declared_scenes(manifest: ClipManifest) -> tuple[Scene, ...]:
+    """The scenes by which the fleet may have enough of a clip; none where people asked for it."""
+    asked_for = any(cause.kind == "operator_bookmark" for cause in manifest.causes)
+    return () if asked_for else manifest.scenes
+
+
 def upload_request(manifest: ClipManifest, written: WrittenClip) -> UploadRequest:
     """What the vehicle declares to the receiver about a clip."""
     return UploadRequest(
@@ -163,4 +185,5 @@ def upload_request(manifest: ClipManifest, written: WrittenClip) -> UploadReques
         safety=manifest.safety,
         stream=manifest.stream,
         scene_hash=manifest.scene_hash,
+        scenes=declared_scenes(manifest),
     )

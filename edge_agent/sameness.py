@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 
 from contracts.errors import LongtailError
 from contracts.samples import Detection, ImageSample, LidarSample, PerceptionFrame
 from edge_agent.perception.pixels import decode_pixels
-from edge_agent.perception.png import MAX_PIXELS
 from kernels.clip.decoding import OwnDecoder
 from kernels.clip.encoding import EncodedMessage
+from kernels.jpeg import jpeg_pixels, jpeg_size
 from kernels.phash import hamming_distance, phash64
 
 SAME_BITS = 3
@@ -72,17 +71,8 @@ def _small(image: ImageSample) -> U8s:
         pixels = decode_pixels(image)
         step = max(1, pixels.shape[1] // LEAST_WIDTH_PX)
         return np.ascontiguousarray(pixels[::step, ::step])
-    try:
-        height, width, _, _ = simplejpeg.decode_jpeg_header(image.content)
-        if height * width > MAX_PIXELS:
-            raise LongtailError(f"{width} x {height} pixels; at most {MAX_PIXELS}")
-        found: U8s = simplejpeg.decode_jpeg(
-            image.content, colorspace="RGB", fastdct=True, min_width=min(width, LEAST_WIDTH_PX),
-            min_height=1, min_factor=1,
-        )  # fmt: skip
-    except (ValueError, RuntimeError) as error:
-        raise LongtailError(f"not a whole JPEG: {error}") from error
-    return found
+    _, width = jpeg_size(image.content)
+    return jpeg_pixels(image.content, (1, min(width, LEAST_WIDTH_PX)), is_rough=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from cloud_ingest.auth.vehicles import Vehicles
 from cloud_ingest.database import to_time
 from cloud_ingest.fleet import assignments, baseline, readings
 from cloud_ingest.fleet.counting import checked, running_of
-from cloud_ingest.fleet.ports import TimeAttestor
+from cloud_ingest.fleet.ports import SceneLists, TimeAttestor
 from cloud_ingest.fleet_schema import check_ins
 from cloud_ingest.problems import TooLargeError, UnknownCallerError
 from contracts.check_in import (
@@ -58,6 +58,7 @@ class CheckIns:
     Args:
         poll_s: how often vehicles are told to come back.
         on_news: called after a check-in that shows something else than the one before it.
+        scene_lists: whose newest digest is told beside the time.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class CheckIns:
         attestor: TimeAttestor,
         poll_s: float,
         on_news: Callable[[], None],
+        scene_lists: SceneLists | None = None,
     ) -> None:
         self._engine = engine
         self._clock = clock
@@ -75,6 +77,7 @@ class CheckIns:
         self._attestor = attestor
         self._poll_s = poll_s
         self._on_news = on_news
+        self._scene_lists = scene_lists
 
     async def accept(self, vehicle_id: str, signed: SignedCheckIn) -> CheckInAnswer:
         """Take a check-in of the authenticated vehicle.
@@ -107,7 +110,8 @@ class CheckIns:
     async def _signed_time(self, vehicle_id: str, nonce: str) -> SignedTime | None:
         """None also when signing fails: the check-in is kept, so it is answered."""
         try:
-            return await self._attestor.signed_time(vehicle_id, nonce)
+            digest = None if self._scene_lists is None else await self._scene_lists.newest()
+            return await self._attestor.signed_time(vehicle_id, nonce, digest)
         except LongtailError as error:
             _log.warning("the time cannot be signed", error=str(error))
             return None

@@ -44,7 +44,7 @@ from contracts.ota import ReleaseId, Slot
 BUILT_IN_VERSION = 0
 """A request for this version goes back to what the vehicle has built in."""
 
-_ENDED = ("done", "halted", "aborted")
+ENDED = ("done", "halted", "aborted")
 _GIVES_OUT = frozenset({Verb.START, Verb.RESUME, Verb.ADVANCE, Verb.RETRY_FAILURES})
 _MOST_ROWS = 1000
 
@@ -88,7 +88,7 @@ class RolloutBook:
         if request.version != BUILT_IN_VERSION:
             digest = await _offered_digest(connection, release)
         live = sa.select(rollouts.c.rollout_id).where(
-            rollouts.c.slot == slot.text, rollouts.c.phase.not_in(_ENDED)
+            rollouts.c.slot == slot.text, rollouts.c.phase.not_in(ENDED)
         )
         if (await connection.execute(live)).first() is not None:
             raise ConflictError(_live_elsewhere(slot), "slot")
@@ -194,7 +194,7 @@ class RolloutBook:
         if slot is not None:
             query = query.where(rollouts.c.slot == slot)
         if live is not None:
-            ended = rollouts.c.phase.in_(_ENDED)
+            ended = rollouts.c.phase.in_(ENDED)
             query = query.where(sa.not_(ended) if live else ended)
         async with self._engine.connect() as connection:
             rows = (await connection.execute(query)).all()
@@ -261,7 +261,7 @@ def _slot_of(request: RolloutRequest) -> Slot:
 def _is_due(before_ns: int) -> sa.ColumnElement[bool]:
     stepped = rollouts.c.stepped_utc
     waits = sa.or_(stepped.is_(None), stepped <= to_time(before_ns))
-    return sa.and_(rollouts.c.phase.not_in(_ENDED), waits)
+    return sa.and_(rollouts.c.phase.not_in(ENDED), waits)
 
 
 def _live_elsewhere(slot: Slot | str) -> str:

@@ -1,4 +1,4 @@
-"""Rollouts, vehicles, kill switches and the audit log: operators' calls (`contracts.fleet`)."""
+"""Rollouts, vehicles, kill switches and the audit log: people's calls (`contracts.fleet`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
-from cloud_ingest.auth.policy import Operator, VehicleId
+from cloud_ingest.auth.policy import Admin, Operator, VehicleId, Viewer, acting
 from cloud_ingest.service import service_of
 from contracts.check_in import CheckInAnswer, SignedCheckIn
 from contracts.fleet import (
@@ -24,7 +24,7 @@ from contracts.ids import Name
 from contracts.ota import parse_slot
 
 router = APIRouter(prefix="/v1")
-_operators = APIRouter(dependencies=[Operator], tags=["fleet"])
+_people = APIRouter(tags=["fleet"])
 
 
 @router.post(
@@ -34,12 +34,14 @@ async def check_in(request: Request, vehicle_id: VehicleId, body: SignedCheckIn)
     return await service_of(request).fleet.check_ins.accept(vehicle_id, body)
 
 
-@_operators.post("/rollouts", summary="Bring a release to vehicles, in stages")
+@_people.post(
+    "/rollouts", summary="Bring a release to vehicles, in stages", dependencies=[Operator]
+)
 async def create_rollout(request: Request, body: RolloutRequest) -> RolloutDetail:
-    return await service_of(request).fleet.rollouts.create(body)
+    return await service_of(request).fleet.rollouts.create(acting(request, body))
 
 
-@_operators.get("/rollouts", summary="List rollouts from the newest on")
+@_people.get("/rollouts", summary="List rollouts from the newest on", dependencies=[Viewer])
 async def rollouts(
     request: Request,
     slot: Annotated[str | None, Query(max_length=200)] = None,
@@ -49,20 +51,23 @@ async def rollouts(
     return await service_of(request).fleet.rollouts.page(text, live)
 
 
-@_operators.get("/rollouts/{rollout_id}", summary="How a rollout stands, in full")
+@_people.get(
+    "/rollouts/{rollout_id}", summary="How a rollout stands, in full", dependencies=[Viewer]
+)
 async def rollout(request: Request, rollout_id: Name) -> RolloutDetail:
     return await service_of(request).fleet.rollouts.detail(rollout_id)
 
 
-@_operators.post(
+@_people.post(
     "/rollouts/{rollout_id}/commands",
     summary="Start, pause, resume, abort, advance a rollout, or retry its failures",
+    dependencies=[Operator],
 )
 async def command(request: Request, rollout_id: Name, body: RolloutCommand) -> RolloutDetail:
-    return await service_of(request).fleet.rollouts.command(rollout_id, body)
+    return await service_of(request).fleet.rollouts.command(rollout_id, acting(request, body))
 
 
-@_operators.get("/vehicles", summary="List vehicles by their ids")
+@_people.get("/vehicles", summary="List vehicles by their ids", dependencies=[Viewer])
 async def vehicles(
     request: Request,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
@@ -71,27 +76,45 @@ async def vehicles(
     return await service_of(request).fleet.vehicles.page(limit, cursor)
 
 
-@_operators.get("/vehicles/{vehicle_id}", summary="A vehicle with its orders and its manifest")
+@_people.get(
+    "/vehicles/{vehicle_id}",
+    summary="A vehicle with its orders and its manifest",
+    dependencies=[Viewer],
+)
 async def vehicle(request: Request, vehicle_id: Name) -> VehicleDetail:
     return await service_of(request).fleet.vehicles.detail(vehicle_id)
 
 
-@_operators.post("/vehicles/{vehicle_id}/revoke", summary="Refuse a vehicle from now on")
+@_people.post(
+    "/vehicles/{vehicle_id}/revoke", summary="Refuse a vehicle from now on", dependencies=[Admin]
+)
 async def revoke(request: Request, vehicle_id: Name, body: Order) -> VehicleDetail:
-    return await service_of(request).fleet.vehicles.revoke(vehicle_id, body)
+    return await service_of(request).fleet.vehicles.revoke(vehicle_id, acting(request, body))
 
 
-@_operators.post("/triggers/{trigger_id}/kill", summary="Switch a trigger off on all vehicles")
+@_people.post(
+    "/triggers/{trigger_id}/kill",
+    summary="Switch a trigger off on all vehicles",
+    dependencies=[Operator],
+)
 async def kill(request: Request, trigger_id: Name, body: Order) -> KillState:
-    return await service_of(request).fleet.vehicles.kill(trigger_id, body, killed=True)
+    return await service_of(request).fleet.vehicles.kill(
+        trigger_id, acting(request, body), killed=True
+    )
 
 
-@_operators.post("/triggers/{trigger_id}/unkill", summary="Let a trigger run again")
+@_people.post(
+    "/triggers/{trigger_id}/unkill", summary="Let a trigger run again", dependencies=[Operator]
+)
 async def unkill(request: Request, trigger_id: Name, body: Order) -> KillState:
-    return await service_of(request).fleet.vehicles.kill(trigger_id, body, killed=False)
+    return await service_of(request).fleet.vehicles.kill(
+        trigger_id, acting(request, body), killed=False
+    )
 
 
-@_operators.get("/audit", summary="Every change to the fleet, from the newest on")
+@_people.get(
+    "/audit", summary="Every change to the fleet, from the newest on", dependencies=[Viewer]
+)
 async def audit(
     request: Request,
     subject: Annotated[str | None, Query(max_length=300)] = None,
@@ -101,4 +124,4 @@ async def audit(
     return await service_of(request).fleet.vehicles.audit(subject, limit, before)
 
 
-router.include_router(_operators)
+router.include_router(_people)

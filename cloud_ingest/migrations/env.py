@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from cloud_ingest.label_schema import metadata
+from cloud_ingest.people_schema import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

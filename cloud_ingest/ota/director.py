@@ -115,11 +115,18 @@ class Director:
                 await take_up_root(desk, posted)
         return await self.root()
 
-    async def signed_time(self, vehicle_id: str, nonce: str) -> SignedTime:
-        """The time now, for one vehicle's one question."""
+    async def signed_time(
+        self, vehicle_id: str, nonce: str, fleet_scenes: str | None = None
+    ) -> SignedTime:
+        """The time now, for one vehicle's one question, and the newest list of common scenes."""
         async with self._reads.connect() as connection:
             root = (await self._root(connection)).signed
-        statement = TimeStatement(vehicle_id=vehicle_id, nonce=nonce, utc_ns=self._clock.utc_ns())
+        statement = TimeStatement(
+            vehicle_id=vehicle_id,
+            nonce=nonce,
+            utc_ns=self._clock.utc_ns(),
+            fleet_scenes=fleet_scenes,
+        )
         text = statement.model_dump_json()
         (signer, *_) = self._keys.enough_for(root.roles["timestamp"], "timestamp")
         signature = signer.sign(TIME_CONTEXT + text.encode())

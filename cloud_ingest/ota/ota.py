@@ -36,9 +36,11 @@ class Ota:
     def director(self) -> Director:
         return self._director
 
-    async def signed_time(self, vehicle_id: str, nonce: str) -> SignedTime | None:
+    async def signed_time(
+        self, vehicle_id: str, nonce: str, fleet_scenes: str | None = None
+    ) -> SignedTime | None:
         """The director's word on the time; None when there are no keys."""
-        return await self._director.signed_time(vehicle_id, nonce)
+        return await self._director.signed_time(vehicle_id, nonce, fleet_scenes)
 
 
 class NoOta(Ota):
@@ -67,5 +69,7 @@ class NoOta(Ota):
     def director(self) -> Director:
         raise AbsentError(self._reason)
 
-    async def signed_time(self, vehicle_id: str, nonce: str) -> SignedTime | None:
+    async def signed_time(
+        self, vehicle_id: str, nonce: str, fleet_scenes: str | None = None
+    ) -> SignedTime | None:
         return None

@@ -11,7 +11,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 from starlette.requests import ClientDisconnect
 
-from cloud_ingest.auth.policy import Operator
+from cloud_ingest.auth.policy import Admin, Operator, Viewer, acting
 from cloud_ingest.byte_answer import answer_bytes
 from cloud_ingest.ota.access import Owner, Reader
 from cloud_ingest.ota.image import MetadataFile
@@ -103,7 +103,7 @@ async def put_file(request: Request, sha256: Digest) -> StoredFile | Response:
         return Response(status_code=400)  # nobody is there to read it
 
 
-@router.get("/ota/image/roles/{role}", summary="A signed role", dependencies=[Operator])
+@router.get("/ota/image/roles/{role}", summary="A signed role", dependencies=[Viewer])
 async def role(request: Request, role: RoleName) -> RoleState:
     return await _ota(request).image.role(role)
 
@@ -114,22 +114,20 @@ async def role(request: Request, role: RoleName) -> RoleState:
     dependencies=[Operator],
 )
 async def update_role(request: Request, role: RoleName, body: RoleUpdate) -> RoleState:
-    return await _ota(request).image.update_role(role, body)
+    return await _ota(request).image.update_role(role, acting(request, body))
 
 
-@router.get("/ota/director/roles/root", summary="The director's root", dependencies=[Operator])
+@router.get("/ota/director/roles/root", summary="The director's root", dependencies=[Viewer])
 async def director_root(request: Request) -> RoleState:
     return await _ota(request).director.root()
 
 
-@router.post(
-    "/ota/director/roles/root", summary="The director's next root", dependencies=[Operator]
-)
+@router.post("/ota/director/roles/root", summary="The director's next root", dependencies=[Admin])
 async def update_director_root(request: Request, body: RoleUpdate) -> RoleState:
-    return await _ota(request).director.update_root(body)
+    return await _ota(request).director.update_root(acting(request, body))
 
 
-@router.get("/releases", summary="What is published", dependencies=[Operator])
+@router.get("/releases", summary="What is published", dependencies=[Viewer])
 async def releases(
     request: Request, kind: Kind | None = None, name: Name | None = None
 ) -> ReleasePage:

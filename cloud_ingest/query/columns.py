@@ -33,8 +33,12 @@ def _kind(column: sa.Column[object]) -> ColumnKind | None:
     return None
 
 
+_INTERNAL = {"mining_row"}
+
 COLUMNS: dict[str, ColumnKind] = {
-    column.name: kind for column in clips.columns if (kind := _kind(column)) is not None
+    column.name: kind
+    for column in clips.columns
+    if column.name not in _INTERNAL and (kind := _kind(column)) is not None
 }
 
 

@@ -23,6 +23,8 @@ from cloud_ingest.schema import clips
 from contracts.errors import InputError
 
 Value = str | float | bool | None
+SIMILARITY = "similarity"
+"""What a search by likeness is ordered by, in a cursor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ def parse_cursor(text: str, search: str, column: str) -> Cursor:
         "boolean": isinstance(value, bool),
         "text": isinstance(value, str),
         "time": isinstance(value, str) and parse_time(value) is not None,
-    }.get(COLUMNS[column], False)
+    }.get("number" if column == SIMILARITY else COLUMNS[column], False)
     if not (isinstance(clip_id, str) and (left is None or type(left) is int) and fits):
         raise InputError("not a cursor of this service", "cursor")
     if found != search:

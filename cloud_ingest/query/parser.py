@@ -1,6 +1,8 @@
 """Parses the search language, a safe subset of SQL's WHERE.
 
-    search     = [ or ] [ ORDER BY column [ ASC | DESC ] ] [ LIMIT number ]
+    search     = [ or ] [ ORDER BY order ] [ LIMIT number ]
+    order      = column [ ASC | DESC ] | SIMILARITY TO target
+    target     = ( CLIP | PICTURE | SENTENCE ) "(" text [ "," text ] ")"
     or         = and { OR and }
     and        = not { AND not }
     not        = NOT not | "(" or ")" | predicate
@@ -21,7 +23,8 @@ text, and nothing else, for any text at all.
 
 from __future__ import annotations
 
-from typing import Final, cast
+import re
+from typing import Final, cast, get_args
 
 from cloud_ingest.query.columns import kind_of
 from cloud_ingest.query.lexer import Token, fail, tokenise
@@ -42,6 +45,8 @@ from cloud_ingest.query.tree import (
     Operand,
     Order,
     Query,
+    Similarity,
+    TargetKind,
     Truth,
 )
 from cloud_ingest.query.typing_rules import check_compare, check_constant, check_like, check_truth
@@ -103,8 +108,10 @@ class _Parser:
             )
         return Query(where, order, limit)
 
-    def _order(self) -> Order:
+    def _order(self) -> Order | Similarity:
         self._expect("BY")
+        if self._accept("SIMILARITY"):
+            return self._similarity()
         column = self._column()
         if kind_of(column) == "texts":
             raise fail(f"{column.name} is a list and has no order", column.position)
@@ -112,6 +119,38 @@ class _Parser:
         if not descending:
             self._accept("ASC")
         return Order(column, descending)
+
+    def _similarity(self) -> Similarity:
+        self._expect("TO")
+        token = self._advance()
+        kind = token.text.lower()
+        if token.kind != "word" or kind not in get_args(TargetKind):
+            raise fail(
+                "expected clip('id'), picture('id') or sentence('words'),"
+                f" not {token.shown()}", token.position,
+            )  # fmt: skip
+        self._expect("(")
+        position = self._token.position
+        text, space = self._text(f"{kind}(...) takes a text in single quotes"), None
+        if not text.strip():
+            raise fail("says nothing to be like", position)
+        if self._token.kind == "sign" and self._token.text == ",":
+            self._advance()
+            position_of_space = self._token.position
+            space = self._text("a space is a text: the beginning of its digest")
+            if not re.fullmatch("[0-9a-f]{4,64}", space):
+                raise fail("a space is 4 to 64 hex digits", position_of_space)
+        self._expect(")")
+        for word in ("ASC", "DESC"):
+            if self._token.is_word(word):
+                raise fail("the likest come first: there is no other order", self._token.position)
+        return Similarity(cast(TargetKind, kind), text, space, position)
+
+    def _text(self, otherwise: str) -> str:
+        token = self._advance()
+        if token.kind != "string":
+            raise fail(f"{otherwise}, not {token.shown()}", token.position)
+        return token.text
 
     def _limit(self) -> int:
         token = self._advance()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 CompareOp = Literal["=", "<>", "<", "<=", ">", ">="]
+TargetKind = Literal["clip", "picture", "sentence"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,17 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
+class Similarity:
+    """`similarity TO kind('text' [, 'space'])`: the likest first."""
+
+    kind: TargetKind
+    text: str
+    space: str | None
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     where: Expression | None = None
-    order: Order | None = None
+    order: Order | Similarity | None = None
     limit: int | None = None

@@ -21,6 +21,7 @@ from typing import IO
 
 import structlog
 
+from cloud_ingest.ports import Completion
 from cloud_ingest.stores.files import disk_errors, make_folder, sync_file, sync_folder
 from contracts.errors import CorruptError
 from contracts.ids import digest_file, parse_sha256_hex
@@ -44,8 +45,8 @@ class LocalObjects:
         except FileNotFoundError:
             return None
 
-    async def publish(self, clip_id: str, source: Path) -> None:
-        await asyncio.to_thread(self._publish, clip_id, source)
+    async def publish(self, clip_id: str, source: Path) -> Completion:
+        return await asyncio.to_thread(self._publish, clip_id, source)
 
     async def read(self, clip_id: str, start: int, length: int) -> AsyncIterator[bytes]:
         # No file stays open between pieces: a reader that goes away would leave it to chance.
@@ -67,23 +68,37 @@ class LocalObjects:
         with disk_errors("objects"):
             return self._path(clip_id).open("rb")
 
+    async def remove(self, clip_id: str) -> None:
+        await asyncio.to_thread(self._remove, clip_id)
+
+    def _remove(self, clip_id: str) -> None:
+        path = self._path(clip_id)
+        with disk_errors("objects"):
+            path.unlink(missing_ok=True)
+            if path.parent.is_dir():
+                sync_folder(path.parent)
+
     def _path(self, clip_id: str) -> Path:
         parse_sha256_hex(clip_id, "clip_id")
         return self._folder / clip_id[:2] / f"{clip_id}{self._suffix}"
 
-    def _publish(self, clip_id: str, source: Path) -> None:
+    def _publish(self, clip_id: str, source: Path) -> Completion:
         path = self._path(clip_id)
+        completion: Completion = "done"
         with disk_errors("objects"):
             make_folder(path.parent)
             sync_file(source)
             try:
                 self._link(source, path)
             except FileExistsError:
+                completion = "exists"
                 if digest_file(path).clip_id() != clip_id:
                     _log.error("a stored object was damaged; replacing it", clip_id=clip_id)
                     self._replace(source, path)
+                    completion = "done"
             path.chmod(0o444)
             sync_folder(path.parent)
+        return completion
 
     def _link(self, source: Path, path: Path) -> None:
         try:

@@ -1,102 +1,217 @@
-"""Unfinished uploads as one file each, to which verified bytes are appended.
+"""Unfinished uploads in a local or shared POSIX folder, written by several processes at once.
 
-Guarantees: the offset is the file's size; an append is a compare-and-swap on it under a file
-lock, so processes that share the folder cannot interleave; bytes are on disk before `append`
-returns; an append that fails (a full disk) leaves the file as it was.
+Layout: a folder for each upload; in it *images* of the clip, files in which bytes lie where
+they lie in the clip, with holes elsewhere. A token is an image's name.
 
-A kill in the middle of an append leaves a prefix of bytes that had been verified, which is a
-valid shorter upload. What a power cut leaves is checked against the digests at the commit, for
-every part that this process did not itself verify.
+Guarantees, with no lock between processes:
+- Bytes are on disk, file and folder synced, before a `put` returns.
+- A range of an image is written at most once, by the process that made it: a process writes to
+  its image of an upload only behind what it has written there before, and begins another image
+  for anything else (a part sent again, a restart). So bytes that a token names never change,
+  not even by a request that lost its race and is still writing.
+- An upload whose parts all lie in one image is published by a link, without a copy; parts in
+  several images are put together in a fresh file, in the kernel.
+- Parts that this process has not itself written are read and verified before they are published.
+
+A kill in the middle of a `put` leaves bytes that no row names.
 """
 
 from __future__ import annotations
 
-import fcntl
+import asyncio
+import errno
+import hashlib
 import os
+import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from cloud_ingest.ports import Chunks
+from cloud_ingest.ports import (
+    Chunks,
+    Completion,
+    DamagedPieceError,
+    LostPiecesError,
+    ObjectStore,
+    Piece,
+    Place,
+    Remains,
+    pieces_from,
+)
 from cloud_ingest.stores.files import disk_errors, make_folder, sync_folder
-from contracts.errors import ConflictError, CorruptError, ExhaustedError, InputError
+from contracts.errors import ExhaustedError, InputError
 
 _MOST_PIECES = 1024  # IOV_MAX
 _READ_BYTES = 1024 * 1024
+_REMEMBERED_UPLOADS = 1024
+_ASSEMBLED = "whole-"
+_NO_RANGE_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
+
+
+@dataclass(slots=True)
+class _Image:
+    """This process's image of an upload, and where its next bytes may go."""
+
+    name: str
+    end_bytes: int = 0
 
 
 class LocalParts:
-    """Part store on a local or shared POSIX folder."""
+    """Part store on a folder.
 
-    def __init__(self, folder: Path, free_bytes_kept: int = 0) -> None:
+    Args:
+        folder: shared by all replicas.
+        objects: where complete clips go.
+        free_bytes_kept: room on the disk that is left to others.
+    """
+
+    def __init__(self, folder: Path, objects: ObjectStore, free_bytes_kept: int = 0) -> None:
         self._folder = folder
+        self._objects = objects
         self._free_bytes_kept = free_bytes_kept
+        self._images: OrderedDict[str, _Image] = OrderedDict()
+        self._images_guard = threading.Lock()
+        self._own = f"{os.getpid():x}-{secrets.token_hex(8)}-"
         with disk_errors("parts"):
             make_folder(folder)
 
-    def size_bytes(self, upload_id: str) -> int:
-        # Under the lock, so that an append under way is seen as a whole or not at all.
+    def begin(self, upload_id: str, clip_id: str | None) -> str:
+        with disk_errors("parts"):
+            make_folder(self._folder_of(upload_id))
+        return upload_id
+
+    def disown(self, place: Place) -> None:
+        """All that begin an upload begin the same folder."""
+
+    def put_part(
+        self, place: Place, start_bytes: int, chunks: Chunks, sha256: bytes, tail: Sequence[Piece]
+    ) -> str:
+        held = sum(piece.length_bytes for piece in tail)
+        if tail and self._goes_on(place, tail):
+            rest = list(_behind(chunks, held))
+            return self._put(place, start_bytes + held, rest)
+        return self._put(place, start_bytes, chunks)
+
+    def put_tail(self, place: Place, start_bytes: int, chunks: Chunks) -> str:
+        return self._put(place, start_bytes, chunks)
+
+    def read_tail(self, place: Place, tail: Sequence[Piece]) -> list[bytes]:
+        return [b"".join(bytes(view) for view in self._views(place, piece)) for piece in tail]
+
+    def drop_tail(self, place: Place, tail: Sequence[Piece]) -> None:
+        """They lie in images, which go with their upload."""
+
+    def held_bytes(self, place: Place, pieces: Sequence[Piece]) -> int:
+        held = 0
+        sizes: dict[str, int] = {}
+        for piece in pieces:
+            if piece.token not in sizes:
+                with suppress(OSError):
+                    sizes[piece.token] = self._image(place, piece.token).stat().st_size
+            if sizes.get(piece.token, 0) < piece.end_bytes:
+                break
+            held = piece.end_bytes
+        return held
+
+    def read(self, place: Place, pieces: Sequence[Piece], from_bytes: int) -> Iterator[memoryview]:
+        for piece in pieces_from(pieces, from_bytes):
+            yield from self._views(place, piece)
+
+    async def complete(self, place: Place, pieces: Sequence[Piece], clip_id: str) -> Completion:
+        size = pieces[-1].end_bytes
+        if await self._objects.size_bytes(clip_id) == size and not self.held_bytes(place, pieces):
+            # An earlier completion went this far; what it linked it had verified.
+            return "exists"
+        source = await asyncio.to_thread(self._whole, place, pieces)
+        return await self._objects.publish(clip_id, source)
+
+    def abort(self, place: Place, *, is_complete: bool = False) -> None:
+        with self._images_guard:
+            self._images.pop(place.upload_id, None)
+        self.clear(Remains("upload", place.upload_id, place.upload_id))
+
+    def remains(self) -> list[Remains]:
+        with disk_errors("parts"):
+            names = sorted(entry.name for entry in os.scandir(self._folder))
+        return [Remains("upload", name, name) for name in names]
+
+    def clear(self, remains: Remains) -> None:
+        path = self._folder / Path(remains.name).name
         with disk_errors("parts"):
             try:
-                with self._locked(upload_id, shared=True) as file:
-                    return os.fstat(file).st_size
+                shutil.rmtree(path)
             except FileNotFoundError:
-                return 0
-
-    def append(self, upload_id: str, at_bytes: int, chunks: Chunks) -> int:
-        length = sum(len(chunk) for chunk in chunks)
-        if self.free_bytes() < length:
-            raise ExhaustedError("the store's disk is full", "parts")
-        with disk_errors("parts"), self._locked(upload_id, create=True) as file:
-            size = os.fstat(file).st_size
-            if size != at_bytes:
-                raise ConflictError(f"the upload is at {size}, not at {at_bytes}", "Upload-Offset")
-            try:
-                self._write(file, at_bytes, chunks)
-                os.fdatasync(file)
-            except OSError:
-                os.ftruncate(file, at_bytes)
-                raise
-            if at_bytes == 0:
-                sync_folder(self._folder)
-        return at_bytes + length
-
-    def truncate(self, upload_id: str, to_bytes: int) -> None:
-        with disk_errors("parts"), self._locked(upload_id) as file:
-            os.ftruncate(file, min(to_bytes, os.fstat(file).st_size))
-            os.fsync(file)
-
-    def read(self, upload_id: str, start: int, length: int) -> Iterator[memoryview]:
-        if length == 0:
-            return
-        buffer = memoryview(bytearray(min(_READ_BYTES, length)))
-        with disk_errors("parts"), self.path(upload_id).open("rb", buffering=0) as file:
-            file.seek(start)
-            left = length
-            while left > 0:
-                count = file.readinto(buffer[: min(left, len(buffer))])
-                if not count:
-                    raise CorruptError(f"the stored upload ends {left} bytes early", "parts")
-                left -= count
-                yield buffer[:count]
-
-    def path(self, upload_id: str) -> Path:
-        if not upload_id.isalnum():
-            raise InputError("an upload id has letters and digits only", "upload_id")
-        return self._folder / upload_id
-
-    def remove(self, upload_id: str) -> None:
-        with disk_errors("parts"):
-            self.path(upload_id).unlink(missing_ok=True)
-
-    def upload_ids(self) -> list[str]:
-        with disk_errors("parts"):
-            return sorted(entry.name for entry in os.scandir(self._folder) if entry.is_file())
+                return
+            except NotADirectoryError:
+                path.unlink(missing_ok=True)
 
     def free_bytes(self) -> int:
         with disk_errors("parts"):
             return shutil.disk_usage(self._folder).free - self._free_bytes_kept
+
+    # Images -----------------------------------------------------------------------------------
+
+    def _goes_on(self, place: Place, tail: Sequence[Piece]) -> bool:
+        """Whether these pieces end where this process's image of the upload does."""
+        with self._images_guard:
+            image = self._images.get(place.upload_id)
+        return (
+            image is not None
+            and image.end_bytes == tail[-1].end_bytes
+            and all(piece.token == image.name for piece in tail)
+        )
+
+    def _reserve(self, place: Place, start_bytes: int, end_bytes: int) -> tuple[str, bool]:
+        """An image in which nobody has written or will write this range; whether it is new."""
+        with self._images_guard:
+            image = self._images.get(place.upload_id)
+            is_new = image is None or image.end_bytes > start_bytes
+            if image is None or is_new:
+                image = _Image(self._own + secrets.token_hex(4))
+                self._images[place.upload_id] = image
+            image.end_bytes = end_bytes
+            self._images.move_to_end(place.upload_id)
+            while len(self._images) > _REMEMBERED_UPLOADS:
+                self._images.popitem(last=False)
+            return image.name, is_new
+
+    def _put(self, place: Place, start_bytes: int, chunks: Chunks) -> str:
+        length = sum(len(chunk) for chunk in chunks)
+        if self.free_bytes() < length:
+            raise ExhaustedError("the store's disk is full", "parts")
+        end_bytes = start_bytes + length
+        name, is_new = self._reserve(place, start_bytes, end_bytes)
+        with disk_errors("parts"):
+            try:
+                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+                file = os.open(self._image(place, name), flags, 0o600)
+            except FileNotFoundError as error:
+                raise LostPiecesError("the store has lost this upload", "parts") from error
+            try:
+                self._write(file, start_bytes, chunks)
+                os.fdatasync(file)
+            except OSError:
+                self._give_back(place, name, file, start_bytes, end_bytes)
+                raise
+            finally:
+                os.close(file)
+            if is_new:
+                sync_folder(self._folder_of(place.upload_id))
+        return name
+
+    def _give_back(
+        self, place: Place, name: str, file: int, start_bytes: int, end_bytes: int
+    ) -> None:
+        """Free what a failed `put` has written, unless more was written behind it since."""
+        with self._images_guard:
+            image = self._images.get(place.upload_id)
+            if image is not None and (image.name, image.end_bytes) == (name, end_bytes):
+                os.ftruncate(file, start_bytes)
+                image.end_bytes = start_bytes
 
     def _write(self, file: int, at_bytes: int, chunks: Chunks) -> None:
         """`pwritev` all of `chunks`, however little each call takes."""
@@ -111,15 +226,84 @@ class LocalParts:
             if written:
                 pieces[first] = pieces[first][written:]
 
-    @contextmanager
-    def _locked(
-        self, upload_id: str, *, create: bool = False, shared: bool = False
-    ) -> Iterator[int]:
-        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
-        file = os.open(self.path(upload_id), flags, 0o600)
+    def _views(self, place: Place, piece: Piece) -> Iterator[memoryview]:
+        buffer = memoryview(bytearray(min(_READ_BYTES, max(1, piece.length_bytes))))
+        with disk_errors("parts"):
+            try:
+                file = self._image(place, piece.token).open("rb", buffering=0)
+            except FileNotFoundError as error:
+                raise LostPiecesError("the store has lost this upload", "parts") from error
+            with file:
+                file.seek(piece.start_bytes)
+                left = piece.length_bytes
+                while left > 0:
+                    count = file.readinto(buffer[: min(left, len(buffer))])
+                    if not count:
+                        raise LostPiecesError(f"stored bytes end {left} bytes early", "parts")
+                    left -= count
+                    yield buffer[:count]
+
+    def _whole(self, place: Place, pieces: Sequence[Piece]) -> Path:
+        """A file with exactly these parts. Raises `DamagedPieceError`, `LostPiecesError`."""
+        for piece in pieces:
+            if not piece.token.startswith(self._own):
+                self._verify(place, piece)
+        first = self._image(place, pieces[0].token)
+        if all(piece.token == pieces[0].token for piece in pieces):
+            if self.held_bytes(place, pieces) < pieces[-1].end_bytes:
+                raise LostPiecesError("stored bytes end early", "parts")
+            return first
+        whole = self._folder_of(place.upload_id) / (_ASSEMBLED + secrets.token_hex(8))
+        with disk_errors("parts"):
+            target = os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                for piece in pieces:
+                    self._copy(place, piece, target)
+            finally:
+                os.close(target)
+        return whole
+
+    def _verify(self, place: Place, piece: Piece) -> None:
+        digest = hashlib.sha256()
+        for view in self._views(place, piece):
+            digest.update(view)
+        if digest.digest() != piece.sha256:
+            raise DamagedPieceError(piece.start_bytes)
+
+    def _copy(self, place: Place, piece: Piece, target: int) -> None:
+        """Copy in the kernel, or only name the same blocks where the file system can."""
         try:
-            fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-            yield file
+            source = os.open(self._image(place, piece.token), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise LostPiecesError("the store has lost this upload", "parts") from error
+        try:
+            at, end = piece.start_bytes, piece.end_bytes
+            os.lseek(target, at, os.SEEK_SET)
+            while at < end:
+                try:
+                    count = os.copy_file_range(source, target, end - at, at)
+                except OSError as error:
+                    if error.errno not in _NO_RANGE_COPY:
+                        raise
+                    count = os.sendfile(target, source, at, end - at)
+                if count == 0:
+                    raise LostPiecesError(f"stored bytes end {end - at} bytes early", "parts")
+                at += count
         finally:
-            with suppress(OSError):
-                os.close(file)
+            os.close(source)
+
+    def _folder_of(self, upload_id: str) -> Path:
+        if not upload_id.isalnum():
+            raise InputError("an upload id has letters and digits only", "upload_id")
+        return self._folder / upload_id
+
+    def _image(self, place: Place, token: str) -> Path:
+        return self._folder_of(place.upload_id) / Path(token).name
+
+
+def _behind(chunks: Chunks, skipped: int) -> Iterator[memoryview]:
+    """`chunks` without their first bytes."""
+    for chunk in chunks:
+        view = memoryview(chunk)
+        yield view[min(skipped, len(view)) :]
+        skipped -= min(skipped, len(view))

@@ -8,7 +8,7 @@ obstore's create-only put of a stream would hold all of it in memory.
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +16,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 
+from cloud_ingest.ports import Completion
 from contracts.errors import TransientError
 from contracts.ids import parse_sha256_hex
 
@@ -23,8 +24,14 @@ from contracts.ids import parse_sha256_hex
 class ObstoreObjects:
     """Object store behind a URL that obstore knows; names are `<prefix>ab/<id><suffix>`."""
 
-    def __init__(self, url: str, prefix: str = "raw/", suffix: str = ".mcap") -> None:
-        self._store: Any = from_url(url)
+    def __init__(
+        self,
+        url: str,
+        prefix: str = "raw/",
+        suffix: str = ".mcap",
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._store: Any = from_url(url, **(options or {}))
         self._prefix = prefix
         self._suffix = suffix
 
@@ -36,13 +43,14 @@ class ObstoreObjects:
         except BaseError as error:
             raise _failed(error) from error
 
-    async def publish(self, clip_id: str, source: Path) -> None:
+    async def publish(self, clip_id: str, source: Path) -> Completion:
         if await self.size_bytes(clip_id) == source.stat().st_size:
-            return
+            return "exists"
         try:
             await obstore.put_async(self._store, self._name(clip_id), source)
         except BaseError as error:
             raise _failed(error) from error
+        return "done"
 
     async def read(self, clip_id: str, start: int, length: int) -> AsyncIterator[bytes]:
         if length == 0:
@@ -53,6 +61,14 @@ class ObstoreObjects:
             )
             async for piece in answer.stream():
                 yield bytes(piece)
+        except BaseError as error:
+            raise _failed(error) from error
+
+    async def remove(self, clip_id: str) -> None:
+        try:
+            await obstore.delete_async(self._store, self._name(clip_id))
+        except FileNotFoundError:
+            return
         except BaseError as error:
             raise _failed(error) from error
 

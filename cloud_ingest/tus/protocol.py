@@ -1,7 +1,8 @@
 """tus 1.0, its headers as values: parsing and the rules that need no store.
 
 From https://tus.io/protocols/resumable-upload: core, creation, creation-with-upload, checksum,
-expiration, termination. Not here: deferred length, concatenation, checksum trailers.
+concatenation, expiration, termination. Not here: deferred length, checksum trailers,
+concatenation of uploads that are not finished.
 """
 
 from __future__ import annotations
@@ -19,11 +20,20 @@ from contracts.upload import MAX_CHECKSUMMED_PATCH_BYTES
 
 VERSION = "1.0.0"
 CHECKSUM_ALGORITHMS = ("sha256", "sha1")
-EXTENSIONS = ("creation", "creation-with-upload", "checksum", "expiration", "termination")
+EXTENSIONS = (
+    "creation",
+    "creation-with-upload",
+    "checksum",
+    "concatenation",
+    "expiration",
+    "termination",
+)
 BODY_TYPE = "application/offset+octet-stream"
 MAX_METADATA_CHARACTERS = 4096
+MAX_JOINED = 1000
 
 _NUMBER = re.compile(r"[0-9]{1,19}")
+_UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +57,17 @@ class Body:
     offset_bytes: int
     length_bytes: int | None
     checksum: Checksum | None
+
+
+@dataclass(frozen=True, slots=True)
+class Concat:
+    """`Upload-Concat`: a partial upload, or a final one of these partial ones, in order."""
+
+    partial_ids: tuple[str, ...] | None
+
+    @property
+    def is_partial(self) -> bool:
+        return self.partial_ids is None
 
 
 def check_version(headers: Mapping[str, str]) -> None:
@@ -74,6 +95,27 @@ def parse_length(headers: Mapping[str, str], max_bytes: int) -> int:
     if length > max_bytes:
         raise TooLargeError(f"at most {max_bytes} bytes are taken", "Upload-Length")
     return length
+
+
+def parse_concat(text: str | None) -> Concat | None:
+    """`Upload-Concat` of a creation: `partial`, or `final;` and URLs with spaces between.
+
+    Of a URL, absolute or not, only the upload's id at its end counts. Raises `InputError`.
+    """
+    if text is None:
+        return None
+    kind, _, urls = text.strip().partition(";")
+    if kind.strip() == "partial" and not urls:
+        return Concat(None)
+    if kind.strip() != "final":
+        raise InputError("must be `partial` or `final;` and URLs", "Upload-Concat")
+    found = tuple(url.rstrip("/").rpartition("/")[2] for url in urls.split())
+    if not 1 <= len(found) <= MAX_JOINED:
+        raise InputError(f"names 1 to {MAX_JOINED} partial uploads", "Upload-Concat")
+    for upload_id in found:
+        if not _UPLOAD_ID.fullmatch(upload_id):
+            raise InputError(f"{upload_id[:80]!r} is no upload's id", "Upload-Concat")
+    return Concat(found)
 
 
 def parse_metadata(text: str) -> dict[str, str]:

@@ -20,12 +20,13 @@ from cloud_ingest.bodies import cut_off
 from cloud_ingest.database import to_time
 from cloud_ingest.problems import problem_response
 from cloud_ingest.request_body import body_of
-from cloud_ingest.schema import COMMITTED
+from cloud_ingest.schema import COMMITTED, FINAL, PARTIAL
 from cloud_ingest.service import base_url, service_of
 from cloud_ingest.tus import protocol
 from cloud_ingest.upload_book import Upload
 from contracts.errors import InputError, LongtailError
 from contracts.ids import parse_sha256_hex
+from contracts.upload import ADVISED_RATE_HEADER
 
 
 class TusRoute(APIRoute):
@@ -66,6 +67,15 @@ def _expiry(upload: Upload) -> dict[str, str]:
     return {"Upload-Expires": email.utils.format_datetime(time, usegmt=True)}
 
 
+def _concat(request: Request, upload: Upload) -> dict[str, str]:
+    if upload.kind == PARTIAL:
+        return {"Upload-Concat": "partial"}
+    if upload.kind == FINAL:
+        base = f"{base_url(request)}/v1/tus"
+        return {"Upload-Concat": "final;" + " ".join(f"{base}/{one}" for one in upload.joined)}
+    return {}
+
+
 @router.options("", summary="What this service can do of tus", status_code=204)
 @router.options("/{upload_id}", include_in_schema=False, status_code=204)
 async def options(request: Request) -> Response:
@@ -82,7 +92,7 @@ async def options(request: Request) -> Response:
 @router.post("", summary="Create an upload, with its first bytes if there are any", status_code=201)
 async def create(request: Request, vehicle_id: VehicleId) -> Response:
     receiver = service_of(request).receiver
-    length = protocol.parse_length(request.headers, service_of(request).settings.max_clip_bytes)
+    concat = protocol.parse_concat(request.headers.get("upload-concat"))
     header = request.headers.get("upload-metadata") or None
     clip_id = protocol.parse_metadata(header or "").get("clip_id")
     if clip_id is not None:
@@ -91,8 +101,16 @@ async def create(request: Request, vehicle_id: VehicleId) -> Response:
         "transfer-encoding" in request.headers
         or request.headers.get("content-length", "0").strip("0") != ""
     )
+    if concat is not None and concat.partial_ids is not None:
+        if has_body or "upload-length" in request.headers:
+            raise InputError("a final upload has neither body nor Upload-Length", "Upload-Concat")
+        final = await receiver.join(vehicle_id, concat.partial_ids, clip_id, header)
+        return Response(status_code=201, headers={"Location": _location(request, final)})
+    length = protocol.parse_length(request.headers, service_of(request).settings.max_clip_bytes)
     body = protocol.parse_body(request.headers, 0) if has_body else None
-    upload = await receiver.create(vehicle_id, length, clip_id, header)
+    upload = await receiver.create(
+        vehicle_id, length, clip_id, header, is_partial=concat is not None
+    )
     headers = {"Location": _location(request, upload)} | _expiry(upload)
     if body is not None:
         offset = await receiver.append(upload, body, body_of(request))
@@ -106,6 +124,7 @@ async def head(request: Request, vehicle_id: VehicleId, upload_id: str) -> Respo
     upload = await receiver.find(vehicle_id, upload_id)
     offset = await receiver.observe(upload)
     headers = {"Upload-Offset": str(offset), "Upload-Length": str(upload.length_bytes)}
+    headers |= _concat(request, upload)
     if upload.metadata_header:
         headers["Upload-Metadata"] = upload.metadata_header
     return Response(status_code=200, headers=headers | _expiry(upload))
@@ -119,7 +138,11 @@ async def patch(request: Request, vehicle_id: VehicleId, upload_id: str) -> Resp
     receiver = service_of(request).receiver
     upload = await receiver.find(vehicle_id, upload_id)
     offset = await receiver.append(upload, body, body_of(request))
-    return Response(status_code=204, headers={"Upload-Offset": str(offset)} | _expiry(upload))
+    headers = {"Upload-Offset": str(offset)} | _expiry(upload)
+    advised = await receiver.advice()
+    if advised is not None:
+        headers[ADVISED_RATE_HEADER] = str(round(advised))
+    return Response(status_code=204, headers=headers)
 
 
 @router.delete("/{upload_id}", summary="Forget an upload; a clip stays", status_code=204)

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 
-from contracts.errors import LongtailError
+from contracts.errors import CorruptError, LongtailError
 from contracts.geometry import checked_SE3
 from contracts.samples import (
     CalibrationSample,
@@ -30,6 +29,7 @@ from edge_agent.door import Door, channel_of
 from edge_agent.ports import SourceDescription
 from edge_agent.sources.png_header import png_header
 from kernels.clip.encoding import encode_sample
+from kernels.jpeg import jpeg_size
 
 _TYPES = (
     SignalSample, ImageSample, LidarSample, RadarSample, PoseSample, FixSample, PlanSample,
@@ -113,9 +113,9 @@ def _image(sample: ImageSample) -> Iterator[str]:
             return
         case "jpeg":
             try:
-                height, width = simplejpeg.decode_jpeg_header(bytes(sample.content))[:2]
-            except ValueError as error:
-                yield f"content is no JPEG: {error}"
+                height, width = jpeg_size(sample.content)
+            except CorruptError as error:
+                yield f"content is no JPEG: {error.message}"
                 return
         case "png":
             try:

@@ -45,7 +45,9 @@ CHECK_INS_PATH = "/v1/check-ins"
 
 @dataclass(slots=True)
 class CheckInCaller:
-    """Checks in. `time_problem` tells why the last answer attested no time."""
+    """Checks in. `time_problem` tells why the last answer attested no time; `fleet_scenes` is the
+    digest of the list of known scenes that the last answer named, signed with the time.
+    """
 
     signer: Signer
     facts: VehicleFacts
@@ -58,6 +60,7 @@ class CheckInCaller:
     time: TrustedTime
     repositories: Repositories | None
     time_problem: str = ""
+    fleet_scenes: str | None = None
 
     async def check_in(self, note: str, reasons: Mapping[str, str]) -> CheckInAnswer:
         """Tell how things are, with what keeps the updater from its work.
@@ -100,7 +103,7 @@ class CheckInCaller:
         return number, sign(bounded_text(manifest), self.signer).model_dump_json()
 
     def _take_time(self, answer: CheckInAnswer, nonce: str, asked_mono_ns: int) -> None:
-        self.time_problem = ""
+        self.time_problem, self.fleet_scenes = "", None
         if self.repositories is None:
             return  # no key to check the time by
         if answer.time is None:
@@ -108,7 +111,10 @@ class CheckInCaller:
             return
         root = self.repositories.director_root()
         try:
-            self.time.attest(answer.time, root, self.signer.vehicle_id, nonce, asked_mono_ns)
+            statement = self.time.attest(
+                answer.time, root, self.signer.vehicle_id, nonce, asked_mono_ns
+            )
+            self.fleet_scenes = statement.fleet_scenes
         except LongtailError as error:
             self.time_problem = str(error)
 

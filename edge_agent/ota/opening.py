@@ -24,6 +24,7 @@ from edge_agent.ota.check_in import CheckInCaller
 from edge_agent.ota.download import Downloader
 from edge_agent.ota.fetcher import OtaHttp
 from edge_agent.ota.files import FileStore
+from edge_agent.ota.fleet_scenes import FleetSceneList
 from edge_agent.ota.lineup import LineupKeeper
 from edge_agent.ota.manifest import Figures, Sequence, VehicleFacts
 from edge_agent.ota.ports import Runtime
@@ -110,7 +111,7 @@ def open_updater(
         refresher = Refresher(signer.vehicle_id, http, repositories, book, lineup, time)
     return Updater(
         config, clock, links, rng, transport, runtime, book, time, lineup, stager, refresher,
-        caller, reason,
+        caller, reason, FleetSceneList(state / "fleet-scenes.json", used, http, links),
     )  # fmt: skip
 
 

@@ -81,8 +81,8 @@ class TrustedTime:
 
     def attest(
         self, signed: SignedTime, root: Root, vehicle_id: str, nonce: str, asked_mono_ns: int
-    ) -> None:
-        """Take the director's answer to `nonce`, which was asked at `asked_mono_ns`.
+    ) -> TimeStatement:
+        """Take the director's answer to `nonce`, which was asked at `asked_mono_ns`; returns it.
 
         Raises:
             RefusedError: it is not signed by a key of the root's timestamp role, is for another
@@ -101,6 +101,7 @@ class TrustedTime:
             content = json.dumps({"schema_version": 1, "floor_utc_ns": statement.utc_ns})
             replace_file(self._disk, self._path, content.encode() + b"\n")
             self._floor_utc_ns = statement.utc_ns
+        return statement
 
 
 def _verified(signed: SignedTime, root: Root) -> TimeStatement:

@@ -35,6 +35,7 @@ from edge_agent.config import OtaConfig
 from edge_agent.ota.book import OtaBook
 from edge_agent.ota.check_in import CheckInCaller
 from edge_agent.ota.events import Observed, Started, Stopped
+from edge_agent.ota.fleet_scenes import FleetSceneList
 from edge_agent.ota.lineup import LineupKeeper
 from edge_agent.ota.manifest import held_releases, rejected_releases
 from edge_agent.ota.ports import Runtime, RuntimeReport
@@ -94,6 +95,7 @@ class Updater:
         refresher: Refresher | NoRefresher,
         caller: CheckInCaller,
         without_updates: str = "",
+        scenes: FleetSceneList | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -108,6 +110,7 @@ class Updater:
         self._refresher = refresher
         self._caller = caller
         self._without_updates = without_updates
+        self._scenes = scenes
         self._progress = _Progress()
         self._contact = asyncio.Lock()
         self._poll_wake = asyncio.Event()
@@ -200,6 +203,7 @@ class Updater:
             "floor": self._time.problem,
             "sequence": self._caller.sequence.problem,
             "time": self._caller.time_problem,
+            "scenes": self._scenes.problem if self._scenes is not None else "",
             **self._stager.reasons,
         }
         told = (f"{name}: {reason}" for name, reason in found.items() if reason)
@@ -219,6 +223,8 @@ class Updater:
         progress.poll_ns = None if answer.poll_s is None else int(answer.poll_s * NS_PER_S)
         if self._must_refresh(answer):
             await self._refresh()
+        if self._scenes is not None:
+            await self._scenes.follow(self._caller.fleet_scenes)
         progress.polls += 1
         return self._jittered(self.poll_interval_ns)
 

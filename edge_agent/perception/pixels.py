@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 
 from contracts.errors import CorruptError, InputError
 from contracts.samples import ImageSample
-from edge_agent.perception.png import MAX_PIXELS, decode_png
+from edge_agent.perception.png import decode_png
+from kernels.jpeg import jpeg_pixels, jpeg_size
 
 
 def decode_pixels(image: ImageSample, at_least: tuple[int, int] = (0, 0)) -> NDArray[np.uint8]:
@@ -23,9 +23,9 @@ def decode_pixels(image: ImageSample, at_least: tuple[int, int] = (0, 0)) -> NDA
     """
     place = f"{image.channel}@{image.mono_ns}"
     if image.encoding == "jpeg":
-        height, width = _jpeg_size(image.content, place)
+        height, width = jpeg_size(image.content, place)
         _check_told(image, height, width, place)
-        return _decode_jpeg(image.content, at_least, place)
+        return jpeg_pixels(image.content, at_least, place)
     if image.encoding == "png":
         pixels = decode_png(image.content, place)
     elif image.encoding == "rgb8":
@@ -44,25 +44,3 @@ def _check_told(image: ImageSample, height: int, width: int, place: str) -> None
         raise CorruptError(
             f"holds {width} x {height} pixels, told as {image.width} x {image.height}", place
         )
-
-
-def _jpeg_size(content: bytes | memoryview, place: str) -> tuple[int, int]:
-    try:
-        height, width, _, _ = simplejpeg.decode_jpeg_header(content)
-    except (ValueError, RuntimeError) as error:
-        raise CorruptError(f"not a whole JPEG of {len(content)} bytes: {error}", place) from error
-    if height * width > MAX_PIXELS:
-        raise InputError(f"{width} x {height} pixels; at most {MAX_PIXELS}", place)
-    return height, width
-
-
-def _decode_jpeg(
-    content: bytes | memoryview, at_least: tuple[int, int], place: str
-) -> NDArray[np.uint8]:
-    try:
-        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
-            content, colorspace="RGB", min_height=at_least[0], min_width=at_least[1]
-        )
-    except (ValueError, RuntimeError) as error:
-        raise CorruptError(f"not a whole JPEG of {len(content)} bytes: {error}", place) from error
-    return pixels

@@ -17,6 +17,7 @@ from pydantic import Field
 from contracts.clip import Window, Wire
 from contracts.errors import CorruptError
 from contracts.ids import EventKey
+from contracts.scenes import Scene
 from contracts.upload import UploadRequest, UploadStatus
 
 SIDECAR_SCHEMA_VERSION = 2
@@ -65,6 +66,7 @@ class ClipDescription:
     priority: Priority
     cellular: CellularRule
     value: float
+    scenes: tuple[Scene, ...] = ()
 
 
 Describe = Callable[[Path], ClipDescription]

@@ -206,6 +206,7 @@ class Recovery:
                 safety=described.safety,
                 stream=described.stream,
                 scene_hash=described.scene_hash,
+                scenes=described.scenes,
             ),
             priority=described.priority,
             cellular=described.cellular,

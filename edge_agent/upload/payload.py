@@ -10,6 +10,7 @@ is an error, not a signal.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import select
 import socket
@@ -28,6 +29,9 @@ from edge_agent.upload.wire import WireMeter
 
 CHUNK_BYTES = 512 * 1024
 KERNEL_CHUNK_BYTES = 4 * 1024 * 1024
+
+LEAST_ADVISED = 16_000
+"""Bytes a second that no advice goes below: a connection that stands still is cut."""
 
 Gate = Callable[[], str | None]
 """Asked before each buffer: a reason to stop at once, or None to go on."""
@@ -168,15 +172,22 @@ class Pace:
 
     def __init__(self, bytes_per_s: int | None, clock: Clock) -> None:
         self._bytes_per_s = bytes_per_s
+        self._advised: int | None = None
         self._clock = clock
         self._free_at_ns = clock.mono_ns()
 
+    def advise(self, bytes_per_s: float | None) -> None:
+        """The receiver's own bound beside the configured one; None, or no number, lifts it."""
+        is_sound = bytes_per_s is not None and math.isfinite(bytes_per_s)
+        self._advised = max(LEAST_ADVISED, int(bytes_per_s or 0)) if is_sound else None
+
     def __call__(self, sent_bytes: int) -> float:
-        if self._bytes_per_s is None:
+        bounds = [bound for bound in (self._bytes_per_s, self._advised) if bound is not None]
+        if not bounds:
             return 0.0
         now_ns = self._clock.mono_ns()
         begin_ns = max(self._free_at_ns, now_ns)
-        self._free_at_ns = begin_ns + sent_bytes * NS_PER_S // self._bytes_per_s
+        self._free_at_ns = begin_ns + sent_bytes * NS_PER_S // min(bounds)
         return (self._free_at_ns - now_ns) / NS_PER_S
 
 

@@ -96,7 +96,10 @@ class AuthRefused:
 
 @dataclass(frozen=True, slots=True)
 class Replied:
-    """An HTTP answer, with what its command asked for where it could be read."""
+    """An HTTP answer, with what its command asked for where it could be read.
+
+    `is_of_clip`: a refusal that asks this clip alone to wait.
+    """
 
     status: int
     answer: UploadAnswer | None = None
@@ -104,6 +107,7 @@ class Replied:
     offset_bytes: int | None = None
     retry_after_s: float | None = None
     reason: str = ""
+    is_of_clip: bool = False
 
 
 @dataclass(frozen=True, slots=True)

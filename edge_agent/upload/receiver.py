@@ -23,6 +23,7 @@ from contracts.clock import Clock
 from contracts.errors import ConflictError, LongtailError, RefusedError, TransientError
 from contracts.signal_log import SignalLogRow
 from contracts.upload import (
+    ADVISED_RATE_HEADER,
     Challenge,
     ChallengeRequest,
     EnrolAnswer,
@@ -136,7 +137,10 @@ class Receiver:
         reply = await self._call("POST", "/v1/uploads", request.model_dump_json())
         if isinstance(reply, Failed):
             return reply
-        return replace(_replied(reply), answer=_message(reply, UploadAnswer))
+        answer = _message(reply, UploadAnswer)
+        if answer is not None:
+            self._transport.advise(answer.advised_bytes_per_s)
+        return replace(_replied(reply), answer=answer)
 
     async def read_status(self, clip_id: str) -> Event:
         reply = await self._call("GET", f"/v1/uploads/{clip_id}")
@@ -178,6 +182,8 @@ class Receiver:
             return Failed(error.message)
         except RefusedError as error:
             return Replied(status=400, reason=error.message)
+        if 200 <= reply.status < 300:
+            self._transport.advise(reply.number(ADVISED_RATE_HEADER.lower()))
         return _replied(reply)
 
     async def send_log(self, log_id: str, path: Path, gate: Gate) -> Replied | Failed:
@@ -236,6 +242,14 @@ def _reason(reply: Reply) -> str:
     return f"{problem.error}: {problem.message}"[:500]
 
 
+def _is_of_clip(reply: Reply) -> bool:
+    """Whether a refusal says that this clip alone should wait."""
+    try:
+        return Problem.model_validate_json(reply.body).scope == "clip"
+    except ValidationError:
+        return False
+
+
 def _retry_after_s(reply: Reply) -> float | None:
     """Seconds, from the header (dates are not read: vehicles trust no wall clock) or body."""
     header = reply.number("retry-after")
@@ -256,4 +270,5 @@ def _replied(reply: Reply) -> Replied:
         offset_bytes=int(offset) if sound else None,
         retry_after_s=None if succeeded else _retry_after_s(reply),
         reason="" if succeeded else _reason(reply),
+        is_of_clip=not succeeded and _is_of_clip(reply),
     )

@@ -17,7 +17,8 @@ success; whatever the answers, it ends: pauses and failures without progress are
 | 404, 410                              | the upload is gone: declare again               |
 | 409                                   | another offset: ask for it                      |
 | 408, 423, 425, 5xx, no answer         | again, after a growing pause                    |
-| 429, 503                              | everything waits as long as the server says     |
+| 429, 503                              | all waits as long as the server says, or, where |
+|                                       | it says so, this clip alone                     |
 | 460                                   | checksum: verify the file, quarantine or resend |
 | any other                             | refused (clip): 400, 412, 413, 415, 422, 3xx …  |
 """
@@ -181,7 +182,7 @@ class UploadSession:
             return self._enter("auth")
         if status in _BUSY:
             delay_s = DEFAULT_WAIT_S if reply.retry_after_s is None else reply.retry_after_s
-            return _end(Postponed(delay_s, reason, "server"))
+            return _end(Postponed(delay_s, reason, "clip" if reply.is_of_clip else "server"))
         if status in _AGAIN or status >= 500:
             return self._retry(reason)
         if status == 460 and self._phase == "part":

@@ -114,6 +114,10 @@ class Transport:
         )
         return self._session
 
+    def advise(self, bytes_per_s: float | None) -> None:
+        """Send no faster than the receiver wants from now on; None: as the limits say."""
+        self._pace.advise(bytes_per_s)
+
     async def close(self) -> None:
         """Close all connections; a later call opens anew."""
         session, self._session = self._session, None

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 
 from contracts.errors import InputError
@@ -31,6 +30,7 @@ from kernels.bev.window import CAMERA_MAX_AGE_NS, BevWindow
 from kernels.clip.decoding import PayloadDecoder
 from kernels.clip.reader import RawMessage, read_manifest, read_messages
 from kernels.clip.schemas import LIDAR_SWEEP
+from kernels.jpeg import jpeg_pixels
 from models.student.config import StudentConfig
 from models.student.inputs import StudentFrame, frame_of
 
@@ -144,12 +144,8 @@ class _Wanted:
 
 def _pixels(sample: ImageSample, config: StudentConfig, clip: Path) -> NDArray[np.uint8]:
     """As the vehicle decodes it: at the smallest scale that has all pixels of the input."""
-    try:
-        return np.asarray(simplejpeg.decode_jpeg(
-            sample.content, "RGB", min_height=config.image_height, min_width=config.image_width
-        ))  # fmt: skip
-    except ValueError as error:
-        raise InputError(f"a picture of {sample.channel} is no JPEG: {error}", str(clip)) from error
+    place = f"{clip}: {sample.channel}"
+    return jpeg_pixels(sample.content, (config.image_height, config.image_width), place)
 
 
 def _label_paths(folder: Path) -> list[Path]:

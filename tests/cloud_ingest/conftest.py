@@ -71,6 +71,7 @@ def start_cloud(database_url: str, tmp_path: Path) -> Iterator[StartCloud]:
 
         def start(adapters: dict[str, Any] | None = None, **changes: Any) -> RunningServer:
             values: dict[str, Any] = {"folder": tmp_path / "cloud", "free_bytes_kept": 0}
+            values["steps_workers"] = 0  # tests of the steps run them themselves
             settings = Settings(**(values | changes))
             app = create_app(settings, database_url, **(adapters or {}))
             return stack.enter_context(running(app))

@@ -24,7 +24,7 @@ class ServerProcess:
         self._log = folder.parent / f"{folder.name}.log"
 
     def start(self, **environment: str) -> None:
-        """Start and wait for the ready file."""
+        """Start and wait for the ready file. Without steps after commits, unless asked for."""
         ready = self.folder.parent / f"{self.folder.name}.ready"
         ready.unlink(missing_ok=True)
         arguments = ["serve", "--port", "0", "--folder", str(self.folder)]
@@ -35,7 +35,7 @@ class ServerProcess:
                 [sys.executable, "-c", _PROGRAM, *arguments],
                 stdout=log,
                 stderr=log,
-                env=kept | environment,
+                env=kept | {"LONGTAIL_STEPS_WORKERS": "0"} | environment,
                 cwd=Path(__file__).parents[2],
             )
         clock = SystemClock()

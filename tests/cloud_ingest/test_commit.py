@@ -13,7 +13,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from cloud_ingest.ports import Chunks
+from cloud_ingest.ports import Chunks, Completion
 from cloud_ingest.schema import clips, deliveries, embeddings, outbox, uploads
 from cloud_ingest.stores.local_objects import LocalObjects
 from cloud_ingest.stores.local_parts import LocalParts
@@ -155,11 +155,12 @@ class DiesAfterPublishing:
     async def size_bytes(self, clip_id: str) -> int | None:
         return await self._inner.size_bytes(clip_id)
 
-    async def publish(self, clip_id: str, source: Path) -> None:
-        await self._inner.publish(clip_id, source)
+    async def publish(self, clip_id: str, source: Path) -> Completion:
+        completion = await self._inner.publish(clip_id, source)
         if self._times:
             self._times -= 1
             raise TransientError("died between object and row")
+        return completion
 
     def read(self, clip_id: str, start: int, length: int) -> AsyncIterator[bytes]:
         return self._inner.read(clip_id, start, length)
@@ -190,7 +191,7 @@ def test_a_crash_between_object_and_row_is_healed(
             case "declare":
                 assert vehicle.declare(CLIP, MANIFEST).json()["answer"] == "have_it"
             case _:
-                server.run(server.app.state.service.receiver.sweep())
+                server.run(server.app.state.collector.sweep())
         assert [row.clip_id for row in rows(tables, clips)] == [clip_id]
         assert vehicle.status(clip_id)["state"] == "committed"
         assert http.get(f"/clips/{clip_id}.mcap").content == CLIP
@@ -207,7 +208,7 @@ def test_another_replica_goes_on_and_verifies_what_it_did_not(
         url = vehicle.declare(content, MANIFEST).json()["upload_url"]
         assert vehicle.patch(url, 0, content[: PART_BYTES + 100]).status_code == 204
         # The disk lies about a part that the first replica had verified.
-        (stored,) = (tmp_path / "cloud" / "parts").iterdir()
+        (stored,) = (tmp_path / "cloud" / "parts").glob("*/*")
         with stored.open("r+b") as file:
             file.write(b"?")
         there = Vehicle(other, key=vehicle.key, token=vehicle.token)
@@ -234,7 +235,7 @@ class FullDisk(LocalParts):
 
 
 def test_a_full_disk_loses_nothing(start_cloud: StartCloud, tmp_path: Path) -> None:
-    parts = FullDisk(tmp_path / "cloud" / "parts")
+    parts = FullDisk(tmp_path / "cloud" / "parts", LocalObjects(tmp_path / "cloud" / "objects"))
     server = start_cloud({"parts": parts})
     content = make_clip(MANIFEST, 2 * PART_BYTES)
     with httpx.Client(base_url=server.url, timeout=30) as http:
@@ -267,7 +268,7 @@ def test_bytes_of_ended_uploads_are_swept(cloud: RunningServer, vehicle: Vehicle
     url = vehicle.create(len(CLIP)).headers["Location"]
     vehicle.patch(url, 0, CLIP[:10])
     (parts / "0123abcd").write_bytes(b"left behind")
-    cloud.run(cloud.app.state.service.receiver.sweep())
+    cloud.run(cloud.app.state.collector.sweep())
     assert [path.name for path in parts.iterdir()] == [url.rsplit("/", 1)[1]]
 
 

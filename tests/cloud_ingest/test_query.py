@@ -30,6 +30,7 @@ from cloud_ingest.query.tree import (
     Not,
     Operand,
     Query,
+    Similarity,
     Truth,
 )
 from cloud_ingest.query.typing_rules import parse_time
@@ -58,6 +59,16 @@ def test_order_and_limit() -> None:
     assert query.order is not None
     assert (query.order.column.name, query.order.descending, query.limit) == ("min_ttc_s", True, 5)
     assert parse_query("") == Query()
+
+
+def test_likeness() -> None:
+    query = parse_query("safety order by similarity to Sentence('it''s wet') limit 3")
+    assert query == Query(
+        Truth(ColumnRef("safety", 1)), Similarity("sentence", "it's wet", None, 40), 3
+    )
+    assert parse_query("ORDER BY SIMILARITY TO clip('3f2a', 'beef')").order == Similarity(
+        "clip", "3f2a", "beef", 29
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,7 +113,8 @@ def test_errors_name_the_place_and_what_would_be_right(text: str, column: int, w
 
 _FRAGMENTS = st.sampled_from(
     [*COLUMNS, "AND", "OR", "NOT", "(", ")", "=", "<", "<>", ">=", "IN", "BETWEEN", "LIKE", "IS",
-     "NULL", "ANY", "TRUE", "ORDER", "BY", "LIMIT", "DESC", "'car'", "'2026-01-01'", "3", "-1.5e3",
+     "NULL", "ANY", "TRUE", "ORDER", "BY", "LIMIT", "DESC", "ORDER BY SIMILARITY TO",
+     "SENTENCE", "CLIP", "'car'", "'2026-01-01'", "3", "-1.5e3",
      ",", "'", "\"", "\0", "é", ";", "--", "1e400", "0001-01-01"]
 )  # fmt: skip
 

@@ -35,13 +35,14 @@ def short_folder() -> Iterator[Path]:
 
 def databases_of(folder: Path) -> list[int]:
     """Pids of PostgreSQL servers on `folder`."""
-    found = []
+    found: dict[int, int] = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             command = (entry / "cmdline").read_bytes().split(b"\0")
             if b"-D" in command and os.fsencode(folder / "postgres" / "cluster") in command:
-                found.append(int(entry.name))
-    return found
+                found[int(entry.name)] = int((entry / "stat").read_text().split()[3])
+    # A backend that was forked just now still looks as its postmaster does.
+    return [pid for pid, parent in found.items() if parent not in found]
 
 
 def test_start_stop_kill_and_start_again(short_folder: Path) -> None:

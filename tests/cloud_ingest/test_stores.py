@@ -1,4 +1,4 @@
-"""The stores: appends are a compare-and-swap, objects appear whole, whatever was there."""
+"""The stores of whole objects: they appear whole, whatever was there."""
 
 from __future__ import annotations
 
@@ -7,20 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from cloud_ingest.ports import ObjectStore
 from cloud_ingest.stores.local_objects import LocalObjects
-from cloud_ingest.stores.local_parts import LocalParts
 from cloud_ingest.stores.obstore_objects import ObstoreObjects
-from contracts.errors import (
-    ConflictError,
-    CorruptError,
-    ExhaustedError,
-    InputError,
-    TransientError,
-)
+from contracts.errors import InputError
 from tests.cloud_ingest.support import clip_id_of_bytes
 
 CONTENT = bytes(range(256)) * 9000
@@ -98,50 +89,3 @@ def test_a_disk_without_links_gets_a_copy(
     asyncio.run(objects.publish(CLIP_ID, source))
     with objects.open(CLIP_ID) as stream:
         assert stream.read() == CONTENT
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    st.lists(
-        st.tuples(st.integers(-3, 3), st.lists(st.binary(max_size=40), max_size=5)), max_size=12
-    )
-)
-def test_appends_are_a_compare_and_swap(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, list[bytes]]]
-) -> None:
-    parts = LocalParts(tmp_path_factory.mktemp("parts"))
-    model = b""
-    for shift, chunks in steps:
-        at_bytes = max(0, len(model) + shift)
-        if at_bytes == len(model):
-            model += b"".join(chunks)
-            assert parts.append("a1", at_bytes, chunks) == len(model)
-        else:
-            with pytest.raises(ConflictError):
-                parts.append("a1", at_bytes, chunks)
-        assert parts.size_bytes("a1") == len(model)
-    found = b"".join(bytes(view) for view in parts.read("a1", 0, len(model)))
-    assert found == model
-    with pytest.raises((CorruptError, TransientError)):
-        list(parts.read("a1", 0, len(model) + 1))
-
-
-def test_many_small_pieces_are_written(tmp_path: Path) -> None:
-    parts = LocalParts(tmp_path / "parts")
-    pieces = [bytes([index % 256]) for index in range(5000)]
-    assert parts.append("a1", 0, pieces) == 5000
-    assert b"".join(bytes(view) for view in parts.read("a1", 0, 5000)) == b"".join(pieces)
-    parts.truncate("a1", 17)
-    assert parts.size_bytes("a1") == 17
-    assert parts.upload_ids() == ["a1"]
-    parts.remove("a1")
-    parts.remove("a1")
-    assert parts.size_bytes("a1") == 0
-    with pytest.raises(InputError):
-        parts.path("../a1")
-
-
-def test_the_reserve_is_kept(tmp_path: Path) -> None:
-    parts = LocalParts(tmp_path / "parts", free_bytes_kept=2**60)
-    with pytest.raises(ExhaustedError):
-        parts.append("a1", 0, [b"x"])

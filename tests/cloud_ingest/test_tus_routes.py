@@ -45,7 +45,8 @@ def test_options_tell_what_the_service_can_do(http: httpx.Client) -> None:
     assert answer.headers["Tus-Version"] == "1.0.0"
     extensions = set(answer.headers["Tus-Extension"].split(","))
     assert extensions == {
-        "creation", "creation-with-upload", "checksum", "expiration", "termination",
+        "creation", "creation-with-upload", "checksum", "concatenation", "expiration",
+        "termination",
     }  # fmt: skip
     assert answer.headers["Tus-Checksum-Algorithm"] == "sha256,sha1"
     assert int(answer.headers["Tus-Max-Size"]) > 0

@@ -250,6 +250,7 @@ class OtaCloud(ReceiverSimulator):
         self.statement_changes: dict[str, object] = {}
         self.announced: int | None = None
         self.replaced: Remembered | None = None
+        self.scene_list: Callable[[str], web.Response] | None = None
 
     def now_utc_ns(self) -> int:
         return self.utc_offset_ns + self.clock.mono_ns()
@@ -278,6 +279,7 @@ class OtaCloud(ReceiverSimulator):
                 web.get("/v1/ota/image/metadata/{name}", self._image_metadata),
                 web.get("/v1/ota/image/targets/{path:.+}", self._target),
                 web.get("/v1/ota/director/{vehicle_id}/metadata/{name}", self._director_metadata),
+                web.get("/v1/fleet-scenes/{digest}", self._scene_list),
             ]
         )
         return application
@@ -314,6 +316,11 @@ class OtaCloud(ReceiverSimulator):
         signer = self.director.signers[Timestamp.type]
         signature = signer.sign(TIME_CONTEXT + text.encode())
         return SignedTime(statement=text, keyid=signature.keyid, signature=signature.signature)
+
+    async def _scene_list(self, request: web.Request) -> web.Response:
+        if self.scene_list is None:
+            return problem(404, "absent")
+        return self.scene_list(request.match_info["digest"])
 
     async def _image_metadata(self, request: web.Request) -> web.StreamResponse:
         old = self.replaced

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,16 @@ def test_what_cannot_be_read_is_not_known(tmp_path: Path, content: str) -> None:
     (tmp_path / "scenes.json").write_text(content)
     gate, _ = gate_of(tmp_path)
     assert gate.scenes.own == []
+
+
+def test_a_new_list_of_the_fleet_is_taken_up_while_driving(tmp_path: Path) -> None:
+    moment = recorded(built_in().scenario("everyday-suburb"), 0)
+    gate, _ = gate_of(tmp_path)
+    assert judged(gate, moment, 0, SPEC)
+    (own,) = gate.scenes.own
+    (tmp_path / "another").mkdir()
+    gate, _ = gate_of(tmp_path / "another")
+    assert judged(gate, moment, 1, SPEC)
+    gate.scenes.own.clear()
+    (tmp_path / "another" / "fleet.json").write_text(json.dumps([own.model_dump(mode="json")]))
+    assert not judged(gate, moment, 2, SPEC)

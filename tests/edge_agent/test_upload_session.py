@@ -114,6 +114,10 @@ def test_it_goes_on_from_what_the_receiver_holds() -> None:
             Finish(Postponed(9.0, "429", "server")),
         ),
         ((Authenticated(), Replied(503)), Finish(Postponed(30.0, "503", "server"))),
+        (
+            (*UP_TO_PART, Replied(503, retry_after_s=9.0, is_of_clip=True)),
+            Finish(Postponed(9.0, "503", "clip")),
+        ),
         ((*UP_TO_PART, Replied(460)), VerifyFile()),
         ((*UP_TO_PART, Replied(460), FileChecked(False, "x")), Finish(FileCorrupt("x"))),
         ((*UP_TO_PART, Replied(460), FileChecked(True), Resumed()), ReadOffset(URL)),

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from contracts.clock import NS_PER_S
+from contracts.clock import NS_PER_S, VirtualClock
 from contracts.errors import ConflictError, RefusedError
 from contracts.ids import PART_BYTES
 from contracts.upload import UploadAnswer
 from edge_agent.ports import Link
+from edge_agent.upload.payload import Pace
 from tests.edge_agent.receiver_simulator import RETRY_AFTER_S, ReceiverSimulator
 from tests.edge_agent.upload_rig import Rig, add_clip, clip_bytes, record, rig
 
@@ -445,3 +446,18 @@ def test_shaping_paces_on_the_clock(tmp_path: Path) -> None:
             await vehicle.close()
 
     asyncio.run(go())
+
+
+def test_advice_paces_beside_the_limits() -> None:
+    clock = VirtualClock()
+    pace = Pace(100_000, clock)
+    pace.advise(50_000.0)
+    assert pace(50_000) == 1.0
+    pace.advise(1_000_000.0)
+    assert pace(100_000) == 2.0  # the configured limit, behind what was sent before
+    for nothing in (None, float("nan"), float("inf")):
+        free = Pace(None, clock)
+        free.advise(nothing)
+        assert free(10**9) == 0.0
+    free.advise(-5.0)
+    assert free(16_000) == 1.0

@@ -33,7 +33,8 @@ from tests.fuzz.targets import TARGETS
 INPUT_S = 5.0
 """The longest that one input may take, of the processor's time."""
 SILENT_S = 60.0
-"""A process that finishes no input for so long hangs where no signal reaches it."""
+"""A process that spends so much of the processor's time on one input hangs where no signal reaches
+it; one that waits for something instead gets ten times as long."""
 HEADROOM_BYTES = 1 << 30
 """What a target may map beyond what it has when its seeds are made."""
 FOUND = Path("build") / "fuzz"
@@ -157,17 +158,29 @@ def _content(file: IO[bytes]) -> bytes:
 
 def _watch(worker: subprocess.Popen[bytes], slot: Path) -> bool:
     """Wait for the worker; kill one that makes no progress, and say so."""
-    before = -1
+    before, spent_s, since_s = -1, 0.0, time.monotonic()
     while True:
         try:
             worker.wait(timeout=SILENT_S)
             return False
         except subprocess.TimeoutExpired:
             inputs = _slot_content(slot)[1]
-            if inputs == before:
+            if inputs != before:
+                before, spent_s, since_s = inputs, _cpu_s(worker.pid), time.monotonic()
+                continue
+            waited = time.monotonic() - since_s >= 10 * SILENT_S
+            if waited or _cpu_s(worker.pid) - spent_s >= SILENT_S:
                 worker.kill()
                 return True
-            before = inputs
+
+
+def _cpu_s(pid: int) -> float:
+    """What a process has had of the processor; a busy machine makes nothing hang."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _slot_content(slot: Path) -> tuple[bytes, int]:

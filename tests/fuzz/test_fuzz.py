@@ -20,8 +20,9 @@ from contracts.errors import CorruptError
 from tests.fuzz import running
 from tests.fuzz.clips import clip_file
 from tests.fuzz.mutation import mutate_bytes, mutate_json, mutate_text
+from tests.fuzz.pictures import jpegs
 from tests.fuzz.running import run_apart, run_here
-from tests.fuzz.sources import can_logs, pcd
+from tests.fuzz.sources import can_logs, dbc_seed, pcd
 from tests.fuzz.target import Target
 from tests.fuzz.targets import TARGETS
 from tests.fuzz.vehicle import ZONES, vehicle_keys
@@ -64,6 +65,11 @@ def test_a_burst_of_mutants(name: str) -> None:
 
 
 FOUND_ONCE = (
+    # A sampling factor that no JPEG has, in the frame's header.
+    ("picture-look", lambda: jpegs()[0].replace(b"\x01\x11\x00", b"\x01\x44\x00", 1)),
+    ("jpeg", lambda: jpegs()[0].replace(b"\x01\x11\x00", b"\x01\x44\x00", 1)),
+    ("can-dbc", lambda: dbc_seed()[0].replace(b"0|16@1+", b"1665536|16@1+")),
+    ("can-dbc", lambda: dbc_seed()[0].replace(b"MOTION: 8", b"MOTION: 80000000")),
     ("clip", lambda: clip_file().replace(b"child_frame_id", b"chald_frame_id")),
     ("clip", lambda: clip_file().replace(b"closing_mps", b"clxsing_mps")),
     ("scan", lambda: pcd("ascii").replace(b"COUNT 1", b"COUNT 0")),

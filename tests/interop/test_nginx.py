@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,14 @@ from contracts.ids import digest_file
 from contracts.upload import UploadAnswer, UploadRequest
 from edge_agent.identity import enrol_request
 from kernels.clip.reader import read_manifest
-from tests.interop.programs import Drive, clips_of, free_port, run_agent, serving_cloud
+from tests.interop.programs import (
+    Drive,
+    clips_of,
+    find_program,
+    free_port,
+    run_agent,
+    serving_cloud,
+)
 from tests.interop.reverse_proxy import FORWARDING, nginx
 from tests.interop.vehicle import (
     TUS,
@@ -208,3 +216,16 @@ def send_all(session: Session, answer: UploadAnswer, content: bytes) -> None:
         | {"Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"},
     )  # fmt: skip
     assert sent.status_code == 204, sent.text
+
+
+def test_the_deployments_proxy_is_one_that_nginx_takes(tmp_path: Path) -> None:
+    ours = Path(__file__).parents[2] / "deploy" / "nginx.conf"
+    whole = tmp_path / "nginx.conf"
+    whole.write_text(f"pid {tmp_path}/pid;\nevents {{}}\nhttp {{ include {ours}; }}\n")
+    found = subprocess.run(
+        [find_program("nginx", "apt install nginx"), "-t", "-c", str(whole)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr

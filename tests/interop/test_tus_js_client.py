@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from tests.cloud_ingest.cutting_proxy import cutting
+from tests.cloud_ingest.emulated_link import ROAD, SHORT_ROAD, over
 from tests.interop.programs import Drive, clean_environment, find_program
 from tests.interop.vehicle import Session, enrolled, offset, settled_offset, vehicle_key
 
@@ -53,7 +54,7 @@ def upload(node: str, session: Session, drive: Drive, **asked: Any) -> dict[str,
     } | asked
     done = subprocess.run(
         [node, str(SCRIPT), json.dumps(sent)],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900, check=False,
         env=clean_environment(),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -146,6 +147,40 @@ def test_resumes_by_a_stored_url_alone(node: str, session: Session, sim_drive: D
     assert methods(resumed) == ["HEAD", "PATCH"]
     assert resumed["requests"][0]["offset"] == held
     assert_delivered(session, sim_drive, resumed)
+
+
+@pytest.mark.parametrize("parallel", [2, 5])
+def test_partial_uploads_are_joined(
+    node: str, session: Session, sim_drive: Drive, parallel: int
+) -> None:
+    told = upload(node, session, sim_drive, parallel=parallel)
+    assert methods(told).count("POST") == parallel + 1
+    assert_delivered(session, sim_drive, told)
+
+
+@pytest.mark.parametrize("parallel", [None, 3])
+def test_a_bad_road(node: str, session: Session, sim_drive: Drive, parallel: int | None) -> None:
+    asked: dict[str, Any] = {"chunkSize": 250_000, "retry": 50}
+    if parallel is not None:
+        asked["parallel"] = parallel
+    with over(str(session.http.base_url), SHORT_ROAD) as link:
+        told = upload(node, session, sim_drive, endpoint=f"{link.url}/v1/tus", **asked)
+        assert link.cuts > 0
+    assert_delivered(session, sim_drive, told)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("parallel", [None, 3])
+def test_the_whole_bad_road(
+    node: str, session: Session, sim_drive: Drive, parallel: int | None
+) -> None:
+    asked: dict[str, Any] = {"chunkSize": 250_000, "retry": 50}
+    if parallel is not None:
+        asked["parallel"] = parallel
+    with over(str(session.http.base_url), ROAD) as link:
+        told = upload(node, session, sim_drive, endpoint=f"{link.url}/v1/tus", **asked)
+        assert link.cuts > 0
+    assert_delivered(session, sim_drive, told)
 
 
 def test_a_wrong_token_is_one_clean_refusal(

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from contracts.errors import InputError
@@ -50,6 +50,7 @@ def test_fires_are_the_rate_but_for_the_way_that_the_threshold_went(
     fires = drive(engine, np.minimum(values, 40.0))
     (told,) = engine.thresholds().values()
     assert told.fires == len(fires) or told.fires < len(fires)  # those within the cooldown
+    assume(abs(told.log_factor) < math.log(1000) - 1e-6)  # at a bound the rate cannot be held
     wanted = 60.0 * told.known_s / 3600.0
     assert told.fires - wanted == pytest.approx(told.log_factor, abs=1e-6)
 

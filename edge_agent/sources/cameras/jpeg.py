@@ -14,6 +14,9 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from contracts.errors import CorruptError
+from kernels.jpeg import jpeg_size
+
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.video.plane import VideoPlane
@@ -50,9 +53,9 @@ def passed_through(content: bytes) -> tuple[bytes, int, int]:
         raise NotAPictureError("the picture is cut off")
     whole = _with_tables(content)
     try:
-        height, width = simplejpeg.decode_jpeg_header(whole)[:2]
-    except ValueError as error:
-        raise NotAPictureError(str(error)) from error
+        height, width = jpeg_size(whole)
+    except CorruptError as error:
+        raise NotAPictureError(error.message) from error
     return whole, width, height
 
 

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from cantools.database.can.message import Message
     from cantools.database.can.signal import Signal as DbcSignal
 
+MOST_BITS = 8 * 1785
+"""Of a message: J1939's transport has the longest."""
+_MESSAGE = re.compile(rb"^[ \t]*BO_\s+\d+\s+\w+\s*:\s*(\d+)", re.MULTILINE)
 _INVALID_LABEL = re.compile(r"(^|[_ ])(SNA|INVALID|NOT[_ ]?AVAILABLE|UNAVAILABLE)$", re.IGNORECASE)
 
 
@@ -145,14 +148,37 @@ def load_dbc(path: Path, mask: int | None) -> Database:
     cantools = optional_module("cantools.database", "can")
     database: Database
     try:
-        database = cantools.load_file(str(path), frame_id_mask=mask, strict=True)
+        _check_lengths(path.read_bytes())
+        database = cantools.load_file(str(path), frame_id_mask=mask, strict=False)
+        for message in getattr(database, "messages", ()):
+            # First: the strict look lays out every bit up to the last that is named.
+            _check_within_a_frame(message)
+            message.refresh(strict=True)
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", str(path)) from error
+    except InputError as error:
+        raise InputError(error.message, str(path)) from error
     except Exception as error:  # its parsers raise errors of many libraries
         raise InputError(f"not a CAN database: {str(error)[:300]}", str(path)) from error
     if not hasattr(database, "messages"):
         raise InputError("not a CAN database: it describes diagnostics", str(path))
     return database
+
+
+def _check_lengths(content: bytes) -> None:
+    """Before cantools makes room for messages of any length."""
+    for found in _MESSAGE.finditer(content):
+        digits = found.group(1).decode()
+        if len(digits) > 4 or int(digits) > MOST_BITS // 8:
+            line = content.count(b"\n", 0, found.start()) + 1
+            raise InputError(f"line {line}: a message of {digits[:12]} bytes; none has as many")
+
+
+def _check_within_a_frame(message: Message) -> None:
+    for signal in message.signals:
+        if not (0 <= signal.start < MOST_BITS and 1 <= signal.length <= MOST_BITS):
+            place = f"bits {signal.start} to {signal.start + signal.length}"
+            raise InputError(f"{message.name}.{signal.name} lies at {place}; no frame has as many")
 
 
 def bind_map(loaded: LoadedMap, database: Database) -> BoundMap:

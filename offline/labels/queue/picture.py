@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 
-from contracts.errors import InputError
+from contracts.errors import CorruptError, InputError
 from contracts.geometry import apply_SE3
 from contracts.review import FrameBox
 from contracts.samples import Float64s, LidarSample, MountSample
 from kernels.clip.decoding import PayloadDecoder
 from kernels.clip.reader import read_manifest, read_messages
 from kernels.clip.schemas import LIDAR_SWEEP, TRANSFORM
+from kernels.jpeg import jpeg_pixels
 from offline.labels.formats.cameras import Picture, short_name
 from offline.labels.formats.projection import Shown, corners_m, shown_in
 from offline.labels.queue.clips import ClipView
@@ -72,11 +72,11 @@ def draw_task(row: TaskRow, view: ClipView, out: Path) -> str:
 def _pixels(picture: Picture, clip: Path) -> NDArray[np.uint8]:
     try:
         if picture.encoding == "jpeg":
-            return np.asarray(simplejpeg.decode_jpeg(picture.content, "RGB"))
+            return jpeg_pixels(picture.content)
         from matplotlib.image import imread
 
         return np.asarray(imread(io.BytesIO(picture.content), format="png"))
-    except (ValueError, OSError, SyntaxError) as error:
+    except (CorruptError, ValueError, OSError, SyntaxError) as error:
         raise InputError(
             f"a picture of {picture.channel} is damaged: {error}", str(clip)
         ) from error

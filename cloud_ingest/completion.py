@@ -1,0 +1,215 @@
+"""From a full upload to a clip: joined, identified, published, committed, cleared up.
+
+Guarantees: each step may be done twice and by several replicas at once. A completion goes on
+when the request that asked for it has gone, and what a crash leaves of one the next request or
+the sweep of any replica takes up. The clip's id is folded from digests of parts that were
+verified in memory before they were stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import structlog
+
+from cloud_ingest.body_writer import BodyWriter
+from cloud_ingest.commit import Committer
+from cloud_ingest.piece_book import PieceBook, whole_parts
+from cloud_ingest.ports import DamagedPieceError, LostPiecesError, PartStore
+from cloud_ingest.problems import AbsentError, GoneError
+from cloud_ingest.schema import COMMITTED, FINAL, OPEN, PARTIAL, REFUSED
+from cloud_ingest.shelf import Shelf
+from cloud_ingest.tus.protocol import Body
+from cloud_ingest.upload_book import Upload, UploadBook
+from contracts.errors import ConflictError, InputError, LongtailError
+from contracts.ids import clip_id_of
+
+PATIENCE_S = 25.0
+"""How long a request waits for a completion; clients give up after a minute."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Completer:
+    """Completes uploads of all vehicles."""
+
+    def __init__(
+        self, book: UploadBook, pieces: PieceBook, parts: PartStore, committer: Committer
+    ) -> None:
+        self._book = book
+        self._pieces = pieces
+        self._parts = parts
+        self._committer = committer
+        # Completions under way in this process: a second request for one waits for the first.
+        self._completing: dict[str, asyncio.Task[None]] = {}
+
+    async def find(self, vehicle_id: str, upload_id: str) -> Upload:
+        """The vehicle's upload. Raises `AbsentError` or `GoneError`."""
+        upload = await self._book.find(vehicle_id, upload_id)
+        if upload is None:
+            raise AbsentError("no such upload of this vehicle")
+        if upload.state == REFUSED:
+            raise GoneError(upload.reason or "this upload was refused")
+        if upload.state != COMMITTED and self._book.has_expired(upload):
+            raise GoneError("this upload has expired; create it again")
+        return upload
+
+    async def complete(self, upload: Upload) -> None:
+        """Turn a full upload into a clip. Again and again is as good as once.
+
+        Returns after `PATIENCE_S` when it takes longer, and goes on: the status tells.
+
+        Raises `CorruptError` when stored bytes are not what was acknowledged (they are forgotten
+        from that part on), `ConflictError` when they are lost, `InputError` when they are not
+        the clip that was named.
+        """
+        if upload.kind == PARTIAL or upload.state == COMMITTED:
+            return
+        task = self._completing.get(upload.upload_id)
+        if task is None:
+            task = asyncio.create_task(self._complete(upload))
+            self._completing[upload.upload_id] = task
+            task.add_done_callback(lambda done: self._completed(upload, done))
+        # A client that goes away does not end what others wait for.
+        await asyncio.wait({task}, timeout=PATIENCE_S)
+        if task.done():
+            task.result()
+
+    async def sweep(self) -> None:
+        """Complete what is full and forget bytes of uploads that are over: after a crash."""
+        for upload in await self._book.full():
+            try:
+                await self.complete(upload)
+            except LongtailError as error:
+                _log.warning("could not complete", upload_id=upload.upload_id, error=str(error))
+        found = await asyncio.to_thread(self._parts.remains)
+        # Asked after the listing: what is held for an upload that begins now is not in it.
+        live = await self._book.open_owners(
+            {remains.owner for remains in found if remains.kind == "upload"},
+            {remains.owner for remains in found if remains.kind == "clip"},
+        )
+        for remains in found:
+            if remains.owner not in live:
+                await asyncio.to_thread(self._parts.clear, remains)
+
+    async def partial(self, vehicle_id: str, upload_id: str) -> Upload:
+        """A partial upload that can be joined. Raises `InputError`, `AbsentError`."""
+        upload = await self.find(vehicle_id, upload_id)
+        if upload.kind != PARTIAL:
+            raise InputError(f"{upload_id} is no partial upload", "Upload-Concat")
+        if upload.state == COMMITTED:
+            raise GoneError(f"{upload_id} is part of another upload by now", "Upload-Concat")
+        if not upload.is_full:
+            raise InputError(f"{upload_id} is not finished", "Upload-Concat")
+        return upload
+
+    async def reconcile(self, upload: Upload) -> int:
+        """The offset, moved back to what the store really holds."""
+        place = upload.where
+        if place is None:
+            return upload.stored_bytes
+        pieces = await self._pieces.pieces(upload.upload_id)
+        held = await asyncio.to_thread(self._parts.held_bytes, place, pieces)
+        if held >= upload.stored_bytes:
+            return upload.stored_bytes
+        _log.warning("the store has lost bytes", upload_id=upload.upload_id, held_bytes=held)
+        if held == 0:
+            await self._pieces.unsettle(place)
+        else:
+            await self._pieces.cut(upload.upload_id, upload.stored_bytes, held)
+        return held
+
+    async def abort(self, upload: Upload) -> None:
+        """Forget the bytes of an upload."""
+        if upload.where is not None:
+            await asyncio.to_thread(self._parts.abort, upload.where)
+
+    async def _complete(self, upload: Upload) -> None:
+        present = await self._book.find(upload.vehicle_id, upload.upload_id)
+        if present is None or present.state != OPEN:
+            return
+        if present.kind == FINAL and not present.is_full:
+            present = await self._fill(present)
+            if present.state != OPEN:
+                return
+        place = present.where
+        if place is None or not present.is_full:
+            raise ConflictError(f"the upload is at {present.stored_bytes}", "Upload-Offset")
+        pieces = await self._pieces.pieces(present.upload_id)
+        clip_id = clip_id_of(whole_parts(pieces))
+        if present.clip_id is not None and clip_id != present.clip_id:
+            reason = f"the bytes are clip {clip_id}, not {present.clip_id} as was said"
+            await self._book.refuse(present.upload_id, reason)
+            await self.abort(present)
+            raise InputError(reason, "clip_id")
+        if present.clip_id is None:
+            await self._book.identify(present.upload_id, clip_id)
+        try:
+            await self._parts.complete(place, pieces, clip_id)
+        except DamagedPieceError as error:
+            await self._pieces.cut(present.upload_id, present.stored_bytes, error.start_bytes)
+            raise
+        except LostPiecesError:
+            again = await self._book.find(present.vehicle_id, present.upload_id)
+            if again is None or again.state == COMMITTED:
+                return  # another replica was faster, and has cleared up
+            await self.reconcile(present)
+            raise
+        await self._committer.commit(present, clip_id)
+        await asyncio.to_thread(self._parts.abort, place, is_complete=True)
+        for partial_id in present.joined:
+            partial = await self._book.find(present.vehicle_id, partial_id)
+            if partial is not None:
+                await self.abort(partial)
+
+    def _completed(self, upload: Upload, task: asyncio.Task[None]) -> None:
+        self._completing.pop(upload.upload_id, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Whoever waits is told; when nobody does any more, the log is.
+            _log.info("not completed", upload_id=upload.upload_id, error=str(error))
+
+    async def _fill(self, final: Upload) -> Upload:
+        """Copy the bytes of partial uploads into parts of their final one, and read it again.
+
+        Another replica may be at it too: both copy the same bytes, and each goes on from
+        wherever the row is.
+        """
+        while not final.is_full:
+            shelf = Shelf(self._parts, self._pieces, final)
+            writer = BodyWriter(shelf.put, final.length_bytes, final.stored_bytes)
+            failed: ConflictError | None = None
+            try:
+                body = Body(final.stored_bytes, None, None)
+                await writer.write(self._bytes_of(final), body)
+            except ConflictError as error:
+                failed = error
+            found = await self._book.find(final.vehicle_id, final.upload_id)
+            if found is None:
+                raise ConflictError("this upload has been terminated", "Upload-Concat")
+            if found.state != OPEN:
+                return found
+            if failed is not None and found.stored_bytes <= final.stored_bytes:
+                raise failed
+            final = found
+        return final
+
+    async def _bytes_of(self, final: Upload) -> AsyncIterator[bytes]:
+        """The bytes of a final upload's partial ones, from where it is."""
+        skipped = final.stored_bytes
+        for partial_id in final.joined:
+            partial = await self.partial(final.vehicle_id, partial_id)
+            if skipped >= partial.length_bytes:
+                skipped -= partial.length_bytes
+                continue
+            if partial.where is None:
+                raise ConflictError(f"{partial_id} holds nothing", "Upload-Concat")
+            pieces = await self._pieces.pieces(partial_id)
+            views = self._parts.read(partial.where, pieces, skipped)
+            skipped = 0
+            try:
+                while (view := await asyncio.to_thread(next, views, None)) is not None:
+                    yield bytes(view)
+            except LostPiecesError:
+                await self._pieces.unsettle(partial.where)
+                raise

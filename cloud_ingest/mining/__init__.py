@@ -1,0 +1,1 @@
+"""The mining index: vectors beside the catalog, and what people search by."""

@@ -1,0 +1,172 @@
+"""Backpressure: how near the service is to its limits, who has to wait, and how fast to send.
+
+Depth is measured, not guessed: bodies in this process's memory, bytes of unfinished uploads,
+clips whose steps are not done. The *load* is the largest of them as a share of its limit.
+
+Guarantees: memory for bodies is bounded, however slow the store is; the least valuable wait
+first: ordinary clips from 70 % on, the random stream from 85 %, matters of safety at the limit
+itself. From half of the limit on vehicles are advised a rate: their part of what the store has
+lately taken, less as the load grows, so that the fleet slows before anybody is refused.
+
+Each replica looks after its own memory and advises from what it has itself stored; the other
+two figures are the database's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from cloud_ingest.database import for_single_reads, to_time
+from cloud_ingest.problems import PressureError
+from cloud_ingest.schema import OPEN, clip_identity, deliveries, uploads
+from cloud_ingest.settings import Settings
+from cloud_ingest.steps_schema import step_runs
+from contracts.clock import NS_PER_DAY, NS_PER_S, Clock
+
+Value = Literal["ordinary", "random", "safety"]
+
+SHARES: dict[Value, float] = {"ordinary": 0.7, "random": 0.85, "safety": 1.0}
+"""Load from which on clips of this value wait."""
+ADVICE_FROM = 0.5
+LEAST_ADVICE_BYTES_PER_S = 256_000.0
+LEAST_WAIT_S = 2.0
+LONGEST_WAIT_S = 300.0
+_LOOK_NS = 5 * NS_PER_S
+_WINDOW_S = 20.0
+_SENDER_NS = 60 * NS_PER_S
+_MOST_SENDERS = 100_000
+
+
+class Pressure:
+    """The load of one replica. Not for several threads."""
+
+    def __init__(self, engine: AsyncEngine, clock: Clock, settings: Settings) -> None:
+        self._reads = for_single_reads(engine)
+        self._clock = clock
+        self._settings = settings
+        self._looked_ns: int | None = None
+        self._depths = (0.0, 0.0)
+        self._stored = 0.0
+        self._stored_ns = self._since_ns = clock.mono_ns()
+        self._senders: OrderedDict[str, int] = OrderedDict()
+        self.held_bytes = 0
+        self.most_held_bytes = 0
+
+    async def load(self) -> float:
+        """The largest depth as a share of its limit; the database is asked every 5 s at most."""
+        now_ns = self._clock.mono_ns()
+        if self._looked_ns is None or now_ns - self._looked_ns >= _LOOK_NS:
+            self._looked_ns = now_ns
+            self._depths = await self._look()
+        return max(*self._depths, self._memory_load())
+
+    async def check(self, value: Value) -> None:
+        """Raises `PressureError` when clips of this value have to wait."""
+        load = await self.load()
+        if load >= SHARES[value]:
+            raise self._refusal(value, load)
+
+    @contextmanager
+    def hold(self, value: Value, length_bytes: int) -> Iterator[None]:
+        """Memory for a body, for the length of the block. Raises `PressureError`."""
+        limit = self._settings.body_memory_bytes
+        if self.held_bytes + length_bytes > SHARES[value] * limit and self.held_bytes:
+            raise self._refusal(value, (self.held_bytes + length_bytes) / limit)
+        self.held_bytes += length_bytes
+        self.most_held_bytes = max(self.most_held_bytes, self.held_bytes)
+        try:
+            yield
+        finally:
+            self.held_bytes -= length_bytes
+
+    def stored(self, vehicle_id: str, length_bytes: int) -> None:
+        """The store has taken bytes of this vehicle."""
+        now_ns = self._clock.mono_ns()
+        if now_ns - self._stored_ns > 3 * _WINDOW_S * NS_PER_S:
+            self._stored, self._since_ns = 0.0, now_ns  # an idle hour says nothing of the store
+        self._stored = self._decayed(now_ns) + length_bytes
+        self._stored_ns = now_ns
+        self._senders[vehicle_id] = now_ns
+        self._senders.move_to_end(vehicle_id)
+        while self._senders:
+            oldest_ns = next(iter(self._senders.values()))
+            if now_ns - oldest_ns < _SENDER_NS and len(self._senders) <= _MOST_SENDERS:
+                break
+            self._senders.popitem(last=False)
+
+    async def advice(self) -> float | None:
+        """Bytes a second that a vehicle should send at most; None: as fast as it may."""
+        load, most = await self.load(), self._settings.vehicle_bytes_per_s
+        if load < ADVICE_FROM or not self._senders:
+            return most
+        share = self._drain() / max(1, len(self._senders))
+        eased = min(1.0, (load - ADVICE_FROM) / (1.0 - ADVICE_FROM))
+        advised = max(LEAST_ADVICE_BYTES_PER_S, share * (1.0 - 0.9 * eased))
+        return advised if most is None else min(most, advised)
+
+    async def quota_wait_s(self, vehicle_id: str, length_bytes: int) -> float | None:
+        """How long until this vehicle's day has room for so much; None when it has."""
+        quota = self._settings.vehicle_bytes_per_day
+        if quota is None:
+            return None
+        now_ns = self._clock.utc_ns()
+        day_ns = now_ns - now_ns % NS_PER_DAY
+        delivered = (
+            sa.select(sa.func.coalesce(sa.func.sum(clip_identity.c.size_bytes), 0))
+            .join(deliveries, deliveries.c.clip_id == clip_identity.c.clip_id)
+            .where(
+                deliveries.c.vehicle_id == vehicle_id,
+                deliveries.c.received_utc >= to_time(day_ns),
+            )
+        )
+        begun = sa.select(sa.func.coalesce(sa.func.sum(uploads.c.length_bytes), 0)).where(
+            uploads.c.vehicle_id == vehicle_id, uploads.c.state == OPEN
+        )
+        async with self._reads.connect() as connection:
+            used = int((await connection.execute(delivered)).scalar_one())
+            used += int((await connection.execute(begun)).scalar_one())
+        if used + length_bytes <= quota:
+            return None
+        return (day_ns + NS_PER_DAY - now_ns) / NS_PER_S
+
+    async def _look(self) -> tuple[float, float]:
+        most = self._settings.unfinished_clips
+        buffer = self._settings.buffer_bytes
+        open_runs = sa.select(sa.literal(1)).where(step_runs.c.state == OPEN).limit(most)
+        count = sa.select(sa.func.count()).select_from(open_runs.subquery())
+        held = sa.select(sa.func.coalesce(sa.func.sum(uploads.c.stored_bytes), 0)).where(
+            uploads.c.state == OPEN
+        )
+        async with self._reads.connect() as connection:
+            unfinished = int((await connection.execute(count)).scalar_one())
+            if buffer is None:
+                return unfinished / most, 0.0
+            stored = int((await connection.execute(held)).scalar_one())
+        return unfinished / most, stored / buffer
+
+    def _memory_load(self) -> float:
+        return self.held_bytes / self._settings.body_memory_bytes
+
+    def _drain(self) -> float:
+        """Bytes a second that the store has lately taken: in the window, or since it began."""
+        now_ns = self._clock.mono_ns()
+        past_s = max(1.0, (now_ns - self._since_ns) / NS_PER_S)
+        return self._decayed(now_ns) / (_WINDOW_S * -math.expm1(-past_s / _WINDOW_S))
+
+    def _decayed(self, now_ns: int) -> float:
+        return self._stored * math.exp(-(now_ns - self._stored_ns) / NS_PER_S / _WINDOW_S)
+
+    def _refusal(self, value: Value, load: float) -> PressureError:
+        over = load - SHARES[value] + 0.1
+        wait_s = min(LONGEST_WAIT_S, max(LEAST_WAIT_S, 60.0 * over))
+        return PressureError(
+            f"the service is at {load:.0%} of its limits; {value} clips wait",
+            retry_after_s=round(wait_s, 1),
+        )

@@ -1,0 +1,85 @@
+"""Which adapters the settings name.
+
+| OBJECT_STORE_URL | parts lie                                                  |
+|------------------|------------------------------------------------------------|
+| unset, file://   | in the service's folder                                    |
+| s3://            | in multipart uploads of that bucket: nothing lies in the folder |
+| gs://, az://, …  | in the service's folder                                    |
+
+LONGTAIL_BUFFER_URL (s3:// before a store on S3, file:// before any) puts them elsewhere. A
+folder must be shared by all replicas.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from cloud_ingest.ports import ObjectStore, PartStore
+from cloud_ingest.settings import Settings
+from cloud_ingest.stores.local_objects import LocalObjects
+from cloud_ingest.stores.local_parts import LocalParts
+from cloud_ingest.stores.obstore_objects import ObstoreObjects
+from contracts.errors import InputError
+
+
+def open_objects(settings: Settings) -> ObjectStore:
+    """The store of clips; a folder is always the durable local one."""
+    return _objects(settings, "objects", "raw/", ".mcap")
+
+
+def open_cold_objects(settings: Settings) -> ObjectStore:
+    """The store of clips that went cold: beside the others, under a prefix of its own."""
+    return _objects(settings, "cold", "cold/", ".mcap")
+
+
+def open_log_objects(settings: Settings) -> ObjectStore:
+    """Where signal logs lie: beside the clips, apart from them."""
+    return _objects(settings, "signal-logs", "signal-logs/", ".ltsl")
+
+
+def open_parts(settings: Settings, objects: ObjectStore) -> PartStore:
+    """Where unfinished uploads lie, before they become `objects`. Raises `InputError`."""
+    url, buffer = settings.object_store_url, settings.buffer_url
+    if buffer is not None and buffer.startswith("s3://"):
+        if url is None or not url.startswith("s3://"):
+            raise InputError("a buffer on S3 needs a store on S3", "LONGTAIL_BUFFER_URL")
+    elif buffer is not None and not buffer.startswith("file://"):
+        raise InputError("must be s3://… or file:///…", "LONGTAIL_BUFFER_URL")
+    if buffer is not None and buffer.startswith("file://"):
+        return LocalParts(_path(buffer), objects, settings.free_bytes_kept)
+    if url is None or not url.startswith("s3://"):
+        return LocalParts(settings.folder / "parts", objects, settings.free_bytes_kept)
+    from cloud_ingest.stores.s3_client import open_bucket
+    from cloud_ingest.stores.s3_parts import S3Parts
+
+    store = open_bucket(url, settings.object_store_endpoint, settings.store_threads)
+    if buffer is None:
+        return S3Parts(store)
+    return S3Parts(store, open_bucket(buffer, settings.buffer_endpoint, settings.store_threads))
+
+
+def _objects(settings: Settings, folder: str, prefix: str, suffix: str) -> ObjectStore:
+    url = settings.object_store_url
+    if url is None:
+        return LocalObjects(settings.folder / folder, suffix)
+    if url.startswith("file://"):
+        path = _path(url)
+        return LocalObjects(path if folder == "objects" else path / folder, suffix)
+    if not url.startswith("s3://"):
+        return ObstoreObjects(url, prefix, suffix)
+    from cloud_ingest.stores.s3_client import open_bucket
+    from cloud_ingest.stores.s3_objects import S3Objects
+
+    endpoint = settings.object_store_endpoint
+    options: dict[str, Any] = {}
+    if endpoint is not None:
+        plain = endpoint.startswith("http://")
+        options = {"endpoint": endpoint, "client_options": {"allow_http": plain}}
+    bucket = open_bucket(url, endpoint, settings.store_threads)
+    return S3Objects(url, bucket, prefix, suffix, options)
+
+
+def _path(url: str) -> Path:
+    return Path(unquote(urlsplit(url).path))
