@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from cli.output import JsonOption, print_json, progress_line
+from cli.output import JsonOption, TokenOption, print_json, progress_line
+from cli.pinning import PinOption, pin_at
 
 StoreOption = Annotated[
     Path, typer.Option("--store", file_okay=False, help="Folder of the datasets' store.")
@@ -37,6 +38,8 @@ def make_label_set(
     calibrator: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="What calibrated the scores.")
     ] = None,
+    pin: PinOption = None,
+    operator_token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Keep the labels of drives as a label set, and print its digest.
@@ -60,6 +63,10 @@ def make_label_set(
     made = label_set_of(
         drive_folders(drives), makers, DatasetStore(store),
         lambda done, of: progress_line(f"{done} of {of} drives"),
+    )  # fmt: skip
+    pin_at(
+        pin, operator_token, "label_set", made.digest(),
+        (each.clip.clip_id for each in made.clips),
     )  # fmt: skip
     frames = sum(len(each.frames) for each in made.clips)
     if as_json:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 import typer
 
 from cli.label_set import StoreOption
-from cli.output import JsonOption, absolute, print_json, progress_line
+from cli.output import JsonOption, TokenOption, absolute, print_json, progress_line
+from cli.pinning import PinOption, pin_at
 from contracts.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def build(
     weight: Annotated[
         list[str], typer.Option(metavar="LABEL_SET=WEIGHT", help="How often it is drawn; else 1.")
     ] = [],  # noqa: B006
+    pin: PinOption = None,
+    operator_token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Make a dataset version of label sets, and print its digest.
@@ -68,6 +71,11 @@ def build(
         _rule(by, split, seed, cell_deg), _utc_ns(snapshot), weights,
     )  # fmt: skip
     digest = kept.put(version)
+    pin_at(
+        pin, operator_token, "dataset_version", digest,
+        (each.clip.clip_id for name, _ in version.rule.parts for each in version.clips(name)
+         if each.frames),
+    )  # fmt: skip
     rows = []
     for name, _ in version.rule.parts:
         clips = [each for each in version.clips(name) if each.frames]
