@@ -119,6 +119,8 @@ def parse_yaml(text: str, source: str) -> LocatedYaml:
             f"character {error.character!r} is not allowed in YAML",
             f"{source}:{before.count(chr(10)) + 1}:{column}",
         ) from error
+    except RecursionError as error:
+        raise InputError("nested too deeply", source) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
@@ -128,7 +130,10 @@ def parse_yaml(text: str, source: str) -> LocatedYaml:
     if node is None:
         raise InputError("the document is empty", f"{source}:1:1")
     located = LocatedYaml(source, None)
-    located.value = _Composer(located).build(node, ())
+    try:
+        located.value = _Composer(located).build(node, ())
+    except RecursionError as error:
+        raise InputError("nested too deeply", source) from error
     return located
 
 

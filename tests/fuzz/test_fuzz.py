@@ -6,6 +6,7 @@ memory is bounded (`FUZZ_SECONDS`, ten minutes each unless told otherwise).
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import random
@@ -64,7 +65,21 @@ def test_a_burst_of_mutants(name: str) -> None:
     assert findings.inputs > 0
 
 
+BLF_FOR_EVER = base64.b64decode(
+    "TE9HR5AAAAAFAAAAAgYIAZgBAAAAAAAAcAQAAAAAAAAUAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+    "AAAAAAAAAAAAAAAATE9CShAAAQAGAQAACgAAAAIAAAAAAAAAwAMAAAAAAAB4nPPxd/JSYGBkMGBgAJIMDEwMqIAR"
+    "TkCADw71DdNmwNQzMhKhnkHXEGY0E1iCkYD5h0/C1DODzWdkwm9+VBITVD0LxHwmZrzmf/gFU88KNZ+ZBZ/57ZOZ"
+    "oerZYOazsOIxX1aHBaqeHW4+Kxtu87ccgannQJjPxo7TfK9YVlhUERX+D7/C1DMSFb/lfWyw+GIkIr4Y+NTZYfHF"
+    "QER81S/ZD1PPwkhEfDFYFb/lfWyw+GIkIr4Y+NTZYfHFQER81S/ZD1PPwkhEfDFYR3DA4ouBiPiqv/gBpp6NkYj4"
+    "+p/eyQmLLwYi4qv+nyIXLL4YiYiv/1N2wdQTlb/qtYO5YfGFHL8A3L86AwAA"
+)
+"""A log whose reader stands still and gives the same frame again and again."""
+
 FOUND_ONCE = (
+    ("trigger-spec", lambda: b"a: " + b"[" * 2000),
+    ("can-map", lambda: b"a: " + b"[" * 2000),
+    ("can-blf", lambda: BLF_FOR_EVER),
     # A sampling factor that no JPEG has, in the frame's header.
     ("picture-look", lambda: jpegs()[0].replace(b"\x01\x11\x00", b"\x01\x44\x00", 1)),
     ("jpeg", lambda: jpegs()[0].replace(b"\x01\x11\x00", b"\x01\x44\x00", 1)),

@@ -28,6 +28,8 @@ StampedFrame = tuple[int, Frame]
 """The device's stamp in nanoseconds, and the frame."""
 
 
+_MOST_A_BYTE = 128
+"""Frames: deflate makes at most 1032 bytes of one, and a frame takes 9 at least."""
 _LATEST_NS = 2**63
 """What a time in nanoseconds stays below."""
 
@@ -67,7 +69,7 @@ def read_log(path: Path, counts: Counter[str]) -> Iterator[StampedFrame]:
     can = optional_module("can", "can")
     if not path.is_file():
         raise InputError("no such file", str(path))
-    whole = 0
+    whole, most = 0, _MOST_A_BYTE * path.stat().st_size
     try:
         reader = can.LogReader(str(path))
     except Exception as error:  # each of python-can's readers raises its own
@@ -85,6 +87,10 @@ def read_log(path: Path, counts: Counter[str]) -> Iterator[StampedFrame]:
             if message is None:
                 return
             whole += 1
+            if whole > most:  # a reader of a broken file that stands still gives frames for ever
+                raise CorruptError(
+                    f"gives more than {most} frames, which it cannot hold", str(path)
+                )
             found = stamped(message, counts)
             if found is not None:
                 yield found

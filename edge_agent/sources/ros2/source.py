@@ -124,6 +124,10 @@ class Ros2Source:
                             reorder.put(sample)
                     except LongtailError as error:
                         self._left_out(topic, error)
+                    except (AttributeError, TypeError, IndexError, ValueError) as error:
+                        # The bag itself says what its types are made of.
+                        why = f"not what its type should be: {error}"
+                        self._left_out(topic, CorruptError(why, topic))
         except CorruptError as error:
             broken = error
         yield from reorder.ready(None)
@@ -140,7 +144,10 @@ class Ros2Source:
         header = getattr(message, "header", None)
         if header is None:
             return recorded_ns
-        stamp_ns = motion.time_ns(header.stamp)
+        try:
+            stamp_ns = motion.time_ns(header.stamp)
+        except (AttributeError, TypeError):  # the bag's own definition of a header has none
+            stamp_ns = 0
         if abs(stamp_ns - recorded_ns) <= MAX_STAMP_AWAY_NS:
             return stamp_ns
         self.counts[f"{topic}: stamp empty or of another clock"] += 1
