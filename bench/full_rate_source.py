@@ -24,7 +24,6 @@ from contracts.samples import (
     LidarSample,
     MountSample,
     PoseSample,
-    RadarSample,
     Sample,
 )
 from edge_agent.ports import SourceDescription
@@ -72,7 +71,6 @@ class FullRateSource:
     Attributes:
         lateness_ns: of each sweep that was handed over, behind its time.
         offered: pictures and sweeps by channel, dropped ones too.
-        instants: times of which anything was handed over that a model looks at, radar too.
     """
 
     def __init__(
@@ -88,7 +86,6 @@ class FullRateSource:
         self._dropped: Counter[str] = Counter()
         self.offered: Counter[str] = Counter()
         self.lateness_ns: list[int] = []
-        self.instants: set[int] = set()
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -133,8 +130,6 @@ class FullRateSource:
             self._wait(left_ns / NS_PER_S)
 
     def _is_taken(self, sample: Sample, due_ns: int) -> bool:
-        if isinstance(sample, RadarSample):
-            self.instants.add(due_ns)
         if not isinstance(sample, _SIGHT):
             return True
         self.offered[sample.channel] += 1
@@ -142,7 +137,6 @@ class FullRateSource:
         if late_ns > BUFFER_NS:
             self._dropped[f"{sample.channel}: overwritten before it was read"] += 1
             return False
-        self.instants.add(due_ns)
         if isinstance(sample, LidarSample):
             self.lateness_ns.append(late_ns)
         return True

@@ -123,7 +123,9 @@ def check_nothing_is_half(server: ServerProcess) -> None:
             assert head.headers["Content-Length"] == str(row["size_bytes"])
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(1, 8))]
+)
 def test_a_killed_server_loses_and_doubles_nothing(server: ServerProcess, seed: int) -> None:
     run(server, seed)
 

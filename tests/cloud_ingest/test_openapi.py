@@ -25,7 +25,7 @@ from tests.cloud_ingest.support import TUS, Vehicle
 from tests.cloud_ingest.test_route_access import ACCESS
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "openapi.json"
-FEW, MANY = 8, 250
+FEW, MANY = 4, 250
 _SETTINGS = settings(
     max_examples=FEW, deadline=None, suppress_health_check=list(HealthCheck), database=None,
     derandomize=True,

@@ -270,4 +270,6 @@ def test_the_time_is_signed_by_the_directors_timestamp_key(
     statement = TimeStatement.model_validate_json(answer.statement)
     assert (statement.vehicle_id, statement.nonce) == ("car-1", nonce)
     assert abs(statement.utc_ns - service.clock.utc_ns()) < 60 * 10**9
-    assert json.loads(answer.statement).keys() == {"vehicle_id", "nonce", "utc_ns"}
+    assert json.loads(answer.statement).keys() == {
+        "vehicle_id", "nonce", "utc_ns", "fleet_scenes",
+    }  # fmt: skip

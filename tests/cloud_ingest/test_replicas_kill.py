@@ -330,7 +330,9 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, text)
 
 
-@pytest.mark.parametrize(("s3", "size"), [(strict_s3, SMALL), (moto_s3, LEAST)])
+@pytest.mark.parametrize(
+    ("s3", "size"), [(strict_s3, SMALL), pytest.param(moto_s3, LEAST, marks=pytest.mark.soak)]
+)
 def test_two_killed_replicas_lose_and_double_nothing(s3: S3, size: Size) -> None:
     with s3() as endpoint:
         run(size, 1, endpoint)

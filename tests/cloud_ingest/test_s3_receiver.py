@@ -34,7 +34,7 @@ KEY = f"clips/fleet/raw/{CLIP_ID[:2]}/{CLIP_ID}.mcap"
 Pair = tuple[Vehicle, Vehicle]
 
 
-@pytest.fixture(params=["one bucket", "with a buffer"])
+@pytest.fixture(params=[pytest.param("one bucket", marks=pytest.mark.soak), "with a buffer"])
 def replicas(
     request: pytest.FixtureRequest, start_cloud: StartCloud, s3: FakeS3, tmp_path: Path
 ) -> Iterator[Pair]:
