@@ -3,7 +3,7 @@
 The same clips go in parts of 8 MiB over four kept connections of loopback to: a bare Python process
 that reads, hashes or not, writes and syncs; nginx with its DAV module; @tus/server over its file
 store; and the receiver on its embedded default. Ours checks each part against its declared digest,
-commits the clip to its catalog with everything that follows, and syncs; the bare process syncs too;
+commits the clip to its catalog and syncs; what follows a commit is off. The bare process syncs too;
 for the others the client syncs what they have written before it goes on. Servers take turns. CPU is
 that of the server's process with all that it started, PostgreSQL among ours; a client's is in none.
 

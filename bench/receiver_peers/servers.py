@@ -208,6 +208,7 @@ class Longtail(ReceivingServer):
         words = ["serve", "--port", "0", "--folder", str(self.folder / "c")]
         words += ["--ready-file", str(self._ready)]
         environment = {name: text for name, text in os.environ.items() if name != "DATABASE_URL"}
+        environment["LONGTAIL_STEPS_WORKERS"] = "0"
         with (self.folder / "log").open("wb") as log:
             return subprocess.Popen(
                 [sys.executable, "-c", program, *words], stdout=log, stderr=log, text=True,
