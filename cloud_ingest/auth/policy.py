@@ -131,6 +131,12 @@ async def require_clip_reader(request: Request, clip_id: str, access: str | None
     await caller_of(request)
 
 
+def actor_of(request: Request) -> str:
+    """The caller for the audit log, where the order itself does not say who."""
+    caller: Caller = request.state.caller
+    return caller.name or "operator token"
+
+
 Person = Annotated[Caller, Depends(at_least("viewer"))]
 Viewer = Depends(at_least("viewer"))
 Labeller = Depends(at_least("labeller"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 
 from cloud_ingest.auth.keys import decode_base64url, parse_public_key, signature_holds
-from cloud_ingest.auth.policy import Admin, may_enrol_freely
+from cloud_ingest.auth.policy import Admin, actor_of, may_enrol_freely
 from cloud_ingest.problems import UnknownCallerError
 from cloud_ingest.service import service_of
 from contracts.errors import RefusedError
@@ -29,7 +29,7 @@ router = APIRouter(prefix="/v1", tags=["identity"])
     dependencies=[Admin],
 )
 async def make_enrolment_token(request: Request, body: EnrolmentTokenRequest) -> EnrolmentToken:
-    return await service_of(request).vehicles.make_token(body)
+    return await service_of(request).vehicles.make_token(body, actor_of(request))
 
 
 @router.post("/vehicles", summary="Enrol a vehicle with the public half of its key")

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from cloud_ingest import audit
 from cloud_ingest.database import for_single_reads, to_time
 from cloud_ingest.fleet_schema import check_ins, counter_readings
 from cloud_ingest.problems import AbsentError
@@ -86,7 +87,7 @@ class Vehicles:
         )
         return True
 
-    async def make_token(self, request: EnrolmentTokenRequest) -> EnrolmentToken:
+    async def make_token(self, request: EnrolmentTokenRequest, actor: str) -> EnrolmentToken:
         """A fresh one-time token; only its digest is kept."""
         token = secrets.token_urlsafe(32)
         expires_utc_ns = self._clock.utc_ns() + request.valid_s * NS_PER_S
@@ -97,6 +98,9 @@ class Vehicles:
         }
         async with self._engine.begin() as connection:
             await connection.execute(sa.insert(enrolment_tokens).values(row))
+            subject = request.vehicle_id or "any vehicle"
+            now_ns = self._clock.utc_ns()
+            await audit.record(connection, now_ns, actor, "make enrolment token", subject)
         return EnrolmentToken(
             token=token, vehicle_id=request.vehicle_id, expires_utc_ns=expires_utc_ns
         )

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from cloud_ingest import audit
 from cloud_ingest.database import to_time
 from cloud_ingest.problems import AbsentError
 from cloud_ingest.schema import clip_identity
@@ -24,13 +25,14 @@ class Pins:
         self._engine = engine
         self._clock = clock
 
-    async def pin(self, kind: PinKind, name: str, clip_ids: tuple[str, ...]) -> Pin:
+    async def pin(self, kind: PinKind, name: str, clip_ids: tuple[str, ...], actor: str) -> Pin:
         """Raises `InputError` for a clip that the store does not know, or that was erased."""
         wanted = sorted(set(clip_ids))
         known = sa.select(clip_identity.c.clip_id).where(
             clip_identity.c.clip_id.in_(wanted), clip_identity.c.erased_utc.is_(None)
         )
-        now = to_time(self._clock.utc_ns())
+        now_ns = self._clock.utc_ns()
+        now = to_time(now_ns)
         async with self._engine.begin() as connection:
             # Shared with the erasure, so that no pin slips in behind it.
             found = set((await connection.execute(known.with_for_update(read=True))).scalars())
@@ -45,9 +47,11 @@ class Pins:
                         for clip_id in wanted
                     ],
                 )
+            why = f"{len(wanted)} clips"
+            await audit.record(connection, now_ns, actor, "pin", f"{kind} {name}", why)
             return await _pin(connection, kind, name)
 
-    async def unpin(self, kind: PinKind, name: str) -> Pin:
+    async def unpin(self, kind: PinKind, name: str, actor: str) -> Pin:
         """Let go of a set; as it was. What it lost by erasures stays told. Raises `AbsentError`."""
         async with self._engine.begin() as connection:
             pin = await _pin(connection, kind, name)
@@ -56,6 +60,8 @@ class Pins:
             await connection.execute(
                 sa.delete(clip_pins).where(clip_pins.c.kind == kind, clip_pins.c.name == name)
             )
+            now_ns = self._clock.utc_ns()
+            await audit.record(connection, now_ns, actor, "unpin", f"{kind} {name}")
         return pin
 
     async def page(self) -> PinPage:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request
 
-from cloud_ingest.auth.policy import Labeller, Viewer
+from cloud_ingest.auth.policy import Labeller, Viewer, actor_of
 from cloud_ingest.service import service_of
 from cloud_ingest.tiers.rules import lifecycle_policy
 from contracts.ids import Name
@@ -41,9 +41,9 @@ async def pins(request: Request) -> PinPage:
 
 @router.put("/pins/{kind}/{name}", summary="Keep the clips of a set hot", dependencies=[Labeller])
 async def pin(request: Request, kind: PinKind, name: Name, body: PinRequest) -> Pin:
-    return await service_of(request).after.pins.pin(kind, name, body.clip_ids)
+    return await service_of(request).after.pins.pin(kind, name, body.clip_ids, actor_of(request))
 
 
 @router.delete("/pins/{kind}/{name}", summary="Let go of a set", dependencies=[Labeller])
 async def unpin(request: Request, kind: PinKind, name: Name) -> Pin:
-    return await service_of(request).after.pins.unpin(kind, name)
+    return await service_of(request).after.pins.unpin(kind, name, actor_of(request))

@@ -10,6 +10,7 @@ import secrets
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from cloud_ingest import audit
 from cloud_ingest.database import to_ns, to_time
 from cloud_ingest.problems import AbsentError
 from cloud_ingest.steps_schema import webhook_deliveries, webhooks
@@ -35,7 +36,7 @@ class WebhookBook:
         self._engine = engine
         self._clock = clock
 
-    async def add(self, request: WebhookRequest) -> WebhookMade:
+    async def add(self, request: WebhookRequest, actor: str) -> WebhookMade:
         """From now on; what came before is not told. Raises `ConflictError` for one too many."""
         webhook_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
         now_ns = self._clock.utc_ns()
@@ -49,14 +50,17 @@ class WebhookBook:
                     created_utc=to_time(now_ns),
                 )
             )  # fmt: skip
+            await audit.record(connection, now_ns, actor, "add webhook", request.url)
         made = Webhook(webhook_id=webhook_id, url=request.url, created_utc_ns=now_ns)
         return WebhookMade(webhook=made, secret=secret)
 
-    async def remove(self, webhook_id: str) -> Webhook:
+    async def remove(self, webhook_id: str, actor: str) -> Webhook:
         """What is owed to it is forgotten. Raises `AbsentError`."""
         async with self._engine.begin() as connection:
             (found,) = await self._told(connection, webhook_id)
             await connection.execute(sa.delete(webhooks).where(webhooks.c.webhook_id == webhook_id))
+            now_ns = self._clock.utc_ns()
+            await audit.record(connection, now_ns, actor, "remove webhook", found.url)
         return found
 
     async def page(self) -> WebhookPage:

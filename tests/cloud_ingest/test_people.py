@@ -103,6 +103,21 @@ def test_the_audit_log_has_the_name_that_the_service_knows(http: httpx.Client) -
     assert told["add person"] == "whoever"
 
 
+def test_what_names_nobody_is_written_under_the_caller(http: httpx.Client) -> None:
+    token = let_in(http, "admin", "ada")
+    assert status(http, "POST", "/v1/enrolment-tokens", token, {"vehicle_id": "car-1"}) == 200
+    hook = {"url": "https://hooks.example/x"}
+    made = http.post("/v1/webhooks", json=hook, headers=bearer(token))
+    assert made.status_code == 200, made.text
+    path = f"/v1/webhooks/{made.json()['webhook']['webhook_id']}"
+    assert status(http, "DELETE", path, ADMIN) == 200
+    rows = http.get("/v1/audit", headers=bearer(ADMIN)).json()["rows"]
+    told = {row["action"]: (row["actor"], row["subject"]) for row in rows}
+    assert told["make enrolment token"] == ("ada", "car-1")
+    assert told["add webhook"] == ("ada", hook["url"])
+    assert told["remove webhook"] == ("operator token", hook["url"])
+
+
 @pytest.mark.parametrize(
     "body",
     [
