@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# Processes that share the test suite out, a file at a time.
+TEST_WORKERS ?= 2
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
@@ -29,7 +31,8 @@ demo: $(VENV)/.demo
 	$(BIN)/longtail demo
 
 test: $(VENV)/.all
-	$(BIN)/python -m pytest -m "not soak and not interop"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not soak and not interop" \
+		-n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.all
 	$(BIN)/ruff check .
@@ -58,6 +61,8 @@ bench-loop: $(VENV)/.all
 # two come from Debian, for root only; a test whose program is missing skips and says so.
 interop: $(VENV)/.all
 	$(PIP) -r tests/interop/requirements.txt
+	@# It asks for an older numpy and opens what it opens with ours as well.
+	$(PIP) --no-deps nuscenes-devkit==1.2.0
 	@if command -v npm >/dev/null; then npm ci --prefix tests/interop --no-audit --no-fund --silent; fi
 	@missing=; for program in nginx chromium; do \
 		command -v $$program >/dev/null || missing="$$missing $$program"; done; \

@@ -81,6 +81,9 @@ BENCHES = {
     "lidar-codec": Bench("bench.lidar_codec", "Lidar codec: size, speed, error.", True),
     "phash": Bench("bench.phash", "Perceptual hash and scan.", True),
     "upload": Bench("bench.upload", "The upload client."),
+    "uplink": Bench(
+        "bench.uplink", "A clip's spans over an emulated long link, against one connection."
+    ),
     "receiver": Bench(
         "bench.receiver", "The upload receiver, against raw writes, nginx, @tus/server.", long=True
     ),

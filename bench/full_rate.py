@@ -32,7 +32,7 @@ from contracts.clock import Clock, SystemClock
 from contracts.samples import ImageSample, LidarSample, Sample
 from edge_agent.app import Agent
 from edge_agent.config import load_config
-from edge_agent.status import AgentReport
+from edge_agent.health.status import AgentReport
 
 ZOO = Path(__file__).parents[1] / "models" / "zoo"
 SECONDS = 600.0

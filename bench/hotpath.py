@@ -37,15 +37,15 @@ from bench.simulated_frames import (
 )
 from bench.triggers import built_in_specs, rule_specs
 from contracts.clock import ClockQuality
-from edge_agent.drive import Drive
+from edge_agent.drive.drive import Drive
+from edge_agent.drive.ring import Ring
 from edge_agent.ports import PerceptionModel, SensorSource, SourceDescription
-from edge_agent.ring import Ring
 from kernels.clip.encoding import EncodedMessage, encode_sample
 from kernels.detection import fill_input, fit_image
 from kernels.phash import phash64
 
 if TYPE_CHECKING:
-    from edge_agent.timing import FrameTiming
+    from edge_agent.drive.timing import FrameTiming
 
 RING_BYTES = 128 * 2**20
 STAGES = ("images to tensor", "door, ring, signals and triggers", "lidar", "hashes", "model")

@@ -18,8 +18,8 @@ from bench.ring import Frames
 from bench.simulated_frames import FRAME_NS, SimulatedFrames
 from contracts.clock import ClockQuality
 from contracts.trigger_spec import parse_spec
-from edge_agent.capture import CaptureBook, ClipJob
-from edge_agent.pack import DriveFacts, collect, prepare, write_active
+from edge_agent.clips.pack import DriveFacts, collect, prepare, write_active
+from edge_agent.selection.capture import CaptureBook, ClipJob
 from kernels.clip.encoding import encode_sample
 from kernels.triggers.engine import Fire
 

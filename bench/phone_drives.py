@@ -10,9 +10,14 @@ The phone's gravity estimate follows any sustained acceleration within a second 
 recording holds the onset of each brake at full height and not its plateau, and after a turn
 shows the swing back: the longitudinal part is absent for a second more.
 
-For swerves the phone's own axes do: yaw rate with its sign, and while the vehicle turns all
-horizontal acceleration is read as lateral. It knows no speed, so the trips are taken as driven
-above the least speed of a reversal.
+For swerves a vehicle multiplies its speed by its yaw rate. The phone knows no speed, but it can be
+read where a turn begins: for half a second, before the gravity estimate follows, horizontal
+acceleration is speed times yaw rate. That speed is taken for the rest of the turn and of one that
+follows within a second; at any other time it is unknown. A driver who brakes into the turn makes
+it too high.
+
+Where no label is, nothing is known: the authors dropped eleven lane changes from the labels, which
+are still in the recordings.
 """
 
 from __future__ import annotations
@@ -31,13 +36,14 @@ from kernels.triggers.engine import TickInputs, TriggerEngine, absent_values
 TURNING_RADPS = 0.1
 SWING_BACK_S = 1.0
 SMOOTHING_S = 0.1
-ASSUMED_MPS = 10.0
+ONSET_S = 0.5
 
 
 @dataclass(frozen=True)
 class PhoneDrive:
-    """`t_s` since the trip's start, horizontal acceleration, |yaw rate| and yaw rate, all [n];
-    what the driver did when, by the labels.
+    """`t_s` since the trip's start, horizontal acceleration, |yaw rate|, both smoothed, and yaw
+    rate, all [n]; what the driver did when, by the labels: `others_s` is what is no swerve (brakes,
+    accelerations, events without aggression).
     """
 
     t_s: NDArray[np.float64]
@@ -47,6 +53,7 @@ class PhoneDrive:
     brakes_s: list[tuple[float, float]]
     lane_changes_s: list[tuple[float, float]]
     turns_s: list[tuple[float, float]]
+    others_s: list[tuple[float, float]]
 
     @property
     def hours(self) -> float:
@@ -78,11 +85,12 @@ def load_phone_drive(trip: Path) -> PhoneDrive:
     def labelled(word: str) -> list[tuple[float, float]]:
         return [(float(row[1]), float(row[2])) for row in rows if row[0].startswith(word)]
 
-    # The gyroscope's bias is what it shows for most of the time.
-    turning = _low_pass(t_s, yaw - np.median(yaw))
+    turning = yaw - np.median(yaw)  # the gyroscope's bias is what it shows for most of the time
+    brakes = labelled("freada_agressiva")
     return PhoneDrive(
-        t_s, horizontal, np.abs(turning), turning, labelled("freada_agressiva"),
+        t_s, horizontal, np.abs(_low_pass(t_s, turning)), turning, brakes,
         labelled("troca_faixa"), labelled("curva"),
+        [*brakes, *labelled("aceleracao_agressiva"), *labelled("evento_nao_agressivo")],
     )  # fmt: skip
 
 
@@ -105,20 +113,40 @@ def fires_s(drive: PhoneDrive, spec: LoadedSpec) -> list[float]:
     return kept
 
 
+def speeds_mps(drive: PhoneDrive) -> NDArray[np.float64]:
+    """Speed [n] while the vehicle turns, as read where each turn begins; NaN where it is unknown.
+
+    Within the first half second of a turn it is what is known by then.
+    """
+    found = np.full(len(drive.t_s), np.nan)
+    began_s = turned_s = -np.inf
+    over = under = 0.0
+    for i, (t, accel, yaw) in enumerate(zip(
+        drive.t_s.tolist(), drive.horizontal_mps2.tolist(), drive.yaw_rate_radps.tolist(),
+        strict=True,
+    )):  # fmt: skip
+        if yaw >= TURNING_RADPS:
+            if t - turned_s > SWING_BACK_S:
+                began_s, over, under = t, 0.0, 0.0
+            turned_s = t
+            if t - began_s <= ONSET_S:
+                over, under = over + accel * yaw, under + yaw * yaw
+        if t - turned_s <= SWING_BACK_S:
+            found[i] = over / under
+    return found
+
+
 def swerves_s(drive: PhoneDrive, spec: LoadedSpec) -> list[float]:
-    """When a swerve spec would have kept an event, its cooldown applied, in trip seconds."""
+    """When a swerve spec would have fired, in trip seconds; its cooldown is not applied."""
     engine = TriggerEngine([spec], "phone")
     values = absent_values()
-    values[SIGNAL_INDEX["ego.speed_mps"]] = ASSUMED_MPS
-    lateral, yaw_rate = SIGNAL_INDEX["ego.lat_accel_mps2"], SIGNAL_INDEX["ego.yaw_rate_radps"]
-    kept: list[float] = []
-    for t, accel, turning in zip(
-        drive.t_s.tolist(), drive.horizontal_mps2.tolist(), drive.turning_radps.tolist(),
-        strict=True,
-    ):  # fmt: skip
-        values[yaw_rate] = turning
-        values[lateral] = np.copysign(accel, turning) if abs(turning) >= TURNING_RADPS else 0.0
-        for _ in engine.step(TickInputs(round(t * 1e9), values)):
-            if not kept or t - kept[-1] >= spec.spec.cooldown / 1e9:
-                kept.append(t)
-    return kept
+    speed, lateral, yaw_rate = (
+        SIGNAL_INDEX[name] for name in ("ego.speed_mps", "ego.lat_accel_mps2", "ego.yaw_rate_radps")
+    )
+    fired: list[float] = []
+    for t, mps, turning in zip(
+        drive.t_s.tolist(), speeds_mps(drive).tolist(), drive.turning_radps.tolist(), strict=True
+    ):
+        values[speed], values[yaw_rate], values[lateral] = mps, turning, mps * turning
+        fired += [t for _ in engine.step(TickInputs(round(t * 1e9), values))]
+    return fired

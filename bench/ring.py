@@ -13,7 +13,7 @@ import numpy as np
 
 from bench.figures import Figure, figure, median_cpu_ns
 from bench.simulated_frames import FRAME_NS, SimulatedFrames
-from edge_agent.ring import Ring
+from edge_agent.drive.ring import Ring
 from kernels.clip.encoding import EncodedMessage, encode_sample
 
 RING_BYTES = 128 * 2**20

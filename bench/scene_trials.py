@@ -34,10 +34,10 @@ from contracts.samples import (
     SignalSample,
 )
 from contracts.trigger_spec import LoadedSpec, parse_spec
-from edge_agent.budget import BudgetBook, VehicleLimits
-from edge_agent.capture import ClipJob
-from edge_agent.clip_gate import ClipGate
 from edge_agent.ledger import Ledger
+from edge_agent.selection.budget import BudgetBook, VehicleLimits
+from edge_agent.selection.capture import ClipJob
+from edge_agent.selection.clip_gate import ClipGate
 from kernels.clip.encoding import EncodedMessage, encode_mount, encode_sample
 from kernels.clip.perception import encode_perception
 from sim_fleet.drive import Tick

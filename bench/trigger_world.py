@@ -25,16 +25,17 @@ from contracts.samples import (
     SignalSample,
 )
 from contracts.trigger_spec import LoadedSpec
-from edge_agent.drive import Drive
+from edge_agent.drive.drive import Drive
+from edge_agent.drive.ring import Ring
 from edge_agent.ports import SourceDescription
-from edge_agent.ring import Ring
 from edge_agent.runtime.shadow_model import disagreement
-from edge_agent.suitable import inactive_reason, signals_of
+from edge_agent.signals.suitable import inactive_reason, signals_of
 from kernels.triggers.engine import Fire, TriggerEngine
 from kernels.triggers.likeness import score_names
 from sim_fleet.classes import KIND_NAMES, Kind
 from sim_fleet.drive import Tick
 from sim_fleet.seeds import generator
+from sim_fleet.sensors.rig import sensor_rig
 from sim_fleet.source import START_NS, DriveOptions, SimFleetSource
 from sim_fleet.world.oracle import OracleFrame
 
@@ -150,75 +151,110 @@ def stretches(
     return [each for each in found if each[1] - each[0] >= least_s]
 
 
-def driven(
-    options: DriveOptions,
-    specs: Sequence[LoadedSpec],
-    model: OracleModel | None = None,
-    candidate: OracleModel | None = None,
-    more: Callable[[Tick], list[SignalSample]] = lambda _: [],
-) -> DrivenDrive:
-    """Drive a scenario through the agent's drive.
+@dataclass(frozen=True)
+class Watcher:
+    """What looks at a drive.
 
-    Args:
+    Attributes:
+        model: sees each picture of the front camera; None looks at none.
         candidate: a model in shadow beside `model`, looking at each frame.
         more: signals beside the simulator's, for each tick.
     """
-    ticks: list[Tick] = []
-    source = SimFleetSource(options, ticks.append)
-    fires: list[Fire] = []
 
-    def on_fire(fire: Fire, _: object) -> bool:
-        fires.append(fire)
+    model: OracleModel | None = None
+    candidate: OracleModel | None = None
+    more: Callable[[Tick], list[SignalSample]] = lambda _: []
+
+
+def driven(
+    options: DriveOptions, specs: Sequence[LoadedSpec], model: OracleModel | None = None
+) -> DrivenDrive:
+    """Drive a scenario through the agent's drive."""
+    return driven_for(options, specs, [Watcher(model)])[0]
+
+
+def driven_for(
+    options: DriveOptions, specs: Sequence[LoadedSpec], watchers: Sequence[Watcher]
+) -> list[DrivenDrive]:
+    """The same drive for each watcher, as if it were the only one; the sensors are simulated once.
+
+    Of the cameras only the front one exists.
+    """
+    ticks: list[Tick] = []
+    rig = sensor_rig(options.sensor_set, options.drift, options.vehicle_type)
+    looks = any(each.model is not None for each in watchers)
+    front = tuple(camera for camera in rig.cameras if looks and camera.channel == CAMERA)
+    source = SimFleetSource(options, ticks.append, replace(rig, cameras=front))
+    runs = [_Run(source.describe(), specs, each) for each in watchers]
+    for tick, samples in instants(source, ticks):
+        for run in runs:
+            run.take(tick, samples)
+    return [run.finished(specs, ticks, options.duration_s) for run in runs]
+
+
+class _Run:
+    """The agent's drive for one watcher."""
+
+    def __init__(
+        self, told: SourceDescription, specs: Sequence[LoadedSpec], watcher: Watcher
+    ) -> None:
+        self._watcher = watcher
+        self._fires: list[Fire] = []
+        self._frames = 0
+        model = watcher.model
+        cameras = told.camera_channels if model is not None else ()
+        described = replace(
+            told, signals=told.signals | {"driver.bookmark"}, camera_channels=cameras
+        )
+        self._drive = Drive(
+            "bench", described, (), model, Ring(RING_BYTES), self._on_fire, lambda _: None
+        )
+        self._start(described, specs)
+
+    def _start(self, described: SourceDescription, specs: Sequence[LoadedSpec]) -> None:
+        """Compile the specs that can work here, as the runtime does, and swap them in."""
+        model, candidate = self._watcher.model, self._watcher.candidate
+        names = model.class_names if model is not None else ()
+        signals = signals_of(described, names, candidate=candidate is not None)
+        digest = model.digest if model is not None else None
+        able = [s for s in specs if not inactive_reason(s.spec, signals, names, digest)]
+        seed = f"bench/{described.boot_id}"
+        self._drive.swap(TriggerEngine(able, seed, score_names(names, ())), model)
+
+    def _on_fire(self, fire: Fire, _: object) -> bool:
+        self._fires.append(fire)
         return False
 
-    described = _described(source.describe(), bool(model))
-    drive = Drive(
-        "bench", described, (), model, Ring(RING_BYTES), on_fire, lambda _: None,
-    )  # fmt: skip
-    _start(drive, described, specs, model, candidate)
-    frames = 0
-    for tick, samples in instants(source, ticks):
+    def take(self, tick: Tick, samples: Sequence[Sample]) -> None:
+        model, candidate = self._watcher.model, self._watcher.candidate
         for each in (model, candidate):
             if each is not None and tick.truth is not None:
                 each.truth = tick.truth
-        for sample in (*samples, *more(tick)):
-            if isinstance(sample, ImageSample) and sample.channel != CAMERA:
+        for sample in (*samples, *self._watcher.more(tick)):
+            if model is None and isinstance(sample, ImageSample):
                 continue
-            drive.feed(sample)
+            self._drive.feed(sample)
             if candidate is not None and model is not None and isinstance(sample, ImageSample):
-                frames += 1
-                t_s = (sample.mono_ns - START_NS) / NS_PER_S
-                active = model.change(t_s, model.seen(), np.random.default_rng(0))
-                other = candidate.change(t_s, candidate.seen(), np.random.default_rng(1))
-                share = disagreement(active, other)
-                drive.tell([
-                    SignalSample("shadow.disagreement", sample.mono_ns, share),
-                    SignalSample("shadow.frames", sample.mono_ns, float(frames)),
-                ])  # fmt: skip
-    drive.finish()
-    by_trigger: dict[str, list[float]] = {loaded.spec.id: [] for loaded in specs}
-    for fire in fires:
-        by_trigger[fire.loaded.spec.id].append((fire.fired_mono_ns - START_NS) / NS_PER_S)
-    return DrivenDrive(by_trigger, fires, ticks, options.duration_s)
+                self._compare(model, candidate, sample.mono_ns)
 
+    def _compare(self, model: OracleModel, candidate: OracleModel, now_ns: int) -> None:
+        self._frames += 1
+        t_s = (now_ns - START_NS) / NS_PER_S
+        active = model.change(t_s, model.seen(), np.random.default_rng(0))
+        other = candidate.change(t_s, candidate.seen(), np.random.default_rng(1))
+        self._drive.tell([
+            SignalSample("shadow.disagreement", now_ns, disagreement(active, other)),
+            SignalSample("shadow.frames", now_ns, float(self._frames)),
+        ])  # fmt: skip
 
-def _described(told: SourceDescription, looks: bool) -> SourceDescription:
-    """The front camera alone, where somebody looks at it."""
-    signals = told.signals | {"driver.bookmark"}
-    return replace(told, signals=signals, camera_channels=(CAMERA,) if looks else ())
-
-
-def _start(
-    drive: Drive, described: SourceDescription, specs: Sequence[LoadedSpec],
-    model: OracleModel | None, candidate: OracleModel | None,
-) -> None:  # fmt: skip
-    """Compile the specs that can work here, as the runtime does, and swap them in."""
-    names = model.class_names if model is not None else ()
-    signals = signals_of(described, names, candidate=candidate is not None)
-    digest = model.digest if model is not None else None
-    able = [s for s in specs if not inactive_reason(s.spec, signals, names, digest)]
-    seed = f"bench/{described.boot_id}"
-    drive.swap(TriggerEngine(able, seed, score_names(names, ())), model)
+    def finished(
+        self, specs: Sequence[LoadedSpec], ticks: list[Tick], seconds: float
+    ) -> DrivenDrive:
+        self._drive.finish()
+        by_trigger: dict[str, list[float]] = {loaded.spec.id: [] for loaded in specs}
+        for fire in self._fires:
+            by_trigger[fire.loaded.spec.id].append((fire.fired_mono_ns - START_NS) / NS_PER_S)
+        return DrivenDrive(by_trigger, self._fires, ticks, seconds)
 
 
 def instants(source: SimFleetSource, ticks: list[Tick]) -> Iterator[tuple[Tick, list[Sample]]]:

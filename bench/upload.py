@@ -110,14 +110,20 @@ def _body(method: str, path: str, sent: bytes) -> dict[str, object]:
     return {"clip_id": path.rpartition("/")[2], "state": "committed"}
 
 
-class _Vehicle:
-    """A client whose spool holds one clip at a time."""
+class SendingVehicle:
+    """A client whose spool holds one clip at a time.
 
-    def __init__(self, folder: Path, port: int) -> None:
+    Args:
+        port: of the receiver on loopback.
+        clip_bytes: of each clip, whole parts.
+    """
+
+    def __init__(self, folder: Path, port: int, clip_bytes: int = CLIP_BYTES) -> None:
+        self._parts = clip_bytes // PART_BYTES
         clock = SystemClock()
         self._ledger = Ledger(folder / "ledger.sqlite", clock, "bench")
         self._spool = Spool(
-            folder / "spool", 2 * CLIP_BYTES, 0, clock, RealDisk(), self._ledger, _describe
+            folder / "spool", 2 * clip_bytes, 0, clock, RealDisk(), self._ledger, _describe
         )
         self._key = VehicleKey.load_or_create(folder / "key.pem", "bench", RealDisk())
         self._base_url = f"http://127.0.0.1:{port}"
@@ -129,7 +135,7 @@ class _Vehicle:
         path = self._spool.begin(f"clip-{number}")
         with path.open("wb") as file:
             file.write(number.to_bytes(8, "little"))
-            for _ in range(CLIP_BYTES // PART_BYTES - 1):
+            for _ in range(self._parts - 1):
                 file.write(self._noise)
             file.write(self._noise[:-8])
         hasher = digest_file(path)
@@ -145,20 +151,25 @@ class _Vehicle:
         entry = self._spool.commit(path, request, "normal", "forbidden", 1.0)
         return self._spool.path(entry.clip_id)
 
-    def uploader(self) -> Uploader:
-        """A client as the daemon makes it, once."""
-        transport = Transport(self._base_url, self._clock, WireMeter(), TransportLimits())
+    def uploader(self, spans: int = 1) -> tuple[Uploader, Receiver]:
+        """A client as the daemon makes it, once, and its view of the cloud."""
+        transport = Transport(
+            self._base_url, self._clock, WireMeter(), TransportLimits(), connections=spans
+        )
         rng = random.Random(1)
-        return Uploader(
+        receiver = Receiver(transport, self._key, self._clock, rng)
+        uploader = Uploader(
             self._spool,
             self._ledger,
             transport,
-            Receiver(transport, self._key, self._clock, rng),
+            receiver,
             FixedLink(Link("wifi")),
             self._clock,
             CellularLimits(),
             rng,
+            spans,
         )
+        return uploader, receiver
 
     def close(self) -> None:
         self._ledger.close()
@@ -197,8 +208,8 @@ def run() -> list[Figure]:
 
 
 async def _figures(folder: Path, port: int) -> list[Figure]:
-    vehicle = _Vehicle(folder, port)
-    uploader = vehicle.uploader()
+    vehicle = SendingVehicle(folder, port)
+    uploader, _ = vehicle.uploader()
 
     async def by_client() -> None:
         sent = (await uploader.drain()).uploaded

@@ -12,7 +12,7 @@ from cli.output import JsonOption, print_json
 from contracts.errors import InputError
 
 FormatOption = Annotated[
-    str, typer.Option("--format", help="label-studio, coco, kitti or openlabel")
+    str, typer.Option("--format", help="label-studio, coco, kitti, openlabel, nuscenes or fiftyone")
 ]
 
 
@@ -34,6 +34,10 @@ def export_labels(
     image_prefix: Annotated[
         str, typer.Option(help="Of Label Studio: what its addresses of pictures begin with.")
     ] = "/data/local-files/?d=images/",
+    keyframe_hz: Annotated[
+        float | None,
+        typer.Option(min=0, help="Of nuScenes: keyframes a second, 2 if not told; 0 takes all."),
+    ] = None,
     folder: FolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -43,6 +47,7 @@ def export_labels(
     pictures where --image-prefix says.
     """
     from offline.labels.formats.folders import export_drives, labelled_drives
+    from offline.labels.formats.nuscenes.writer import KEYFRAME_HZ
 
     wanted = _format(form)
     if queue:
@@ -50,10 +55,13 @@ def export_labels(
     else:
         if camera is not None and wanted != "kitti":
             raise InputError("is KITTI's: the other formats take all cameras", "--camera")
-        done = export_drives(wanted, labelled_drives(drives), out, camera, image_prefix)
+        if keyframe_hz is not None and wanted != "nuscenes":
+            raise InputError("is nuScenes': the other formats take all frames", "--keyframe-hz")
+        rate_hz = KEYFRAME_HZ if keyframe_hz is None else keyframe_hz
+        done = export_drives(wanted, labelled_drives(drives), out, camera, image_prefix, rate_hz)
         told = {
             "drives": done.drives, "frames": done.frames, "pictures": done.pictures,
-            "left_out": dict(done.left_out.counts),
+            "sweeps": done.sweeps, "left_out": dict(done.left_out.counts),
         }  # fmt: skip
     if as_json:
         print_json(told)

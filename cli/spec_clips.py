@@ -25,8 +25,8 @@ from contracts.samples import PerceptionFrame, PlanSample, SignalSample
 from contracts.signal_log import LoggedLimits, SignalLogHeader
 from contracts.signals import CATALOGUE, SIGNAL_INDEX
 from contracts.trigger_spec import LoadedSpec
-from edge_agent.derive import SignalTable
-from edge_agent.drive import TICK_NS
+from edge_agent.drive.drive import TICK_NS
+from edge_agent.signals.derive import SignalTable
 from kernels.backtest.drives import logged_drives
 from kernels.backtest.replay import ReplayedDrive, replay
 from kernels.clip.decoding import PayloadDecoder

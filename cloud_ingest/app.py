@@ -58,8 +58,10 @@ from cloud_ingest.schema import server_keys
 from cloud_ingest.service import Service, service_of
 from cloud_ingest.settings import Settings
 from cloud_ingest.signal_logs import SignalLogs
+from cloud_ingest.span_book import SpanBook
 from cloud_ingest.steps import routes as steps_routes
 from cloud_ingest.steps.after import open_after_commit
+from cloud_ingest.steps.on_ray import encoding_by, ray_driver
 from cloud_ingest.stores.opening import open_log_objects, open_objects, open_parts
 from cloud_ingest.tiers import routes as tiers_routes
 from cloud_ingest.tus import routes as tus_routes
@@ -107,7 +109,7 @@ def create_app(
     chosen_clock = clock or SystemClock()
     chosen_reader = reader or clip_manifest_reader()
     chosen_encoders = text_encoders(settings) if encoders is None else encoders
-    by_picture = picture_encoder(settings)
+    by_picture, ray = picture_encoder(settings), ray_driver(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -122,14 +124,16 @@ def create_app(
         mining = open_mining(
             engine, chosen_clock, settings.folder / "mining", catalog, chosen_encoders, by_picture
         )
-        pictures = None if by_picture is None else mining.pictures
+        pictures = None if by_picture is None else encoding_by(ray, mining.pictures, by_picture)
         after = open_after_commit(
-            engine, chosen_clock, settings, chosen_objects, pictures, mining.captioner
+            engine, chosen_clock, settings, chosen_objects, pictures, mining.captioner, ray
         )
         pieces = PieceBook(engine)
+        spans = SpanBook(engine, settings.max_spans)
         completer = Completer(book, pieces, chosen_parts, committer)
         receiver = Receiver(
             book,
+            spans,
             pieces,
             chosen_parts,
             completer,
@@ -164,7 +168,7 @@ def create_app(
             asyncio.create_task(app.state.collector.run()),
             asyncio.create_task(fleet.monitor.run()),
             asyncio.create_task(after.run()),
-            asyncio.create_task(mining.run()),
+            asyncio.create_task(mining.run(is_captioning=after.works)),
         ]
         if settings.is_laptop:
             _log.warning("laptop mode: this machine's user needs no token", host=settings.host)

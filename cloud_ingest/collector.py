@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from cloud_ingest.completion import Completer
 from cloud_ingest.database import to_time
 from cloud_ingest.ports import PartStore, Place
-from cloud_ingest.schema import uploads
+from cloud_ingest.schema import SPAN, uploads
 from contracts.clock import NS_PER_S, Clock
 from contracts.errors import LongtailError
 
@@ -71,7 +71,7 @@ class Collector:
 
     async def _collect_batch(self) -> int:
         claim = (
-            sa.select(uploads.c.upload_id, uploads.c.place)
+            sa.select(uploads.c.upload_id, uploads.c.place, uploads.c.kind)
             .where(uploads.c.expires_utc <= to_time(self._clock.utc_ns()))
             .order_by(uploads.c.expires_utc)
             .limit(_BATCH)
@@ -80,7 +80,7 @@ class Collector:
         async with self._engine.begin() as connection:
             claimed = (await connection.execute(claim)).all()
             for row in claimed:
-                if row.place is not None:
+                if row.place is not None and row.kind != SPAN:
                     place = Place(row.upload_id, row.place)
                     await asyncio.to_thread(self._parts.abort, place)
             ids = [row.upload_id for row in claimed]

@@ -18,7 +18,7 @@ from cloud_ingest.commit import Committer
 from cloud_ingest.piece_book import PieceBook, whole_parts
 from cloud_ingest.ports import DamagedPieceError, LostPiecesError, PartStore
 from cloud_ingest.problems import AbsentError, GoneError
-from cloud_ingest.schema import COMMITTED, FINAL, OPEN, PARTIAL, REFUSED
+from cloud_ingest.schema import COMMITTED, FINAL, OPEN, PARTIAL, REFUSED, SPAN
 from cloud_ingest.shelf import Shelf
 from cloud_ingest.tus.protocol import Body
 from cloud_ingest.upload_book import Upload, UploadBook
@@ -64,7 +64,7 @@ class Completer:
         from that part on), `ConflictError` when they are lost, `InputError` when they are not
         the clip that was named.
         """
-        if upload.kind == PARTIAL or upload.state == COMMITTED:
+        if upload.kind in (PARTIAL, SPAN) or upload.state == COMMITTED:
             return
         task = self._completing.get(upload.upload_id)
         if task is None:
@@ -109,12 +109,13 @@ class Completer:
         place = upload.where
         if place is None:
             return upload.stored_bytes
-        pieces = await self._pieces.pieces(upload.upload_id)
-        held = await asyncio.to_thread(self._parts.held_bytes, place, pieces)
+        pieces = upload.in_clip(await self._pieces.pieces(upload.upload_id))
+        end = await asyncio.to_thread(self._parts.held_bytes, place, pieces)
+        held = max(0, end - upload.first_byte)
         if held >= upload.stored_bytes:
             return upload.stored_bytes
         _log.warning("the store has lost bytes", upload_id=upload.upload_id, held_bytes=held)
-        if held == 0:
+        if held == 0 and upload.kind != SPAN:
             await self._pieces.unsettle(place)
         else:
             await self._pieces.cut(upload.upload_id, upload.stored_bytes, held)

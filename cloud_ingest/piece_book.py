@@ -69,13 +69,12 @@ class PieceBook:
             raise _moved()
         return place
 
-    async def append(self, place: Place, at_bytes: int, piece: Piece) -> None:
-        """Move the offset from `at_bytes` to the end of `piece`, which lies at `place`.
+    async def append(self, upload_id: str, place: Place, at_bytes: int, piece: Piece) -> None:
+        """Move an upload's offset from `at_bytes` to the end of `piece`, which lies at `place`.
 
         A piece that starts before `at_bytes` takes the place of those from its start on. Raises
         `ConflictError` when offset or place is another by now.
         """
-        upload_id = place.upload_id
         moved = (
             _move(upload_id, at_bytes, piece.end_bytes)
             .where(uploads.c.place == place.name)
@@ -110,7 +109,7 @@ class PieceBook:
                 await connection.execute(_forget(upload_id, to_bytes))
 
     async def unsettle(self, place: Place) -> None:
-        """The store has lost this place: the upload starts over."""
+        """The store has lost this place: the upload starts over, and its spans are forgotten."""
         change = (
             sa.update(uploads)
             .where(
@@ -124,6 +123,9 @@ class PieceBook:
         async with self._engine.begin() as connection:
             if (await connection.execute(change)).one_or_none() is not None:
                 await connection.execute(_forget(place.upload_id, 0))
+                await connection.execute(
+                    sa.delete(uploads).where(uploads.c.parent_id == place.upload_id)
+                )
 
 
 def _move(upload_id: str, from_bytes: int, to_bytes: int) -> sa.Update:

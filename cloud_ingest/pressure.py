@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cloud_ingest.database import for_single_reads, to_time
 from cloud_ingest.problems import PressureError
-from cloud_ingest.schema import OPEN, clip_identity, deliveries, uploads
+from cloud_ingest.schema import OPEN, SPAN, clip_identity, deliveries, uploads
 from cloud_ingest.settings import Settings
 from cloud_ingest.steps_schema import step_runs
 from contracts.clock import NS_PER_DAY, NS_PER_S, Clock
@@ -127,7 +127,7 @@ class Pressure:
             )
         )
         begun = sa.select(sa.func.coalesce(sa.func.sum(uploads.c.length_bytes), 0)).where(
-            uploads.c.vehicle_id == vehicle_id, uploads.c.state == OPEN
+            uploads.c.vehicle_id == vehicle_id, uploads.c.state == OPEN, uploads.c.kind != SPAN
         )
         async with self._reads.connect() as connection:
             used = int((await connection.execute(delivered)).scalar_one())

@@ -22,10 +22,11 @@ from cloud_ingest.completion import Completer
 from cloud_ingest.piece_book import PieceBook
 from cloud_ingest.ports import EverythingWanted, PartStore, Wanted
 from cloud_ingest.pressure import Pressure
-from cloud_ingest.problems import PressureError, TooLargeError
-from cloud_ingest.schema import COMMITTED, FINAL, PARTIAL, WHOLE
+from cloud_ingest.problems import AbsentError, PressureError, TooLargeError
+from cloud_ingest.schema import COMMITTED, FINAL, PARTIAL, SPAN, WHOLE
 from cloud_ingest.settings import Settings
 from cloud_ingest.shelf import Shelf
+from cloud_ingest.span_book import SpanBook, check_span
 from cloud_ingest.tus.protocol import Body
 from cloud_ingest.upload_book import Upload, UploadBook, value_of
 from contracts.errors import ConflictError, InputError, RefusedError
@@ -55,6 +56,7 @@ class Receiver:
     def __init__(
         self,
         book: UploadBook,
+        spans: SpanBook,
         pieces: PieceBook,
         parts: PartStore,
         completer: Completer,
@@ -63,6 +65,7 @@ class Receiver:
         wanted: Wanted | None = None,
     ) -> None:
         self._book = book
+        self._spans = spans
         self._pieces = pieces
         self._parts = parts
         self._completer = completer
@@ -91,6 +94,7 @@ class Receiver:
             upload_url=f"{tus_url}/{upload.upload_id}",
             offset_bytes=upload.stored_bytes,
             advised_bytes_per_s=await self.pressure.advice(),
+            max_spans=self._spans.most,
         )
 
     async def advice(self) -> float | None:
@@ -138,6 +142,21 @@ class Receiver:
                 return declared
         return await self._book.create(vehicle_id, length_bytes, clip_id, metadata_header, WHOLE)
 
+    async def open_span(
+        self, vehicle_id: str, clip_id: str, first_byte: int, length_bytes: int
+    ) -> Upload:
+        """The span of a declared clip that begins at a byte; the same one however often asked.
+
+        Raises `AbsentError` when the clip is not declared, or is here by now; `InputError`.
+        """
+        parent = await self._book.open_declared(vehicle_id, clip_id)
+        if parent is None:
+            raise AbsentError("this clip has no open upload; declare it")
+        check_span(parent, first_byte, length_bytes)
+        place = await Shelf(self._parts, self._pieces, parent).settle()
+        span_id = await self._spans.open(parent, place, first_byte, length_bytes)
+        return await self.find(vehicle_id, span_id)
+
     async def join(
         self,
         vehicle_id: str,
@@ -148,8 +167,13 @@ class Receiver:
         """The upload that consists of these partial ones, completed.
 
         Asked again, it is the same upload. Raises `InputError` when one is not full, or is no
-        partial upload.
+        partial upload. Spans become the declared upload that they belong to.
         """
+        first = await self._book.find(vehicle_id, partial_ids[0])
+        if first is not None and first.kind == SPAN:
+            parent_id = await self._spans.join(vehicle_id, partial_ids)
+            await self._completer.complete(await self.find(vehicle_id, parent_id))
+            return await self.find(vehicle_id, parent_id)
         words = "\n".join([vehicle_id, *partial_ids]).encode()
         upload_id = hashlib.sha256(words).hexdigest()[:32]
         final = await self._book.find(vehicle_id, upload_id)
@@ -178,7 +202,9 @@ class Receiver:
             await self._completer.complete(upload)
         return offset
 
-    async def append(self, upload: Upload, body: Body, chunks: AsyncIterator[bytes]) -> int:
+    async def append(
+        self, upload: Upload, body: Body, chunks: AsyncIterator[bytes | memoryview]
+    ) -> int:
         """Add a body at its offset and return the new one; commit when it is the last.
 
         Raises `ConflictError` for another offset, `TooLargeError`, `CorruptError`,
@@ -207,7 +233,8 @@ class Receiver:
     async def terminate(self, upload: Upload) -> None:
         """Forget an upload. A clip that came of it stays."""
         await self._book.remove(upload.upload_id)
-        await self._completer.abort(upload)
+        if upload.kind != SPAN:  # its bytes lie where those of the others do
+            await self._completer.abort(upload)
 
     async def _waits(
         self, vehicle_id: str, request: UploadRequest, upload: Upload | None

@@ -45,6 +45,8 @@ REFUSED = "refused"
 WHOLE = "whole"
 PARTIAL = "partial"
 FINAL = "final"
+SPAN = "span"
+"""A run of a declared upload's parts, sent beside others of them; it becomes that one."""
 
 _TIME = DateTime(timezone=True)
 
@@ -95,6 +97,14 @@ uploads = Table(
     Column("joined", ARRAY(Text), comment="of a final upload: its partial ones, in order"),
     Column("stored_bytes", BigInteger, nullable=False, server_default="0"),
     Column("place", Text, comment="what the part store calls it; null before the first byte"),
+    Column(
+        "parent_id",
+        Text,
+        ForeignKey("uploads.upload_id", ondelete="CASCADE"),
+        comment="of a span: the declared upload whose bytes it takes",
+    ),
+    Column("first_byte", BigInteger, nullable=False, server_default="0", comment="of a span"),
+    Index("uploads_span_ix", "parent_id", "first_byte", unique=True),
     Index(
         "uploads_open_clip_ix",
         "vehicle_id",

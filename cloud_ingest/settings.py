@@ -90,6 +90,13 @@ class Settings(BaseSettings):
     max_open_uploads: int = Field(
         256, ge=1, validation_alias=_named("max_open_uploads"), description="of one vehicle"
     )
+    max_spans: int = Field(
+        4,
+        ge=0,
+        le=16,
+        validation_alias=_named("max_spans"),
+        description="how many runs of a clip's parts a vehicle may send side by side; 0: none",
+    )
     cors_origins: tuple[str, ...] = Field(
         (
             "https://app.foxglove.dev",
@@ -128,6 +135,10 @@ class Settings(BaseSettings):
     steps_poll_s: float = Field(
         1.0, gt=0, le=3600, validation_alias=_named("steps_poll_s"),
         description="how often new clips are looked for when there were none",
+    )  # fmt: skip
+    steps_ray: str | None = Field(
+        None, validation_alias=_named("steps_ray"),
+        description="address of a Ray cluster for the heavy steps; default: this machine",
     )  # fmt: skip
     steps_lease_s: float = Field(
         60.0, gt=0, le=3600, validation_alias=_named("steps_lease_s"),

@@ -6,6 +6,9 @@ only from where these bytes begin (`piece_book`).
 
 Bytes that end within a part are kept as its *tail*, in the same store, so that any replica can
 fill the part; then the part is stored whole, and the tail is dropped.
+
+Offsets are the upload's own here and in its pieces; the store is told where bytes lie in the clip,
+which for a span is `first_byte` further on.
 """
 
 from __future__ import annotations
@@ -53,6 +56,10 @@ class Shelf:
                 "the store has lost what had arrived; ask for the offset", "Upload-Offset"
             ) from error
 
+    async def settle(self) -> str:
+        """The name of the upload's place, begun if need be. Raises `ConflictError`."""
+        return (await self._settled()).name
+
     async def _settled(self) -> Place:
         """The upload's place, begun by whoever needs it first."""
         if self._place is None:
@@ -66,10 +73,11 @@ class Shelf:
         return self._place
 
     async def _put_tail(self, place: Place, at_bytes: int, chunks: Chunks, length: int) -> None:
-        token = await asyncio.to_thread(self._parts.put_tail, place, at_bytes, chunks)
+        at_clip = self._upload.first_byte + at_bytes
+        token = await asyncio.to_thread(self._parts.put_tail, place, at_clip, chunks)
         piece = Piece(at_bytes, length, token)
         try:
-            await self._book.append(place, at_bytes, piece)
+            await self._book.append(self._upload.upload_id, place, at_bytes, piece)
         except ConflictError:
             await self._drop(place, [piece])
             raise
@@ -89,7 +97,7 @@ class Shelf:
                 await self._book.cut(self._upload.upload_id, at_bytes, start)
                 await self._drop(place, tail)
             raise
-        await self._book.append(place, at_bytes, piece)
+        await self._book.append(self._upload.upload_id, place, at_bytes, piece)
         if tail:
             await self._drop(place, tail)
 
@@ -113,6 +121,7 @@ class Shelf:
         sha256: bytes | None,
     ) -> Piece:
         """Blocks."""
+        tail = self._upload.in_clip(tail)
         whole = [*self._parts.read_tail(place, tail), *chunks] if tail else chunks
         if sha256 is None:
             digest = hashlib.sha256()
@@ -123,10 +132,11 @@ class Shelf:
         if declared is not None and sha256 != declared:
             raise CorruptError("the bytes do not match the declared digest", f"part {index}")
         start = index * PART_BYTES
-        token = self._parts.put_part(place, start, whole, sha256, tail)
+        at_clip = self._upload.first_byte + start
+        token = self._parts.put_part(place, at_clip, whole, sha256, tail)
         return Piece(start, part_length(self._upload.length_bytes, index), token, sha256)
 
     async def _drop(self, place: Place, pieces: Sequence[Piece]) -> None:
         """What cannot be dropped now goes with the upload."""
         with suppress(LongtailError):
-            await asyncio.to_thread(self._parts.drop_tail, place, pieces)
+            await asyncio.to_thread(self._parts.drop_tail, place, self._upload.in_clip(pieces))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cloud_ingest.database import for_single_reads, to_ns, to_time
-from cloud_ingest.ports import Place
+from cloud_ingest.ports import Piece, Place
 from cloud_ingest.pressure import Value
 from cloud_ingest.problems import BusyError
 from cloud_ingest.schema import (
@@ -24,6 +24,7 @@ from cloud_ingest.schema import (
     OPEN,
     PARTIAL,
     REFUSED,
+    SPAN,
     WHOLE,
     clip_identity,
     deliveries,
@@ -38,7 +39,9 @@ class Upload:
     """One upload session as it was when it was read.
 
     `digests` holds 32 bytes a part, or None when undeclared. `joined` names the partial uploads
-    of a final one. `stored_bytes` is the offset, `place` the part store's name of where.
+    of a final one. `stored_bytes` is the offset, `place` the part store's name of where. A *span*
+    is a run of whole parts of the declared upload `parent_id`, from its `first_byte` on; it has
+    its own offset, from 0, and its bytes lie at the parent's place.
     """
 
     upload_id: str
@@ -55,6 +58,8 @@ class Upload:
     stored_bytes: int = 0
     place: str | None = None
     value: Value = "ordinary"
+    parent_id: str | None = None
+    first_byte: int = 0
 
     @property
     def is_full(self) -> bool:
@@ -62,7 +67,12 @@ class Upload:
 
     @property
     def where(self) -> Place | None:
-        return None if self.place is None else Place(self.upload_id, self.place)
+        return None if self.place is None else Place(self.parent_id or self.upload_id, self.place)
+
+    def in_clip(self, pieces: Sequence[Piece]) -> list[Piece]:
+        """Pieces of this upload, where they lie in the clip."""
+        first = self.first_byte
+        return [replace(piece, start_bytes=first + piece.start_bytes) for piece in pieces]
 
     def digest_of(self, index: int) -> bytes | None:
         """Declared digest of part `index`."""
@@ -154,7 +164,7 @@ class UploadBook:
         """Open uploads that hold all of their bytes and await their completion."""
         query = sa.select(uploads).where(
             uploads.c.state == OPEN,
-            uploads.c.kind != PARTIAL,
+            uploads.c.kind.not_in((PARTIAL, SPAN)),
             sa.or_(uploads.c.stored_bytes == uploads.c.length_bytes, uploads.c.kind == FINAL),
         )
         async with self._reads.connect() as connection:
@@ -193,7 +203,10 @@ class UploadBook:
         """Put off the expiry of an upload in use, at most once in half of its lifetime."""
         now_ns = self._clock.utc_ns()
         if upload.expires_utc_ns - now_ns < self._expiry_ns // 2:
-            await self._change(upload.upload_id, expires_utc=to_time(now_ns + self._expiry_ns))
+            expires_utc = to_time(now_ns + self._expiry_ns)
+            await self._change(upload.upload_id, expires_utc=expires_utc)
+            if upload.parent_id is not None:
+                await self._change(upload.parent_id, expires_utc=expires_utc)
 
     async def remove(self, upload_id: str) -> None:
         async with self._engine.begin() as connection:
@@ -264,4 +277,6 @@ def _upload(row: Any) -> Upload:
         stored_bytes=row.stored_bytes,
         place=row.place,
         value=value_of(**(row.declaration or {})),
+        parent_id=row.parent_id,
+        first_byte=row.first_byte,
     )

@@ -146,6 +146,8 @@ class UploadAnswer(Wire):
     reason: str | None = None
     advised_bytes_per_s: float | None = None
     """How fast the vehicle should send from now on; None: as fast as it may."""
+    max_spans: int = Field(0, ge=0)
+    """How many spans of this clip may be sent side by side; 0: its parts one after another."""
 
 
 class UploadStatus(Wire):

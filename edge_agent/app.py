@@ -20,18 +20,9 @@ from contracts.errors import InputError, TransientError
 from edge_agent.cloud_side import CloudSide
 from edge_agent.config import AgentConfig
 from edge_agent.drive_side import DriveSide
-from edge_agent.links_networkmanager import NetworkManagerLink
-from edge_agent.metrics import Readings
-from edge_agent.metrics_server import MetricsServer
-from edge_agent.notify import Notifier
-from edge_agent.ports import SensorSource, SessionOpener
-from edge_agent.power import PowerSource
-from edge_agent.power_task import open_power_task
-from edge_agent.runtime import DriveRuntime
-from edge_agent.setup import link_monitor, power_source, state_lock, vehicle_identity
-from edge_agent.sources.address import without_password
-from edge_agent.sources.registry import open_source
-from edge_agent.status import (
+from edge_agent.health.metrics import Readings
+from edge_agent.health.metrics_server import MetricsServer
+from edge_agent.health.status import (
     AgentReport,
     Clip,
     InactiveTrigger,
@@ -41,10 +32,19 @@ from edge_agent.status import (
     running_lineup,
     trigger_counts,
 )
-from edge_agent.supervisor import Restarts, Task, supervise
+from edge_agent.ports import SensorSource, SessionOpener
+from edge_agent.power.step import PowerSource
+from edge_agent.power.task import open_power_task
+from edge_agent.runtime import DriveRuntime
+from edge_agent.setup import link_monitor, power_source, state_lock, vehicle_identity
+from edge_agent.sources.address import without_password
+from edge_agent.sources.registry import open_source
+from edge_agent.supervisor.notify import Notifier
+from edge_agent.supervisor.supervisor import Restarts, Task, supervise
+from edge_agent.supervisor.watchdog import Watchdog
 from edge_agent.upload import WireMeter
 from edge_agent.upload.links_gate import GatedLinks
-from edge_agent.watchdog import Watchdog
+from edge_agent.upload.links_networkmanager import NetworkManagerLink
 
 STATUS_FILE = "status.json"
 FLUSH_EVERY_S = 10

@@ -14,9 +14,9 @@ from rich.table import Table
 
 from contracts.errors import InputError
 from edge_agent.config import AgentConfig, load_config
+from edge_agent.health.status import AgentReport, RunningLineup
 from edge_agent.kit.cli import app as kit_app
 from edge_agent.ota.status import OtaStatus
-from edge_agent.status import AgentReport, RunningLineup
 
 app = typer.Typer(help="The on-vehicle agent.", no_args_is_help=True)
 
@@ -242,7 +242,7 @@ def doctor(
     config: ConfigOption = None, state: StateOption = None, as_json: JsonOption = False
 ) -> None:
     """Check what the agent needs and what is configured; each line is ok, warn or FAIL."""
-    from edge_agent.doctor import examine
+    from edge_agent.health.doctor import examine
 
     settings = load_config(config, {} if state is None else {"state": state})
     settings = _with_specs(settings, None, [])

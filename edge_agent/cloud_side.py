@@ -22,7 +22,7 @@ from edge_agent.ota.manifest import VehicleFacts
 from edge_agent.ota.opening import open_updater
 from edge_agent.ports import LinkMonitor
 from edge_agent.setup import vehicle_labels
-from edge_agent.supervisor import Task
+from edge_agent.supervisor.supervisor import Task
 from edge_agent.upload import (
     CellularLimits,
     Receiver,
@@ -73,11 +73,12 @@ class CloudSide:
         caps = CellularLimits(
             config.upload.cellular_bytes_per_day, config.upload.cellular_bytes_per_month
         )
-        transport = self._transport(meter)
+        transport = self._transport(meter, config.upload.spans)
         self._receiver = Receiver(transport, signer, clock, rng)
         self.uploader = Uploader(
-            drive.spool, drive.ledger, transport, self._receiver, links, clock, caps, rng
-        )
+            drive.spool, drive.ledger, transport, self._receiver, links, clock, caps, rng,
+            config.upload.spans,
+        )  # fmt: skip
         self.uploader.send_logs_of(state / "signals", drive.signal_log.writing)
         facts = VehicleFacts(
             drive.description.boot_id, drive.description.clock, drive.limits, caps,
@@ -89,11 +90,11 @@ class CloudSide:
             facts=facts, floor_free_bytes=config.spool.floor_free, clock=clock, rng=rng,
         )  # fmt: skip
 
-    def _transport(self, meter: WireMeter) -> Transport:
+    def _transport(self, meter: WireMeter, connections: int = 1) -> Transport:
         return Transport(
             self._url, self._clock, meter,
             TransportLimits(bytes_per_s=self._config.upload.bytes_per_second),
-            other_origins=self._config.upload.other_origins,
+            other_origins=self._config.upload.other_origins, connections=connections,
         )  # fmt: skip
 
     @property

@@ -71,6 +71,12 @@ class UploadConfig(Strict):
         (), description="where else uploads may live: the cloud's PUBLIC_URL when it differs"
     )
     bytes_per_second: Bytes | None = Field(None, description="bandwidth cap; none: the link's own")
+    spans: int = Field(
+        4,
+        ge=1,
+        le=16,
+        description="runs of a clip's parts that are sent side by side, on free links",
+    )
 
 
 class OtaConfig(Strict):

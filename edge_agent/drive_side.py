@@ -19,33 +19,33 @@ from contracts.clock import NS_PER_S, Clock, VirtualClock
 from contracts.errors import LongtailError
 from contracts.samples import Sample
 from contracts.signal_log import LoggedFire, SignalLogHeader
-from edge_agent.allowances import Allowances
-from edge_agent.budget import BudgetBook, Keep, VehicleLimits, budget_key
-from edge_agent.capture import CaptureBook, ClipJob
-from edge_agent.clip_gate import ClipGate
+from edge_agent.clips.describe import describe_clip
+from edge_agent.clips.event_records import EventTeller
+from edge_agent.clips.pack import DriveFacts, collect
+from edge_agent.clips.packer import PackedClip, Packer
 from edge_agent.config import AgentConfig
-from edge_agent.describe import describe_clip
 from edge_agent.disk import RealDisk
-from edge_agent.event_records import EventTeller
+from edge_agent.drive.ring import Ring
+from edge_agent.drive.signal_log import log_header, open_signal_log
+from edge_agent.drive.warmup import warm_up
 from edge_agent.ledger import open_ledger
-from edge_agent.pack import DriveFacts, collect
-from edge_agent.packer import PackedClip, Packer
 from edge_agent.perception.reopening import reopening
 from edge_agent.ports import CountingSource, LiveSource, SensorSource, SessionOpener
-from edge_agent.recovered import settle_recovered
 from edge_agent.redaction.opening import open_image_redaction, open_zones
-from edge_agent.ring import Ring
 from edge_agent.runtime import DriveEvents, DriveRuntime, DriveTally, RunningSet
 from edge_agent.runtime.built_in import built_in
 from edge_agent.runtime.pace import Pace
+from edge_agent.selection.allowances import Allowances
+from edge_agent.selection.budget import BudgetBook, Keep, VehicleLimits, budget_key
+from edge_agent.selection.capture import CaptureBook, ClipJob
+from edge_agent.selection.clip_gate import ClipGate
+from edge_agent.selection.recovered import settle_recovered
+from edge_agent.selection.thresholds import ThresholdBook
 from edge_agent.setup import vehicle_labels
-from edge_agent.signal_log import log_header, open_signal_log
 from edge_agent.spool import Spool
-from edge_agent.supervisor import Restarts
-from edge_agent.supervisor_drive import SupervisedDrive
-from edge_agent.supervisor_source import supervised_samples
-from edge_agent.thresholds import ThresholdBook
-from edge_agent.warmup import warm_up
+from edge_agent.supervisor.intake import SupervisedDrive
+from edge_agent.supervisor.source import supervised_samples
+from edge_agent.supervisor.supervisor import Restarts
 from kernels.triggers.cause import cause_of
 from kernels.triggers.engine import Fire
 

@@ -23,8 +23,8 @@ from edge_agent.disk import RealDisk
 from edge_agent.identity import VehicleKey
 from edge_agent.installed import LINKS, open_installed
 from edge_agent.ports import Link, LinkMonitor, PerceptionModel
-from edge_agent.power import PowerSource
-from edge_agent.power_sources import FilePower, open_can_power
+from edge_agent.power.sources import FilePower, open_can_power
+from edge_agent.power.step import PowerSource
 from edge_agent.upload import FileLink, FixedLink
 
 
@@ -87,7 +87,7 @@ def vehicle_identity(state: Path, vehicle_id: str | None) -> VehicleKey:
 def link_monitor(config: AgentConfig, clock: Clock | None = None) -> LinkMonitor:
     """Which link there is, as configured; NetworkManager's must be run to know anything."""
     if config.link.networkmanager:
-        from edge_agent.links_networkmanager import NetworkManagerLink
+        from edge_agent.upload.links_networkmanager import NetworkManagerLink
 
         return NetworkManagerLink(config.link.bus, clock or SystemClock())
     if config.link.adapter is not None:

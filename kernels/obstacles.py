@@ -1,4 +1,5 @@
-"""What stands on the road by the lidar alone: returns above the ground, and clusters of them.
+"""What stands on the road by the lidar alone: returns above the ground, and clusters of them; and
+what boxes have to do with returns and with each other.
 
 Points come from one sweep; motion during it is not undone, which at 30 m/s displaces by up to
 3 m what was seen first. The ground is the lowest return of a cell's surroundings, and where a
@@ -204,6 +205,43 @@ def in_boxes(points: Float64s, boxes: Float64s, margin_m: Float64s) -> NDArray[n
                     and abs(across) <= 0.5 * boxes[k, 4] + margin_m[k, 1]):  # fmt: skip
                 inside[i] = True
     return inside
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def hidden_behind(
+    places: Float64s, boxes: Float64s, eye_m: tuple[float, float], share: float
+) -> NDArray[np.bool_]:
+    """Which places [m, 3] (x, y, half width) have so much of their width covered by one box [k, 7]
+    that stands nearer, as seen from above by an eye at (x, y). Heights play no part.
+    """
+    hidden = np.zeros(len(places), np.bool_)
+    for m in range(len(places)):
+        x, y, half = places[m, 0] - eye_m[0], places[m, 1] - eye_m[1], places[m, 2]
+        away = np.hypot(x, y)
+        if away < 0.1:
+            continue
+        ux, uy = x / away, y / away
+        for k in range(len(boxes)):
+            middle_x, middle_y = boxes[k, 0] - eye_m[0], boxes[k, 1] - eye_m[1]
+            if ux * middle_x + uy * middle_y > away - half:
+                continue  # no nearer: another box of the same thing, say
+            cos, sin = np.cos(boxes[k, 6]), np.sin(boxes[k, 6])
+            right, left, nearest = np.inf, -np.inf, np.inf
+            for corner in range(4):
+                along = boxes[k, 3] * (0.5 if corner < 2 else -0.5)
+                across = boxes[k, 4] * (0.5 if corner % 2 else -0.5)
+                dx = middle_x + cos * along - sin * across
+                dy = middle_y + sin * along + cos * across
+                ahead = ux * dx + uy * dy
+                nearest = min(nearest, ahead)
+                if ahead > 0.5:  # where the line of sight past it comes to, beside the place
+                    aside = (ux * dy - uy * dx) * away / ahead
+                    right, left = min(right, aside), max(left, aside)
+            covered = min(half, left) - max(-half, right)
+            if nearest > 0.5 and covered >= share * 2.0 * half:
+                hidden[m] = True
+                break
+    return hidden
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

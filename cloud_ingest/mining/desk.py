@@ -45,17 +45,22 @@ class Mining:
     facets: Facets
     saved: SavedSearches
 
-    async def run(self) -> None:
-        """The mining index's own work, for ever: durable files, captions, spaces made anew."""
-        await asyncio.gather(self.index.run(), self._caption())
+    async def run(self, *, is_captioning: bool = True) -> None:
+        """The mining index's own work, for ever: durable files, captions, spaces made anew.
 
-    async def _caption(self) -> None:
+        Not `is_captioning`: captions and spaces are left to other replicas.
+        """
+        await asyncio.gather(self.index.run(), self._caption(is_captioning))
+
+    async def _caption(self, is_captioning: bool) -> None:
         is_registered = False
         while True:
             try:
                 if not is_registered:
                     await self.spaces.register_all()
                     is_registered = True
+                    if not is_captioning:
+                        return
                     await asyncio.sleep(_POLL_S)
                 worked = await self.captioner.new_clips() or await self.captioner.job_step()
             except (LongtailError, SQLAlchemyError) as error:

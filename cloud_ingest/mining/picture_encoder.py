@@ -23,7 +23,7 @@ _SPREAD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 
 
 class PictureEncoder:
-    """One model. `space` is the digest of its file, `name` for people.
+    """One model. `path` is its file, `space` the digest of that, `name` for people.
 
     Raises `InputError` for a file that is no such model.
     """
@@ -44,7 +44,7 @@ class PictureEncoder:
         if len(shape) != 4 or shape[1] != 3 or not all(isinstance(side, int) for side in shape[2:]):
             raise InputError("must take one input [1, 3, h, w] with h and w given", str(path))
         self._input, (self._height, self._width) = inputs[0].name, shape[2:]
-        self.name = path.stem
+        self.path, self.name = path.resolve(), path.stem
 
     def encode(self, pictures: Sequence[bytes]) -> Float32s:
         """Unit vectors float32 [m, d] of JPEGs. Blocks. Raises `InputError`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha256
 
 import numpy as np
@@ -21,18 +21,26 @@ from contracts.clip import ClipEmbedding
 from contracts.clock import Clock
 from contracts.errors import InputError
 from contracts.mining import Picture
+from contracts.samples import Float32s
 
 _MAX_VALUES = 16_000
+Encode = Callable[[Sequence[bytes]], Awaitable[Float32s]]
+"""JPEGs to unit vectors float32 [m, d]."""
 
 
 class Pictures:
     """Keeps pictures' vectors, never the pictures. `encoder` is the service's own, or None."""
 
     def __init__(
-        self, engine: AsyncEngine, clock: Clock, spaces: Spaces, encoder: PictureEncoder | None
-    ) -> None:
+        self, engine: AsyncEngine, clock: Clock, spaces: Spaces, encoder: PictureEncoder | None,
+        elsewhere: Encode | None = None,
+    ) -> None:  # fmt: skip
         self._engine, self._clock, self._spaces = engine, clock, spaces
-        self._encoder = encoder
+        self._encoder, self._elsewhere = encoder, elsewhere
+
+    def encoding(self, elsewhere: Encode) -> Pictures:
+        """The same, but key frames of clips are encoded elsewhere, by the same encoder."""
+        return Pictures(self._engine, self._clock, self._spaces, self._encoder, elsewhere)
 
     @property
     def name(self) -> str:
@@ -72,7 +80,11 @@ class Pictures:
         Returns the space.
         """
         encoder = self._needed()
-        mean = (await asyncio.to_thread(encoder.encode, frames)).mean(axis=0)
+        if self._elsewhere is None:
+            vectors = await asyncio.to_thread(encoder.encode, frames)
+        else:
+            vectors = await self._elsewhere(frames)
+        mean = vectors.mean(axis=0)
         row = {"clip_id": clip_id, "model_digest": encoder.space, "vector": mean.tolist()}
         async with self._engine.begin() as connection:
             await self._spaces.register(connection, encoder.space, PICTURE, encoder.name)

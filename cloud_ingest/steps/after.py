@@ -15,6 +15,7 @@ from cloud_ingest.settings import Settings
 from cloud_ingest.steps.book import StepBook
 from cloud_ingest.steps.chores import Chores
 from cloud_ingest.steps.computing import Computing, InProcesses, InThreads
+from cloud_ingest.steps.on_ray import OnRay, RayDriver
 from cloud_ingest.steps.ports import Captioner, Encoder, ViewStore
 from cloud_ingest.steps.progress import StepProgress
 from cloud_ingest.steps.runner import StepRunner
@@ -69,14 +70,17 @@ def open_after_commit(
     hot: ObjectStore,
     encoder: Encoder | None = None,
     captioner: Captioner | None = None,
+    ray: RayDriver | None = None,
 ) -> AfterCommit:
-    """Without encoder or captioner their steps are skipped, and say so."""
+    """Without encoder or captioner their steps are skipped, and say so. Heavy steps go to `ray`."""
     views = open_views(settings)
     cold = open_cold_objects(settings)
     objects, quiet = TieredObjects(hot, cold), TieredObjects(hot, cold)
     book = StepBook(engine, clock, settings.steps_lease_s)
     works = settings.steps_workers > 0
     computing: Computing = InProcesses(settings) if works else InThreads(quiet, views)
+    if ray is not None:
+        computing = OnRay(ray, computing)
     means = Means(engine, views, clock, computing, encoder, captioner)
     scenes = FleetScenes(engine, clock, settings.scene_quota, settings.upload_expiry_s)
     lists = FleetSceneLists(engine, clock, scenes, settings.scene_list_s)

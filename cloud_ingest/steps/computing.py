@@ -20,26 +20,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any, Protocol
 
-from pydantic import JsonValue
-
 from cloud_ingest.ports import ObjectStore
 from cloud_ingest.settings import Settings
+from cloud_ingest.steps.answering import Product, product_of, stores_line
 from cloud_ingest.steps.ports import ViewStore
 from contracts.clip import ClipManifest
-from contracts.errors import (
-    CorruptError,
-    ExhaustedError,
-    InputError,
-    LongtailError,
-    TransientError,
-)
-
-Product = dict[str, JsonValue]
-STORES = {"folder", "object_store_url", "object_store_endpoint", "store_threads"}
-"""Settings that a child needs to open the same stores."""
-_ERRORS: Mapping[str, type[LongtailError]] = {
-    kind.__name__: kind for kind in (CorruptError, ExhaustedError, InputError, TransientError)
-}
+from contracts.errors import TransientError
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +83,7 @@ class InProcesses:
     """In children that are started when they are needed, and kept."""
 
     def __init__(self, settings: Settings) -> None:
-        self._first = json.dumps(settings.model_dump(mode="json", include=STORES))
+        self._first = stores_line(settings)
         self._idle: list[Process] = []
         self._busy: set[Process] = set()
 
@@ -114,11 +100,7 @@ class InProcesses:
         finally:
             self._busy.discard(child)
         self._idle.append(child)
-        if "error" in answer:
-            kind = _ERRORS.get(answer["error"], LongtailError)
-            raise kind(answer["message"], answer["place"])
-        product: Product = answer["product"]
-        return product
+        return product_of(answer)
 
     async def close(self) -> None:
         children, self._idle = [*self._idle, *self._busy], []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import JsonValue
 
-from cloud_ingest.steps.computing import Material, Product
+from cloud_ingest.steps.answering import Product
+from cloud_ingest.steps.computing import Material
 from cloud_ingest.steps.pictures import as_jpeg, camera_channels, nearest
 from cloud_ingest.steps.work import Done, Ending, Skipped, Work
 from contracts.clip import ClipManifest

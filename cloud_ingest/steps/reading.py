@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from cloud_ingest.steps.computing import Material, Product
+from cloud_ingest.steps.answering import Product
+from cloud_ingest.steps.computing import Material
 from cloud_ingest.steps.work import Done, Ending, UnreadableError, Work
 from contracts.errors import CorruptError
 from kernels.clip.reader import read_messages

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from cloud_ingest.steps.computing import Material, Product
+from cloud_ingest.steps.answering import Product
+from cloud_ingest.steps.computing import Material
 from cloud_ingest.steps.pictures import camera_channels, images, pixels, pyav
 from cloud_ingest.steps.work import Done, Ending, Skipped, Work
 from contracts.errors import CorruptError, InputError

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from cloud_ingest.steps.computing import Computing, Product
+from cloud_ingest.steps.answering import Product
+from cloud_ingest.steps.computing import Computing
 from cloud_ingest.steps.ports import Captioner, Encoder, ViewStore
 from contracts.clip import ClipManifest
 from contracts.clock import Clock

@@ -6,8 +6,8 @@ they lie in the clip, with holes elsewhere. A token is an image's name.
 Guarantees, with no lock between processes:
 - Bytes are on disk, file and folder synced, before a `put` returns.
 - A range of an image is written at most once, by the process that made it: a process writes to
-  its image of an upload only behind what it has written there before, and begins another image
-  for anything else (a part sent again, a restart). So bytes that a token names never change,
+  its image of an upload only where it has not written before, and begins another image for
+  anything else (a part sent again, a restart). So bytes that a token names never change,
   not even by a request that lost its race and is still writing.
 - An upload whose parts all lie in one image is published by a link, without a copy; parts in
   several images are put together in a fresh file, in the kernel.
@@ -28,7 +28,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cloud_ingest.ports import (
@@ -54,10 +54,31 @@ _NO_RANGE_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 
 @dataclass(slots=True)
 class _Image:
-    """This process's image of an upload, and where its next bytes may go."""
+    """This process's image of an upload, and where it has written or will: apart, in no order."""
 
     name: str
-    end_bytes: int = 0
+    taken: list[tuple[int, int]] = field(default_factory=list)
+
+    def is_free(self, start_bytes: int, end_bytes: int) -> bool:
+        return all(end_bytes <= start or end <= start_bytes for start, end in self.taken)
+
+    def take(self, start_bytes: int, end_bytes: int) -> None:
+        """Joined to the range that ends here, so that spans leave a few ranges, not one a part."""
+        before = next((taken for taken in self.taken if taken[1] == start_bytes), None)
+        if before is not None:
+            self.taken.remove(before)
+            start_bytes = before[0]
+        self.taken.append((start_bytes, end_bytes))
+
+    def give_back(self, start_bytes: int, end_bytes: int) -> bool:
+        """Untake the last range of the file; False, and nothing done, when it is not the last."""
+        last = max(self.taken, key=lambda taken: taken[1], default=(0, 0))
+        if last[1] != end_bytes or last[0] > start_bytes:
+            return False
+        self.taken.remove(last)
+        if last[0] < start_bytes:
+            self.taken.append((last[0], start_bytes))
+        return True
 
 
 class LocalParts:
@@ -90,14 +111,10 @@ class LocalParts:
     def put_part(
         self, place: Place, start_bytes: int, chunks: Chunks, sha256: bytes, tail: Sequence[Piece]
     ) -> str:
-        held = sum(piece.length_bytes for piece in tail)
-        if tail and self._goes_on(place, tail):
-            rest = list(_behind(chunks, held))
-            return self._put(place, start_bytes + held, rest)
-        return self._put(place, start_bytes, chunks)
+        return self._put(place, start_bytes, chunks, tail)
 
     def put_tail(self, place: Place, start_bytes: int, chunks: Chunks) -> str:
-        return self._put(place, start_bytes, chunks)
+        return self._put(place, start_bytes, chunks, ())
 
     def read_tail(self, place: Place, tail: Sequence[Piece]) -> list[bytes]:
         return [b"".join(bytes(view) for view in self._views(place, piece)) for piece in tail]
@@ -155,36 +172,37 @@ class LocalParts:
 
     # Images -----------------------------------------------------------------------------------
 
-    def _goes_on(self, place: Place, tail: Sequence[Piece]) -> bool:
-        """Whether these pieces end where this process's image of the upload does."""
-        with self._images_guard:
-            image = self._images.get(place.upload_id)
-        return (
-            image is not None
-            and image.end_bytes == tail[-1].end_bytes
-            and all(piece.token == image.name for piece in tail)
-        )
+    def _reserve(
+        self, place: Place, start_bytes: int, end_bytes: int, tail: Sequence[Piece]
+    ) -> tuple[str, int, bool]:
+        """An image in which nobody has written or will write this range.
 
-    def _reserve(self, place: Place, start_bytes: int, end_bytes: int) -> tuple[str, bool]:
-        """An image in which nobody has written or will write this range; whether it is new."""
+        Returns its name, where to begin in it (behind `tail`, if that lies there already), and
+        whether it is new.
+        """
         with self._images_guard:
             image = self._images.get(place.upload_id)
-            is_new = image is None or image.end_bytes > start_bytes
+            if image is not None and tail and all(piece.token == image.name for piece in tail):
+                behind = tail[-1].end_bytes
+                start_bytes = behind if image.is_free(behind, end_bytes) else start_bytes
+            is_new = image is None or not image.is_free(start_bytes, end_bytes)
             if image is None or is_new:
                 image = _Image(self._own + secrets.token_hex(4))
                 self._images[place.upload_id] = image
-            image.end_bytes = end_bytes
+            image.take(start_bytes, end_bytes)
             self._images.move_to_end(place.upload_id)
             while len(self._images) > _REMEMBERED_UPLOADS:
                 self._images.popitem(last=False)
-            return image.name, is_new
+            return image.name, start_bytes, is_new
 
-    def _put(self, place: Place, start_bytes: int, chunks: Chunks) -> str:
+    def _put(self, place: Place, part_bytes: int, chunks: Chunks, tail: Sequence[Piece]) -> str:
         length = sum(len(chunk) for chunk in chunks)
         if self.free_bytes() < length:
             raise ExhaustedError("the store's disk is full", "parts")
-        end_bytes = start_bytes + length
-        name, is_new = self._reserve(place, start_bytes, end_bytes)
+        end_bytes = part_bytes + length
+        name, start_bytes, is_new = self._reserve(place, part_bytes, end_bytes, tail)
+        if start_bytes > part_bytes:
+            chunks = list(_behind(chunks, start_bytes - part_bytes))
         with disk_errors("parts"):
             try:
                 flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
@@ -209,9 +227,8 @@ class LocalParts:
         """Free what a failed `put` has written, unless more was written behind it since."""
         with self._images_guard:
             image = self._images.get(place.upload_id)
-            if image is not None and (image.name, image.end_bytes) == (name, end_bytes):
+            if image is not None and image.name == name and image.give_back(start_bytes, end_bytes):
                 os.ftruncate(file, start_bytes)
-                image.end_bytes = start_bytes
 
     def _write(self, file: int, at_bytes: int, chunks: Chunks) -> None:
         """`pwritev` all of `chunks`, however little each call takes."""

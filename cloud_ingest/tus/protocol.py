@@ -137,6 +137,14 @@ def parse_metadata(text: str) -> dict[str, str]:
     return found
 
 
+def parse_start(metadata: Mapping[str, str]) -> int | None:
+    """`start_bytes` of a span's metadata; None without one. Raises `InputError`."""
+    text = metadata.get("start_bytes")
+    if text is not None and not _NUMBER.fullmatch(text):
+        raise InputError(f"{text[:40]!r} is not a count of bytes", "Upload-Metadata: start_bytes")
+    return None if text is None else int(text)
+
+
 def parse_checksum(text: str | None) -> Checksum | None:
     """`Upload-Checksum`: algorithm and base64 digest. Raises `InputError`."""
     if text is None:

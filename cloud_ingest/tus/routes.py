@@ -2,7 +2,8 @@
 
 Besides what tus asks, `Upload-Metadata` may carry `clip_id`: with a declared upload of that
 clip the creation answers that one (so it is idempotent); without, the id is checked against
-the bytes at completion.
+the bytes at completion. A partial upload with `clip_id` and `start_bytes` is a span of a declared
+clip (`cloud_ingest.span_book`): the same one however often it is created.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from cloud_ingest.auth.policy import VehicleId
 from cloud_ingest.bodies import cut_off
 from cloud_ingest.database import to_time
 from cloud_ingest.problems import problem_response
-from cloud_ingest.request_body import body_of
-from cloud_ingest.schema import COMMITTED, FINAL, PARTIAL
+from cloud_ingest.request_body import pieces_of
+from cloud_ingest.schema import COMMITTED, FINAL, PARTIAL, SPAN
 from cloud_ingest.service import base_url, service_of
 from cloud_ingest.tus import protocol
 from cloud_ingest.upload_book import Upload
@@ -68,7 +69,7 @@ def _expiry(upload: Upload) -> dict[str, str]:
 
 
 def _concat(request: Request, upload: Upload) -> dict[str, str]:
-    if upload.kind == PARTIAL:
+    if upload.kind in (PARTIAL, SPAN):
         return {"Upload-Concat": "partial"}
     if upload.kind == FINAL:
         base = f"{base_url(request)}/v1/tus"
@@ -94,7 +95,8 @@ async def create(request: Request, vehicle_id: VehicleId) -> Response:
     receiver = service_of(request).receiver
     concat = protocol.parse_concat(request.headers.get("upload-concat"))
     header = request.headers.get("upload-metadata") or None
-    clip_id = protocol.parse_metadata(header or "").get("clip_id")
+    metadata = protocol.parse_metadata(header or "")
+    clip_id = metadata.get("clip_id")
     if clip_id is not None:
         parse_sha256_hex(clip_id, "Upload-Metadata")
     has_body = (
@@ -108,12 +110,18 @@ async def create(request: Request, vehicle_id: VehicleId) -> Response:
         return Response(status_code=201, headers={"Location": _location(request, final)})
     length = protocol.parse_length(request.headers, service_of(request).settings.max_clip_bytes)
     body = protocol.parse_body(request.headers, 0) if has_body else None
-    upload = await receiver.create(
-        vehicle_id, length, clip_id, header, is_partial=concat is not None
-    )
+    first_byte = protocol.parse_start(metadata)
+    if concat is not None and clip_id is not None and first_byte is not None:
+        upload = await receiver.open_span(vehicle_id, clip_id, first_byte, length)
+    else:
+        upload = await receiver.create(
+            vehicle_id, length, clip_id, header, is_partial=concat is not None
+        )
     headers = {"Location": _location(request, upload)} | _expiry(upload)
+    if upload.kind == SPAN:
+        headers["Upload-Offset"] = str(upload.stored_bytes)
     if body is not None:
-        offset = await receiver.append(upload, body, body_of(request))
+        offset = await receiver.append(upload, body, pieces_of(request))
         headers["Upload-Offset"] = str(offset)
     return Response(status_code=201, headers=headers)
 
@@ -137,7 +145,7 @@ async def patch(request: Request, vehicle_id: VehicleId, upload_id: str) -> Resp
     )
     receiver = service_of(request).receiver
     upload = await receiver.find(vehicle_id, upload_id)
-    offset = await receiver.append(upload, body, body_of(request))
+    offset = await receiver.append(upload, body, pieces_of(request))
     headers = {"Upload-Offset": str(offset)} | _expiry(upload)
     advised = await receiver.advice()
     if advised is not None:

@@ -28,7 +28,7 @@ from contracts.errors import CorruptError, InputError, LongtailError
 from contracts.ids import parse_name
 from contracts.samples import PlanSample, Sample
 from contracts.signals import SIGNAL_INDEX, nearest_name
-from edge_agent.door import channel_of
+from edge_agent.drive.door import channel_of
 from edge_agent.kit.findings import ConformanceError, Faults, Guarded, same
 from edge_agent.kit.sample_rules import faults
 from edge_agent.ports import Link, LinkMonitor, LiveSource, SensorSource, SourceDescription

@@ -25,7 +25,7 @@ from contracts.samples import (
     Sample,
     SignalSample,
 )
-from edge_agent.door import Door, channel_of
+from edge_agent.drive.door import Door, channel_of
 from edge_agent.ports import SourceDescription
 from edge_agent.sources.png_header import png_header
 from kernels.clip.encoding import encode_sample

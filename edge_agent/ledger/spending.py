@@ -3,7 +3,7 @@
 Guarantees: a fire is reserved once and an event settled once, whatever crashes between; a
 reservation whose clip never came stands until somebody releases it, so a crash never gives
 budget back. A clip with several causes is charged in full to each of its triggers and once
-to the vehicle. Deciding is `edge_agent.budget`'s.
+to the vehicle. Deciding is `edge_agent.selection.budget`'s.
 """
 
 from __future__ import annotations

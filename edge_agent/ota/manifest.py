@@ -28,13 +28,13 @@ from contracts.check_in import (
 )
 from contracts.clock import Clock, ClockQuality
 from contracts.errors import CorruptError
-from edge_agent.budget import VehicleLimits
 from edge_agent.disk import Disk, replace_file, translated
 from edge_agent.identity import Signer, base64url
 from edge_agent.ledger import Ledger
 from edge_agent.ota.ports import RuntimeReport
 from edge_agent.ota.state import OtaState
 from edge_agent.ota.step import pending
+from edge_agent.selection.budget import VehicleLimits
 from edge_agent.spool import Spool
 from edge_agent.upload.policy import CellularLimits
 

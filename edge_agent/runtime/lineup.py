@@ -19,7 +19,7 @@ from contracts.ota import Slot
 from contracts.signal_log import LoggedSpec
 from contracts.trigger_spec import LoadedSpec
 from edge_agent.ota.ports import Lineup, ModelRelease
-from edge_agent.suitable import inactive_reason
+from edge_agent.signals.suitable import inactive_reason
 from kernels.triggers.likeness import References, references_of, score_names
 
 MAX_REASON = 500

@@ -21,12 +21,12 @@ import structlog
 from contracts.check_in import Latency
 from contracts.ota import Slot
 from contracts.samples import Sample
-from edge_agent.capture import CaptureBook, ClipJob
-from edge_agent.drive import Drive, FrameSeen
+from edge_agent.drive.drive import Drive, FrameSeen
+from edge_agent.drive.ring import Ring
+from edge_agent.drive.timing import FrameTiming
 from edge_agent.ledger import Totals
 from edge_agent.ota.ports import Lineup, ModelRelease, RuntimeReport
 from edge_agent.ports import SourceDescription
-from edge_agent.ring import Ring
 from edge_agent.runtime.faults import FAILURES_IN_A_ROW, FaultBook, Key, Streak
 from edge_agent.runtime.lineup import BuiltIn, RunningSet
 from edge_agent.runtime.safe_state import ParkedAndDisengaged, SafeState
@@ -34,9 +34,9 @@ from edge_agent.runtime.shadow_model import EVERY_NTH_FRAME, ShadowModelRunner
 from edge_agent.runtime.shadow_triggers import ShadowTriggers
 from edge_agent.runtime.staging import Staged, Stager, same_kind
 from edge_agent.runtime.tally import DriveTally, counters_of
-from edge_agent.suitable import signals_of
-from edge_agent.thresholds import ThresholdBook
-from edge_agent.timing import FrameTiming
+from edge_agent.selection.capture import CaptureBook, ClipJob
+from edge_agent.selection.thresholds import ThresholdBook
+from edge_agent.signals.suitable import signals_of
 from kernels.triggers.adapt import Threshold
 from kernels.triggers.engine import Fire, TickInputs
 

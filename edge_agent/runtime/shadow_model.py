@@ -14,12 +14,12 @@ from time import perf_counter_ns
 from contracts.check_in import ShadowModel
 from contracts.errors import LongtailError
 from contracts.samples import Detection, SignalSample
-from edge_agent.drive import FrameSeen
+from edge_agent.drive.drive import FrameSeen
+from edge_agent.drive.timing import FrameTimer
 from edge_agent.ota.ports import ModelRelease
 from edge_agent.perception.views import look
 from edge_agent.runtime.agreement import Agreement
 from edge_agent.runtime.faults import FAILURES_IN_A_ROW
-from edge_agent.timing import FrameTimer
 
 EVERY_NTH_FRAME = 5
 SURE = 0.4

@@ -19,8 +19,8 @@ from threading import Lock
 from contracts.check_in import ShadowTrigger
 from contracts.clock import NS_PER_S
 from contracts.trigger_spec import LoadedSpec
-from edge_agent.capture import CaptureBook, ClipJob
-from edge_agent.ring import Ring
+from edge_agent.drive.ring import Ring
+from edge_agent.selection.capture import CaptureBook, ClipJob
 from kernels.triggers.engine import Fire, TickInputs, TriggerEngine
 
 MESSAGE_BYTES = 50

@@ -17,7 +17,7 @@ from edge_agent.ports import BevModel, PerceptionModel, SourceDescription
 from edge_agent.runtime.agreement import Agreement
 from edge_agent.runtime.faults import Key
 from edge_agent.runtime.lineup import BuiltIn, RunningSet, VehicleView, arrange
-from edge_agent.suitable import signals_of
+from edge_agent.signals.suitable import signals_of
 from kernels.triggers.adapt import NO_THRESHOLDS, Thresholds
 from kernels.triggers.engine import TriggerEngine
 

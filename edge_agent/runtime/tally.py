@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from contracts.check_in import SLOW_FRAME_MS, Counters
 from contracts.clock import NS_PER_MS, NS_PER_S
 from contracts.signals import SIGNAL_INDEX
-from edge_agent.drive import MAX_SILENCE_NS
+from edge_agent.drive.drive import MAX_SILENCE_NS
 
 NOT_COUNTED = frozenset({"cooldown", "expired", "done"})
 """Outcomes of fires that are none."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from contracts.samples import Sample
-from edge_agent.door import channel_of
+from edge_agent.drive.door import channel_of
 from edge_agent.ports import CountingSource, SensorSource, SourceDescription
 from edge_agent.sources.streams import merge_samples
 

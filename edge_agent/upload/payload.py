@@ -15,6 +15,7 @@ import os
 import select
 import socket
 from collections.abc import Callable
+from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
@@ -65,6 +66,7 @@ class RangePayload(aiohttp.Payload):
         clock: Clock,
         buffer: memoryview,
         meter: WireMeter,
+        senders: Executor,
     ) -> None:
         super().__init__(body, content_type="application/offset+octet-stream")
         self._range = body
@@ -74,6 +76,7 @@ class RangePayload(aiohttp.Payload):
         self._clock = clock
         self._buffer = buffer
         self._meter = meter
+        self._senders = senders
         shaped = len(buffer) < CHUNK_BYTES
         self._kernel_bytes = len(buffer) if shaped else KERNEL_CHUNK_BYTES
         self.sent_bytes: int | None = None
@@ -134,8 +137,8 @@ class RangePayload(aiohttp.Payload):
             raise aiohttp.ClientConnectionResetError("the connection is gone")
         # A descriptor of its own: the transport may close its one while the thread still waits.
         with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as own:
-            sending = asyncio.ensure_future(
-                asyncio.to_thread(self._send_piece, own, file.fileno(), offset, wanted)
+            sending = asyncio.get_running_loop().run_in_executor(
+                self._senders, self._send_piece, own, file.fileno(), offset, wanted
             )
             try:
                 count = await asyncio.shield(sending)

@@ -11,6 +11,15 @@ from typing import Literal
 from contracts.upload import UploadAnswer, UploadStatus
 from edge_agent.spool.entry import Receipt
 
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A run of the clip's whole parts, sent beside others over a connection of its own."""
+
+    first_byte: int
+    length_bytes: int
+
+
 # Commands -----------------------------------------------------------------------------------
 
 
@@ -37,7 +46,8 @@ class ReadOffset:
 class SendPart:
     """PATCH bytes of the clip. → Replied with `offset_bytes`.
 
-    `digest` is the declared one when the bytes are a whole part; None: digest them first.
+    `digest` is the declared one when the bytes are a whole part; None: digest them first. The
+    upload begins `first_byte` bytes into the clip, and its offset counts from there.
     """
 
     url: str
@@ -45,6 +55,35 @@ class SendPart:
     length_bytes: int
     digest: str | None
     expect_continue: bool
+    first_byte: int = 0
+
+    @property
+    def clip_byte(self) -> int:
+        return self.first_byte + self.offset_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SendSpans:
+    """Send these, each by a session of its own. → SpansEnded. `url`: where they are opened."""
+
+    url: str
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSpan:
+    """POST a partial upload for a span. → Replied with `location`, maybe `offset_bytes`."""
+
+    url: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class JoinSpans:
+    """POST the upload that consists of these. → Replied."""
+
+    url: str
+    span_urls: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +111,19 @@ class Finish:
     outcome: Outcome
 
 
-Command = Authenticate | Declare | ReadOffset | SendPart | ReadStatus | VerifyFile | Pause | Finish
+Command = (
+    Authenticate
+    | Declare
+    | ReadOffset
+    | SendPart
+    | SendSpans
+    | OpenSpan
+    | JoinSpans
+    | ReadStatus
+    | VerifyFile
+    | Pause
+    | Finish
+)
 
 # Events -------------------------------------------------------------------------------------
 
@@ -98,7 +149,7 @@ class AuthRefused:
 class Replied:
     """An HTTP answer, with what its command asked for where it could be read.
 
-    `is_of_clip`: a refusal that asks this clip alone to wait.
+    `is_of_clip`: a refusal that asks this clip alone to wait. `location`: of what was made.
     """
 
     status: int
@@ -108,6 +159,7 @@ class Replied:
     retry_after_s: float | None = None
     reason: str = ""
     is_of_clip: bool = False
+    location: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +189,23 @@ class FileChecked:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class SpansEnded:
+    """How the session of each span that was begun has ended, in the clip's order."""
+
+    outcomes: tuple[Outcome, ...]
+
+
 Event = (
-    Started | Authenticated | AuthRefused | Replied | Failed | Interrupted | Resumed | FileChecked
+    Started
+    | Authenticated
+    | AuthRefused
+    | Replied
+    | Failed
+    | Interrupted
+    | Resumed
+    | FileChecked
+    | SpansEnded
 )
 
 # Outcomes -----------------------------------------------------------------------------------
@@ -189,4 +256,19 @@ class Stopped:
     reason: str
 
 
-Outcome = Uploaded | NotWanted | Refused | FileCorrupt | Postponed | Stopped
+@dataclass(frozen=True, slots=True)
+class SpanSent:
+    """The receiver holds all of a span, as the upload at `url`."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotSplit:
+    """The receiver takes no such span; the clip can still go as a whole."""
+
+    reason: str
+
+
+ClipOutcome = Uploaded | NotWanted | Refused | FileCorrupt | Postponed | Stopped
+Outcome = ClipOutcome | SpanSent | NotSplit

@@ -12,9 +12,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -44,6 +45,7 @@ from edge_agent.upload.protocol import (
     Failed,
     Replied,
     SendPart,
+    Span,
 )
 from edge_agent.upload.transport import Reply, Transport
 
@@ -155,9 +157,42 @@ class Receiver:
             return Replied(status=400, reason=error.message)
         return reply if isinstance(reply, Failed) else _replied(reply)
 
-    async def _call(self, method: str, path: str, body: str | None = None) -> Reply | Failed:
+    async def open_span(self, url: str, clip_id: str, span: Span) -> Event:
+        """Create the partial upload of a span, or find the one that is there."""
+        about = f"clip_id {_base64(clip_id)},start_bytes {_base64(str(span.first_byte))}"
+        headers = {
+            "Upload-Concat": "partial",
+            "Upload-Length": str(span.length_bytes),
+            "Upload-Metadata": about,
+        }
+        return await self._create(url, headers)
+
+    async def join_spans(self, url: str, span_urls: Sequence[str]) -> Event:
+        """Create the upload that consists of partial ones."""
+        return await self._create(url, {"Upload-Concat": f"final;{' '.join(span_urls)}"})
+
+    async def _create(self, url: str, headers: dict[str, str]) -> Event:
         try:
-            return await self._transport.call(method, path, body, {**TUS, **self.bearer()})
+            reply = await self._call("POST", url, headers=headers)
+            if isinstance(reply, Failed):
+                return reply
+            location = reply.headers.get("location")
+            resolved = None if location is None else self._transport.resolve(location)
+        except RefusedError as error:
+            return Replied(status=400, reason=error.message)
+        return replace(_replied(reply), location=resolved)
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: str | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> Reply | Failed:
+        try:
+            return await self._transport.call(
+                method, path, body, {**TUS, **self.bearer(), **headers}
+            )
         except TransientError as error:
             return Failed(error.message)
 
@@ -166,7 +201,7 @@ class Receiver:
         if not clip.exists():
             raise StoppedError("the clip is not in the spool any more")
         try:
-            digest = part.digest or _digest_range(clip, part.offset_bytes, part.length_bytes)
+            digest = part.digest or _digest_range(clip, part.clip_byte, part.length_bytes)
             checksum = base64.b64encode(bytes.fromhex(digest)).decode("ascii")
             headers = {
                 **TUS,
@@ -174,7 +209,7 @@ class Receiver:
                 "Upload-Offset": str(part.offset_bytes),
                 "Upload-Checksum": f"sha256 {checksum}",
             }
-            body = FileRange(clip, part.offset_bytes, part.length_bytes)
+            body = FileRange(clip, part.clip_byte, part.length_bytes)
             reply = await self._transport.send_range(
                 "PATCH", part.url, body, headers, gate, part.expect_continue
             )
@@ -209,6 +244,10 @@ class Receiver:
 
     async def _repeat(self, call: Callable[[], Awaitable[Result]]) -> Result:
         return await again(call, self._clock, self._rng)
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode("ascii")
 
 
 def _digest_range(path: Path, offset_bytes: int, length_bytes: int) -> str:

@@ -4,7 +4,14 @@
 authenticate → declare → have_it ────────────────────────┐
                        → not_wanted | wait → end          │
                        → upload: HEAD offset → PATCH parts → GET status until committed
+                                             → spans, each: open → PATCH parts
+                                                → join → GET status until committed
 ```
+
+A clip of several parts goes in spans where the receiver takes them and holds nothing of it yet:
+runs of its parts, each sent by a session of its own, which the caller runs side by side where
+the link allows it. The split follows from the clip alone, and the receiver answers the opening of
+a span that it has with where that one is; so spans are resumed like everything else.
 
 Guarantees: it ends as `Uploaded` only with a `Receipt`; it goes on from what the receiver
 holds, never from a count of its own; each status has its own meaning and no refusal is a
@@ -21,14 +28,17 @@ success; whatever the answers, it ends: pauses and failures without progress are
 |                                       | it says so, this clip alone                     |
 | 460                                   | checksum: verify the file, quarantine or resend |
 | any other                             | refused (clip): 400, 412, 413, 415, 422, 3xx …  |
+
+Where opening a span is refused, the clip goes as a whole; where joining is, it is declared again.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 from contracts.errors import CorruptError
-from contracts.ids import PART_BYTES, part_length
+from contracts.ids import PART_BYTES, part_count, part_length
 from contracts.upload import UploadAnswer, UploadRequest
 from edge_agent.spool.entry import Receipt
 from edge_agent.upload.protocol import (
@@ -43,7 +53,10 @@ from edge_agent.upload.protocol import (
     FileCorrupt,
     Finish,
     Interrupted,
+    JoinSpans,
+    NotSplit,
     NotWanted,
+    OpenSpan,
     Outcome,
     Pause,
     Postponed,
@@ -53,6 +66,10 @@ from edge_agent.upload.protocol import (
     Replied,
     Resumed,
     SendPart,
+    SendSpans,
+    Span,
+    SpansEnded,
+    SpanSent,
     Started,
     Stopped,
     Uploaded,
@@ -70,7 +87,9 @@ PUT_OFF_S = 60.0
 DEFAULT_WAIT_S = 30.0
 EXEMPT_WAIT_S = 3600.0
 
-Phase = Literal["auth", "declare", "offset", "part", "status", "verify"]
+Phase = Literal["auth", "declare", "offset", "part", "spans", "join", "status", "verify"]
+
+_GRAVEST_FIRST = (FileCorrupt, Stopped, Refused, Postponed)
 
 _AGAIN = frozenset({408, 423, 425})
 _BUSY = frozenset({429, 503})
@@ -82,11 +101,26 @@ class UploadSession:
 
     Args:
         request: the clip as declared.
+        most_spans: how many spans it may go in.
+        span: what this session sends, None for the whole clip. A span's session does not
+            declare but opens it at `spans_url`, and ends as `SpanSent`.
         expect_continue: ask before the first part's body is sent.
     """
 
-    def __init__(self, request: UploadRequest, expect_continue: bool = True) -> None:
+    def __init__(
+        self,
+        request: UploadRequest,
+        most_spans: int = 1,
+        span: Span | None = None,
+        spans_url: str = "",
+        expect_continue: bool = True,
+    ) -> None:
         self.request = request
+        self._span = span
+        self._range = span or Span(0, request.size_bytes)
+        self._most_spans = most_spans
+        self._spans_url = spans_url
+        self._joined: tuple[str, ...] = ()
         self._phase: Phase = "auth"
         self._url: str | None = None
         self._offset_bytes = 0
@@ -116,6 +150,8 @@ class UploadSession:
                 return self._after_check(intact, reason)
             case Replied():
                 return self._after_reply(event)
+            case SpansEnded(outcomes):
+                return self._after_spans(outcomes)
 
     def _enter(self, phase: Phase) -> Command:
         self._phase = phase
@@ -125,24 +161,45 @@ class UploadSession:
             case "declare":
                 self._url = None
                 self._offset_bytes = 0
-                return Declare()
+                return Declare() if self._span is None else OpenSpan(self._spans_url, self._span)
             case "status":
                 return ReadStatus()
             case "verify":
                 return VerifyFile()
         if self._url is None:
             return self._enter("declare")
-        return ReadOffset(self._url) if phase == "offset" else self._part(self._url)
+        match phase:
+            case "offset":
+                return ReadOffset(self._url)
+            case "spans":
+                spans = split(self.request.size_bytes, self._most_spans)
+                return SendSpans(self._spans_url, spans)
+            case "join":
+                return JoinSpans(self._spans_url, self._joined)
+        return self._part(self._url)
 
     def _part(self, url: str) -> Command:
-        offset = self._offset_bytes
-        if offset >= self.request.size_bytes:
-            return self._enter("status")
-        index = offset // PART_BYTES
-        begin = index * PART_BYTES
+        offset, first_byte = self._offset_bytes, self._range.first_byte
+        if offset >= self._range.length_bytes:
+            return self._enter("status") if self._span is None else _end(SpanSent(url))
+        index = (first_byte + offset) // PART_BYTES
+        begin = index * PART_BYTES - first_byte
         end = begin + part_length(self.request.size_bytes, index)
         digest = self.request.part_digests[index] if offset == begin else None
-        return SendPart(url, offset, end - offset, digest, self._expect_continue)
+        return SendPart(url, offset, end - offset, digest, self._expect_continue, first_byte)
+
+    def _after_spans(self, outcomes: tuple[Outcome, ...]) -> Command:
+        """Join them, go on as a whole clip, or end as the gravest of them has."""
+        sent = tuple(outcome.url for outcome in outcomes if isinstance(outcome, SpanSent))
+        if sent and len(sent) == len(outcomes):
+            self._joined = sent
+            return self._enter("join")
+        for kind in _GRAVEST_FIRST:
+            for outcome in outcomes:
+                if isinstance(outcome, kind):
+                    return _end(outcome)
+        self._most_spans = 1
+        return self._enter("part")
 
     def _retry(self, reason: str) -> Command:
         """After a failure: the same again after a growing pause, a part from its offset."""
@@ -166,9 +223,11 @@ class UploadSession:
         if 200 <= reply.status < 300:
             match self._phase:
                 case "declare":
-                    return self._declared(reply)
+                    return self._declared(reply) if self._span is None else self._opened(reply)
                 case "offset" | "part":
                     return self._at_offset(reply)
+                case "join":
+                    return self._enter("status")
                 case "status":
                     return self._told(reply)
         return self._after_refusal(reply)
@@ -187,6 +246,10 @@ class UploadSession:
             return self._retry(reason)
         if status == 460 and self._phase == "part":
             return self._enter("verify")
+        if self._phase == "join":
+            return self._lost("declare", reason)
+        if self._span is not None and self._phase == "declare":
+            return _end(NotSplit(reason))
         if status == 409 and self._phase == "part":
             return self._bounded("offset", reason)
         if status in _GONE and self._phase != "declare":
@@ -223,7 +286,18 @@ class UploadSession:
         if answer.upload_url is None:
             return self._retry("the answer to the declaration has no upload_url")
         self._url = answer.upload_url
+        self._spans_url = self._url.rpartition("/")[0]
+        self._most_spans = min(self._most_spans, answer.max_spans)
         return self._enter("offset")
+
+    def _opened(self, reply: Replied) -> Command:
+        if reply.location is None:
+            return self._retry("the answer to the opening of a span does not say where it is")
+        self._url = reply.location
+        if reply.offset_bytes is None:
+            return self._enter("offset")
+        self._phase = "offset"
+        return self._at_offset(reply)
 
     def _unwanted(self, answer: UploadAnswer) -> Outcome:
         reason = answer.reason or "not wanted"
@@ -235,7 +309,7 @@ class UploadSession:
     def _at_offset(self, reply: Replied) -> Command:
         sent = self._phase == "part"
         offset = reply.offset_bytes
-        if offset is None or not 0 <= offset <= self.request.size_bytes:
+        if offset is None or not 0 <= offset <= self._range.length_bytes:
             self._phase = "offset"
             return self._retry(f"the receiver gives no sound offset ({offset})")
         before, self._offset_bytes = self._offset_bytes, offset
@@ -245,7 +319,9 @@ class UploadSession:
             self._failures, self._renewed, self._expect_continue = 0, False, False
         elif offset < before:
             return self._lost("part", f"the receiver went back from {before} to {offset}")
-        return self._enter("part")
+        is_new = self._span is None and offset == 0
+        in_spans = is_new and self._most_spans > 1 and self.request.size_bytes > PART_BYTES
+        return self._enter("spans" if in_spans else "part")
 
     def _told(self, reply: Replied) -> Command:
         status = reply.status_body
@@ -265,6 +341,14 @@ class UploadSession:
         if status.offset_bytes is not None and status.offset_bytes < self.request.size_bytes:
             return self._bounded("offset", "the receiver lost part of the clip")
         return Pause(min(5.0, FIRST_PAUSE_S * self._polls), "the receiver is finishing the clip")
+
+
+def split(size_bytes: int, most_spans: int) -> tuple[Span, ...]:
+    """Runs of whole parts as equal as can be, at most `most_spans`."""
+    parts = part_count(size_bytes)
+    count = min(most_spans, parts)
+    borders = [PART_BYTES * (parts * index // count) for index in range(count)] + [size_bytes]
+    return tuple(Span(begin, end - begin) for begin, end in pairwise(borders))
 
 
 def _end(outcome: Outcome) -> Finish:

@@ -1,6 +1,6 @@
 """HTTP to the receiver: small JSON calls, and parts streamed from the clip's file.
 
-Guarantees: a part is never whole in memory: it goes through one reused buffer; the transfer
+Guarantees: a part is never whole in memory: it goes through a reused buffer; the transfer
 stops between two buffers, or within `WATCH_S` when the socket blocks, once the gate gives a
 reason; a refusal that comes before the body is heard; answers are read up to a bound; no
 redirect is followed and the token goes to the receiver's own origin only. Foreign errors
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -71,12 +72,13 @@ class TransportLimits:
 
 
 class Transport:
-    """Speaks HTTP with one receiver, one request at a time. Close it with `close`.
+    """Speaks HTTP with one receiver, over a few connections. Close it with `close`.
 
     Args:
         base_url: the cloud's base URL; uploads may live there or at `other_origins`.
         clock: for pacing and watching; network time-outs are the event loop's.
         meter: counts the wire bytes of all requests.
+        connections: how many requests there may be at once; the others wait for their turn.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Transport:
         limits: TransportLimits = TransportLimits(),
         tls: ssl.SSLContext | None = None,
         other_origins: tuple[str, ...] = (),
+        connections: int = 1,
     ) -> None:
         self._base = URL(base_url.rstrip("/") + "/")
         self._origins = {self._base.origin(), *(URL(other).origin() for other in other_origins)}
@@ -95,14 +98,17 @@ class Transport:
         self._limits = limits
         self._tls = tls
         self._pace = Pace(limits.bytes_per_s, clock)
-        self._buffer = memoryview(bytearray(buffer_bytes(limits.bytes_per_s)))
+        self._connections = connections
+        self._buffers: list[memoryview] = []  # those that no request has
+        # Of its own: what waits for a slow link must not keep the process's other threads.
+        self._senders = ThreadPoolExecutor(connections, thread_name_prefix="send")
         self._session: aiohttp.ClientSession | None = None
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is not None:
             return self._session
         connector = aiohttp.TCPConnector(
-            limit=1,
+            limit=self._connections,
             socket_factory=self.meter.socket_of,
             ssl=True if self._tls is None else self._tls,
         )
@@ -185,7 +191,10 @@ class Transport:
             StoppedError: the gate gave a reason, or the meter's allowance is spent.
             TransientError: the connection failed or stalled, or the file ended early.
         """
-        payload = RangePayload(body, gate, self._pace, self._clock, self._buffer, self.meter)
+        buffer = self._take_buffer()
+        payload = RangePayload(
+            body, gate, self._pace, self._clock, buffer, self.meter, self._senders
+        )
         asked = asyncio.ensure_future(
             self._send(method, self.resolve(url), payload, headers, expect_continue)
         )
@@ -198,6 +207,12 @@ class Transport:
         finally:
             asked.cancel()
             await asyncio.gather(asked, return_exceptions=True)
+            self._buffers.append(buffer)
+
+    def _take_buffer(self) -> memoryview:
+        if self._buffers:
+            return self._buffers.pop()
+        return memoryview(bytearray(buffer_bytes(self._limits.bytes_per_s)))
 
     async def _watch(self, asked: asyncio.Task[Reply], payload: RangePayload, gate: Gate) -> None:
         """Return when the request is done; raise when it must stop or stands still."""

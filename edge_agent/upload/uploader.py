@@ -18,50 +18,33 @@ import structlog
 
 from contracts.clock import NS_PER_S, Clock
 from contracts.errors import ExhaustedError, LongtailError, TransientError
-from contracts.ids import digest_file
-from contracts.upload import UploadRequest
 from edge_agent.ledger import CellularSpent, Ledger
 from edge_agent.ports import LinkMonitor
 from edge_agent.spool import Spool
-from edge_agent.spool.folder import size_of
 from edge_agent.upload import policy
 from edge_agent.upload.calendar import Calendar
 from edge_agent.upload.charge import Charger
+from edge_agent.upload.clip_sender import SMALL_BODY_BYTES, ClipSender
 from edge_agent.upload.events import VEHICLE_REFUSED_S, EventSender
 from edge_agent.upload.payload import StoppedError
 from edge_agent.upload.protocol import (
-    Authenticate,
-    Command,
-    Declare,
-    Event,
-    FileChecked,
+    ClipOutcome,
     FileCorrupt,
-    Finish,
-    Interrupted,
     NotWanted,
-    Outcome,
-    Pause,
     Postponed,
-    ReadOffset,
-    ReadStatus,
     Refused,
-    Resumed,
-    SendPart,
-    Started,
     Stopped,
     Uploaded,
-    VerifyFile,
 )
 from edge_agent.upload.receiver import Receiver
-from edge_agent.upload.session import UploadSession
 from edge_agent.upload.signal_logs import LogSender, NoLogs, SignalLogSender
 from edge_agent.upload.transport import Transport
+from edge_agent.upload.waits import Waits
 
 POLL_NS = NS_PER_S
 """How often the link is looked at while nothing can be sent."""
 ERROR_WAIT_S = 30.0
 CLIP_REFUSED_S = 3600.0
-SMALL_BODY_BYTES = 4096
 
 _NOTHING_SPENT = CellularSpent(0, 0)
 _log = structlog.get_logger(__name__)
@@ -96,6 +79,8 @@ class Uploader:
         clock: time for waits, caps and tokens.
         limits: caps on metered bytes.
         rng: jitter, so that a fleet does not come back as one.
+        most_spans: how many runs of a clip's parts are sent side by side on a free link; on a
+            metered one, whose bytes are charged part by part, they go one after another.
     """
 
     def __init__(
@@ -108,6 +93,7 @@ class Uploader:
         clock: Clock,
         limits: policy.CellularLimits,
         rng: random.Random,
+        most_spans: int = 1,
     ) -> None:
         self._spool = spool
         self._ledger = ledger
@@ -120,9 +106,11 @@ class Uploader:
         self._calendar = Calendar(clock, rng)
         self._events = EventSender(ledger, receiver, self._charger, self._calendar, clock)
         self._logs: LogSender = NoLogs()
-        self._deadline_ns: int | None = None
-        self._wake = asyncio.Event()
-        self._stop = asyncio.Event()
+        self._waits = Waits(clock)
+        self._clips = ClipSender(
+            spool, receiver, links, self._charger, self._calendar, self._waits, self._decide,
+            most_spans,
+        )  # fmt: skip
         self._progress = _Progress()
 
     def send_logs_of(self, folder: Path, writing: Callable[[], Path | None]) -> None:
@@ -149,17 +137,17 @@ class Uploader:
 
     def wake(self) -> None:
         """Look again now: something was committed, or the link has changed."""
-        self._wake.set()
+        self._waits.wake()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Send until `stop` is set; the request under way is finished first."""
-        self._stop = stop
+        self._waits.begin(stop)
         while not stop.is_set():
             wait = await self._step_safely()
             if wait is not None:
                 now_ns = self._clock.mono_ns()
                 until_ns = now_ns + POLL_NS if wait.until_ns is None else wait.until_ns
-                await self._rest(min(POLL_NS, until_ns - now_ns))
+                await self._waits.rest(min(POLL_NS, until_ns - now_ns))
 
     async def drain(self, deadline_mono_ns: int | None = None) -> DrainReport:
         """Send until the queue is empty or nothing can be sent.
@@ -167,14 +155,13 @@ class Uploader:
         With a deadline, waits that end before it are waited for, and a part under way at the
         deadline is broken off. Without one, the first wait ends the drain.
         """
-        self._stop = asyncio.Event()
         self._progress = _Progress()
         begin_events = self._events.sent
         begin_bytes = self._transport.meter.total_bytes()
-        self._deadline_ns = deadline_mono_ns
+        self._waits.begin(asyncio.Event(), deadline_mono_ns)
         last_reason = "deadline"
         try:
-            while not self._is_past_deadline():
+            while not self._waits.is_past_deadline():
                 wait = await self._step_safely()
                 if wait is None:
                     continue
@@ -182,9 +169,9 @@ class Uploader:
                 until_ns = wait.until_ns
                 if until_ns is None or deadline_mono_ns is None or until_ns >= deadline_mono_ns:
                     break
-                await self._rest(until_ns - self._clock.mono_ns())
+                await self._waits.rest(until_ns - self._clock.mono_ns())
         finally:
-            self._deadline_ns = None
+            self._waits.begin(asyncio.Event())
         queue = self._spool.queue()
         reasons = self._progress.reasons
         return DrainReport(
@@ -198,12 +185,6 @@ class Uploader:
     async def close(self) -> None:
         await self._transport.close()
 
-    def _is_stopping(self) -> bool:
-        return self._stop.is_set() or self._is_past_deadline()
-
-    def _is_past_deadline(self) -> bool:
-        return self._deadline_ns is not None and self._clock.mono_ns() >= self._deadline_ns
-
     async def _step_safely(self) -> policy.Wait | None:
         try:
             return await self._step()
@@ -215,7 +196,7 @@ class Uploader:
 
     async def _step(self) -> policy.Wait | None:
         """Send the outbox, then one clip. None when there may be more to do at once."""
-        while not self._is_stopping() and self._links.link().kind != "none":
+        while not self._waits.is_over() and self._links.link().kind != "none":
             if not await self._events.send_next():
                 break
         decision = self._decide(None)
@@ -248,108 +229,16 @@ class Uploader:
         until_ns = at_ns if wait.until_ns is None else min(wait.until_ns, at_ns)
         return policy.Wait(until_ns, wait.reason)
 
-    async def _rest(self, delay_ns: int) -> None:
-        """Wait for a time, a wake or the stop."""
-        waits = [
-            asyncio.ensure_future(self._clock.sleep_ns(max(0, delay_ns))),
-            asyncio.ensure_future(self._wake.wait()),
-            asyncio.ensure_future(self._stop.wait()),
-        ]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in waits:
-                task.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
-            self._wake.clear()
-
     async def _send_clip(self, clip_id: str) -> None:
         try:
             with self._spool.hold(clip_id):
-                outcome = await self._session(self._spool.request(clip_id))
+                outcome = await self._clips.send(self._spool.request(clip_id))
         except FileNotFoundError:
             self._put_off(clip_id, ERROR_WAIT_S, "given up meanwhile")
             return
         self._conclude(clip_id, outcome)
 
-    async def _session(self, request: UploadRequest) -> Outcome:
-        session = UploadSession(request)
-        command = session.step(Started())
-        while not isinstance(command, Finish):
-            command = session.step(await self._do(command, request))
-        return command.outcome
-
-    async def _do(self, command: Command, request: UploadRequest) -> Event:
-        """Carry out one command of the session."""
-        reason = self._reason_to_leave(command, request.clip_id)
-        if reason is not None:
-            return Interrupted(reason)
-        match command:
-            case Pause(delay_s, _):
-                return await self._pause(delay_s)
-            case VerifyFile():
-                return await self._verify(request)
-        payload_bytes = command.length_bytes if isinstance(command, SendPart) else 0
-        if isinstance(command, Declare):
-            payload_bytes = 80 * len(request.part_digests) + SMALL_BODY_BYTES
-        try:
-            with self._charger.exchange(payload_bytes):
-                return await self._ask(command, request)
-        except StoppedError as stopped:
-            return Interrupted(stopped.message)
-
-    async def _pause(self, delay_s: float) -> Event:
-        delay_ns = self._calendar.jittered_ns(delay_s)
-        if self._deadline_ns is not None:
-            delay_ns = min(delay_ns, self._deadline_ns - self._clock.mono_ns())
-        end_ns = self._clock.mono_ns() + delay_ns
-        while self._clock.mono_ns() < end_ns and not self._stop.is_set():
-            await self._rest(end_ns - self._clock.mono_ns())
-        return Resumed()
-
-    def _reason_to_leave(self, command: Command, clip_id: str) -> str | None:
-        if self._is_stopping():
-            return "stopping"
-        if not isinstance(command, SendPart | Pause):
-            return None
-        decision = self._decide(clip_id)
-        if isinstance(decision, policy.Wait):
-            return decision.reason
-        return None if decision.clip_id == clip_id else "something more urgent"
-
-    async def _ask(self, command: Command, request: UploadRequest) -> Event:
-        match command:
-            case Authenticate(renew):
-                return await self._receiver.authenticate(renew)
-            case Declare():
-                return await self._receiver.declare(request)
-            case ReadOffset(url):
-                return await self._receiver.read_offset(url)
-            case ReadStatus():
-                return await self._receiver.read_status(request.clip_id)
-            case SendPart():
-                path = self._spool.path(request.clip_id)
-                size_bytes = size_of(path)
-                if size_bytes not in (None, request.size_bytes):
-                    reason = f"{size_bytes} bytes where {request.size_bytes} were kept"
-                    return FileChecked(False, reason)
-                return await self._receiver.send_part(command, path, self._gate)
-        raise TypeError(f"not a request: {command}")
-
-    def _gate(self) -> str | None:
-        return "deadline" if self._is_past_deadline() else self._charger.reason_to_stop()
-
-    async def _verify(self, request: UploadRequest) -> FileChecked:
-        path = self._spool.path(request.clip_id)
-        try:
-            found = await asyncio.to_thread(digest_file, path)
-        except OSError as error:
-            return FileChecked(False, f"cannot be read: {error}")
-        if found.clip_id() == request.clip_id:
-            return FileChecked(True)
-        return FileChecked(False, f"the bytes are those of clip {found.clip_id()}")
-
-    def _conclude(self, clip_id: str, outcome: Outcome) -> None:
+    def _conclude(self, clip_id: str, outcome: ClipOutcome) -> None:
         match outcome:
             case Uploaded(receipt):
                 self._spool.mark_uploaded(receipt)

@@ -23,12 +23,12 @@ from contracts.clock import NS_PER_S
 from contracts.errors import InputError
 from edge_agent.app import Agent
 from edge_agent.config import AgentConfig
+from edge_agent.health.status import AgentReport
 from edge_agent.perception.bev import OnnxBevModel
 from edge_agent.perception.runtime import load_model
 from edge_agent.perception.sessions import SharedSessions
 from edge_agent.ports import BevModel
 from edge_agent.setup import state_lock
-from edge_agent.status import AgentReport
 from sim_fleet.classes import Kind
 from sim_fleet.drivers.perceivers import BlindSpotPerceiver
 from sim_fleet.drivers.ports import Perceiver

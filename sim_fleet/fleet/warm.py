@@ -6,7 +6,7 @@ and does nothing else before it forks.
 
 from __future__ import annotations
 
-from edge_agent.warmup import warm_up
+from edge_agent.drive.warmup import warm_up
 from sim_fleet.fleet.vehicle import run_vehicle
 from sim_fleet.scenarios.library import load_scenario
 from sim_fleet.source import DriveOptions, SimFleetSource

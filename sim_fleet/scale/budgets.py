@@ -1,4 +1,4 @@
-"""`edge_agent.budget.decide` for many vehicles at once, with the day's spending as columns.
+"""`edge_agent.selection.budget.decide` for many vehicles at once, a day's spending as columns.
 
 Guarantees: the verdicts and the spending are those of the agent's own `BudgetBook` over its
 ledger, fire by fire; a test holds the two against each other. Limits, reserves and rules are
@@ -15,8 +15,8 @@ from typing import get_args
 
 import numpy as np
 
-from edge_agent.budget import Reason, VehicleLimits
 from edge_agent.ledger.spending import POOLS
+from edge_agent.selection.budget import Reason, VehicleLimits
 from sim_fleet.scale.fleet import Bools, Ints, TriggerRules
 
 REASONS: tuple[Reason, ...] = get_args(Reason)

@@ -15,9 +15,9 @@ from contracts.clip import Cause, ClipManifest, Window
 from contracts.clock import ClockQuality
 from contracts.ids import EventKey
 from contracts.trigger_spec import LoadedSpec
-from edge_agent.budget import Fire, fire_of
+from edge_agent.clips.packer import clip_value
 from edge_agent.ledger.spending import POOLS
-from edge_agent.packer import clip_value
+from edge_agent.selection.budget import Fire, fire_of
 from edge_agent.spool import PRIORITIES
 from sim_fleet.scale.rates import ScaleRates, published_specs
 from sim_fleet.seeds import generator
@@ -123,7 +123,7 @@ class ClipRules:
     """How clips are treated, by which of their moment's triggers were kept, as columns [t].
 
     Triggers of one clip are a set; a clip's row is the best of its triggers' rows, as in
-    `edge_agent.capture`.
+    `edge_agent.selection.capture`.
 
     Attributes:
         level: of `PRIORITIES`, 0 the most urgent.

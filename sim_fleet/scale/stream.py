@@ -19,10 +19,10 @@ import numpy as np
 
 from contracts.clock import NS_PER_S
 from contracts.errors import InputError
-from edge_agent.budget import VehicleLimits
 from edge_agent.config import BudgetConfig
 from edge_agent.ledger.cellular import month_of
 from edge_agent.ota.updater import JITTER_RATIO, LONGEST_POLL_NS, SHORTEST_POLL_NS
+from edge_agent.selection.budget import VehicleLimits
 from edge_agent.upload.policy import CellularLimits
 from sim_fleet.scale.budgets import KEPT, REASONS, Budgets
 from sim_fleet.scale.caps import CellularBooks

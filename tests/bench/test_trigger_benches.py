@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from bench import target_rates
+from bench.phone_drives import PhoneDrive, speeds_mps, swerves_s
+from bench.trigger_causes import CAUSES
 from bench.trigger_mistakes import blinking, during, spans_of
-from bench.trigger_quality import CAUSES, Score, phone_figures, published
+from bench.trigger_quality import Score, phone_figures, published
 from bench.trigger_world import OracleModel, driven
 from sim_fleet.scenarios.library import built_in
 from sim_fleet.source import DriveOptions
@@ -55,3 +59,31 @@ def test_what_was_never_learned_is_found_by_the_lidar() -> None:
 def test_phone_drives(shared_data: Path) -> None:
     found = {each.name: each.value for each in phone_figures(shared_data, published())}
     assert found["hard-brake on the phone drive with brakes: recall of 6"] == 1.0
+    assert found["swerve on the phone drive with lane changes: recall of 2"] == 1.0
+    assert found["swerve on the phone drive with aggressive turns: recall of 12"] >= 0.9
+
+
+def test_a_phone_s_speed_is_read_where_a_turn_begins() -> None:
+    """At 9 m/s; the gravity estimate swallows what lasts longer than half a second."""
+    t_s = np.arange(0.0, 12.0, 0.02)
+    yaw = np.where((t_s > 3.0) & (t_s < 6.0), 0.5, 0.0)
+    swallowed = np.exp(-np.clip(t_s - 3.6, 0.0, None))
+    drive = PhoneDrive(t_s, 9.0 * yaw * swallowed, yaw, yaw, [], [], [], [])
+    speeds = speeds_mps(drive)
+    turning = (t_s > 3.1) & (t_s < 6.9)
+    np.testing.assert_allclose(speeds[turning], 9.0)
+    assert np.isnan(speeds[(t_s < 2.9) | (t_s > 7.1)]).all()
+    swerve = next(s for s in published() if s.spec.id == "swerve")
+    (fired,) = swerves_s(drive, swerve)  # 4.5 m/s², of which the phone shows half after a second
+    assert 3.0 < fired < 4.5
+
+
+def test_an_event_that_was_found_early_is_found() -> None:
+    score = Score()
+    score.add([2.0], sure=[(5.0, 6.0)], near=[(1.8, 6.5)])
+    assert (score.found, score.events, score.right, score.fires) == (1, 1, 1, 1)
+    score.add([9.0], sure=[(5.0, 6.0)], near=[(1.8, 6.5)])
+    assert (score.found, score.events, score.right, score.fires) == (1, 2, 1, 2)
+    recall, precision = score.figures("kind")
+    assert recall.value == precision.value == 0.5
+    assert recall.reference == "95 %: 0.01 to 0.99"

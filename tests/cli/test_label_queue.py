@@ -18,6 +18,7 @@ from offline.labels.queue.task_files import tasks_text
 from tests.cloud_ingest.conftest import database_url, postgres, tables
 from tests.offline.labels.formats.answers import answered
 from tests.offline.labels.formats.drives import assert_same, small_sequence, write_drive
+from tests.offline.labels.formats.moving import INSTANTS, write_moving_drive
 from tests.offline.labels.queue.tasks import new_task
 
 __all__ = ["database_url", "postgres", "tables"]
@@ -124,7 +125,7 @@ def test_label_studio_and_back(run: Run, drive: Path, tmp_path: Path) -> None:
     assert late.count("refused: ") == 2
 
 
-@pytest.mark.parametrize("form", ["openlabel", "coco"])
+@pytest.mark.parametrize("form", ["openlabel", "coco", "fiftyone"])
 def test_drives_and_back(run: Run, drive: Path, tmp_path: Path, form: str) -> None:
     told = run("export", "--format", form, "--out", tmp_path / "out", "--drives", drive)
     assert (told["drives"], told["frames"], told["left_out"]) == (1, 3, {})
@@ -142,11 +143,25 @@ def test_what_kitti_cannot_carry_is_said(run: Run, drive: Path, tmp_path: Path) 
     assert (back["drives"], back["frames"]) == (1, 3)
 
 
+def test_nuscenes_and_back(run: Run, tmp_path: Path) -> None:
+    drive = write_moving_drive(tmp_path / "moving")
+    told = run("export", "--format", "nuscenes", "--out", tmp_path / "out", "--drives", drive,
+               "--keyframe-hz", "5")  # fmt: skip
+    assert (told["frames"], told["pictures"], told["sweeps"]) == (8, 24, 16)
+    words = run("import", tmp_path / "out", "--format", "nuscenes", "--out", tmp_path / "back",
+                words=True)  # fmt: skip
+    assert words.splitlines() == ["1 drives, 8 frames, 0 adjust, 0 unanswered"]
+    frames = read_sequence(tmp_path / "back/drive-1").frames
+    assert [one.record.mono_ns for one in frames] == list(INSTANTS[::2])
+
+
 def test_what_is_refused(run: Run, drive: Path, tmp_path: Path) -> None:
     out = ("--out", tmp_path / "out", "--drives", drive)
     for arguments, why in [
         (("export", "--format", "yolo", *out), "--format: one of openlabel, coco"),
         (("export", "--format", "coco", "--camera", "x", *out), "--camera: is KITTI's"),
+        (("export", "--format", "coco", "--keyframe-hz", "5", *out), "is nuScenes'"),
+        (("export", "--format", "nuscenes", *out), "no pose: neither /pose nor"),
         (("export", "--format", "coco", "--queue", *out), "tells no review task"),
         (("import", drive, "--format", "coco"), "either a folder for labels, or the queue"),
         (("import", drive, "--format", "coco", "--queue"), "answers come by label-studio"),

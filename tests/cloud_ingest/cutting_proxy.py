@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -15,31 +15,46 @@ from urllib.parse import urlsplit
 class CuttingProxy:
     """Forwards to `target_url`; connection k is cut after `budgets[k]` bytes of the client.
 
-    Connections after the last budget are left alone. `cuts` counts the cut ones.
+    Connections after the last budget are left alone. `cuts` counts the cut ones, `accepted` all,
+    `sent_bytes` what clients have sent over them.
     """
 
     target_url: str
     budgets: list[int]
     cuts: int = 0
+    accepted: int = 0
+    sent_bytes: int = 0
     url: str = ""
     _open: list[socket.socket] = field(default_factory=list)
+    _awaited: tuple[int, Callable[[], object]] | None = None
+
+    def call_after(self, sent_bytes: int, tell: Callable[[], object]) -> None:
+        """Have `tell` called, from a thread, once clients have sent so much in all."""
+        self._awaited = (sent_bytes, tell)
 
     def _serve(self, listener: socket.socket) -> None:
         with suppress(OSError):
             while True:
                 client, _ = listener.accept()
+                self.accepted += 1
                 budget = self.budgets.pop(0) if self.budgets else None
                 parts = urlsplit(self.target_url)
                 server = socket.create_connection((parts.hostname, parts.port))
                 self._open += [client, server]
-                for step in ((client, server, budget), (server, client, None)):
+                for step in ((client, server, budget, True), (server, client, None, False)):
                     threading.Thread(target=self._pump, args=step, daemon=True).start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket, budget: int | None) -> None:
+    def _pump(
+        self, source: socket.socket, sink: socket.socket, budget: int | None, is_up: bool
+    ) -> None:
         was_cut = False
         with suppress(OSError):
             while piece := source.recv(65_536 if budget is None else max(1, min(65_536, budget))):
                 sink.sendall(piece)
+                self.sent_bytes += len(piece) if is_up else 0
+                if self._awaited is not None and self.sent_bytes >= self._awaited[0]:
+                    (_, tell), self._awaited = self._awaited, None
+                    tell()
                 if budget is not None:
                     budget -= len(piece)
                     if budget <= 0:

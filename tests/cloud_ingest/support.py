@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fastapi import FastAPI
 from mcap.writer import CompressionType, Writer
 
+from cloud_ingest.http_protocol import LargeBodiesProtocol
 from contracts.clip import CLIP_METADATA_NAME, Cause, ClipManifest, ClipSummary, Window
 from contracts.clock import NS_PER_S, ClockQuality
 from contracts.ids import EventKey, PartHasher
@@ -205,7 +206,7 @@ def running(app: FastAPI) -> Iterator[RunningServer]:
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as `serve` does
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=LargeBodiesProtocol,
         ws="none",
         lifespan="on",
         proxy_headers=False,

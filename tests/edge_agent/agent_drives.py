@@ -12,10 +12,10 @@ from contracts.samples import Sample
 from contracts.trigger_spec import LoadedSpec, parse_spec
 from edge_agent.app import Agent
 from edge_agent.config import AgentConfig
+from edge_agent.health.status import AgentReport
 from edge_agent.ota.ports import Lineup, SpecRelease
 from edge_agent.ports import SensorSource, SourceDescription
 from edge_agent.sources.registry import open_source
-from edge_agent.status import AgentReport
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "trigger_specs"
 Act = Callable[[Agent], None]

@@ -22,16 +22,16 @@ from contracts.ids import EventKey
 from contracts.samples import ImageSample, SignalSample
 from contracts.trigger_spec import LoadedSpec, parse_spec
 from contracts.upload import EventRecord
-from edge_agent.budget import BudgetBook, Keep, VehicleLimits
-from edge_agent.capture import CaptureBook
-from edge_agent.describe import describe_clip
-from edge_agent.event_records import EventTeller
+from edge_agent.clips.describe import describe_clip
+from edge_agent.clips.event_records import EventTeller
+from edge_agent.clips.pack import DriveFacts
+from edge_agent.clips.packer import PackedClip, Packer
 from edge_agent.identity import VehicleKey
 from edge_agent.ledger import Ledger
-from edge_agent.pack import DriveFacts
-from edge_agent.packer import PackedClip, Packer
 from edge_agent.ports import Link
-from edge_agent.recovered import settle_recovered
+from edge_agent.selection.budget import BudgetBook, Keep, VehicleLimits
+from edge_agent.selection.capture import CaptureBook
+from edge_agent.selection.recovered import settle_recovered
 from edge_agent.spool import Spool
 from edge_agent.upload import (
     CellularLimits,

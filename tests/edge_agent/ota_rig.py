@@ -16,7 +16,6 @@ from contracts.check_in import RunningModel, RunningTrigger
 from contracts.clock import NS_PER_S, ClockQuality, VirtualClock
 from contracts.ids import sha256_hex
 from contracts.ota import ReleaseId
-from edge_agent.budget import VehicleLimits
 from edge_agent.config import OtaConfig
 from edge_agent.disk import Disk, RealDisk
 from edge_agent.identity import VehicleKey
@@ -26,10 +25,11 @@ from edge_agent.ota.opening import open_updater
 from edge_agent.ota.ports import Lineup, RuntimeReport, SlotFault
 from edge_agent.ota.updater import Updater
 from edge_agent.ports import Link
+from edge_agent.selection.budget import VehicleLimits
 from edge_agent.upload import CellularLimits, FixedLink, Transport, TransportLimits, WireMeter
 from edge_agent.upload.receiver import Receiver
 from tests.edge_agent.ota_repository import FIRST_UTC_NS, Ordered, OtaCloud, spec_bytes
-from tests.edge_agent.test_perception_runtime import document_for, tiny_onnx
+from tests.edge_agent.perception.test_perception_runtime import document_for, tiny_onnx
 from tests.edge_agent.upload_rig import BOOT, VEHICLE, WIFI, JumpingClock, open_spool
 
 FAST = TransportLimits(connect_s=5, answer_s=5, expect_s=0.5)

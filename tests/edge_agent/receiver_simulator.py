@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -121,7 +122,11 @@ class ReceiverSimulator:
         """The base URL, while the block runs."""
         runner = web.AppRunner(self.application(), access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        # Little room in the kernel: a sender is never far ahead of what was read here.
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        listener.bind(("127.0.0.1", 0))
+        site = web.SockSite(runner, listener)
         await site.start()
         try:
             port = runner.addresses[0][1]

@@ -15,15 +15,15 @@ from contracts.model_manifest import ModelManifest
 from contracts.ota import Slot
 from contracts.samples import Detection, ImageSample, PerceptionFrame, Sample, SignalSample
 from contracts.trigger_spec import LoadedSpec, parse_spec
-from edge_agent.budget import BudgetBook, Keep, Suppress, VehicleLimits
-from edge_agent.capture import CaptureBook, ClipJob
+from edge_agent.clips.pack import collect
+from edge_agent.drive.ring import Ring
 from edge_agent.ledger import Ledger
 from edge_agent.ota.ports import Lineup, ModelRelease, SpecRelease
-from edge_agent.pack import collect
 from edge_agent.perception.manifests import BUNDLED_MANIFESTS, read_manifest
 from edge_agent.ports import SourceDescription
-from edge_agent.ring import Ring
 from edge_agent.runtime import BuiltIn, DriveEvents, DriveRuntime, DriveTally, RunningSet
+from edge_agent.selection.budget import BudgetBook, Keep, Suppress, VehicleLimits
+from edge_agent.selection.capture import CaptureBook, ClipJob
 from kernels.clip.encoding import EncodedMessage
 from kernels.triggers.engine import Fire, TickInputs
 

@@ -140,6 +140,7 @@ class Rig:
     limits: CellularLimits
     other_origins: tuple[str, ...] = ()
     transport_limits: TransportLimits = FAST
+    spans: int = 1
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -156,6 +157,7 @@ class Rig:
             self.meter,
             self.transport_limits,
             other_origins=self.other_origins,
+            connections=self.spans,
         )
         rng = random.Random(7)
         self.receiver = Receiver(self.transport, self.key, self.clock, rng)
@@ -168,6 +170,7 @@ class Rig:
             self.clock,
             self.limits,
             rng,
+            self.spans,
         )
 
     async def close(self) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 import simplejpeg
 
 from contracts.samples import ImageSample
+from edge_agent.clips.sameness import look_at
 from edge_agent.perception.pixels import decode_pixels
 from edge_agent.perception.png import decode_png
-from edge_agent.sameness import look_at
 from kernels.clip.encoding import encode_sample
 from kernels.phash import phash64
 from tests.fuzz.target import Target

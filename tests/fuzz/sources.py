@@ -123,7 +123,7 @@ def run_bag(path: Path) -> None:
 
 @cache
 def bags() -> tuple[bytes, ...]:
-    from tests.edge_agent.test_source_ros2 import drive_bag
+    from tests.edge_agent.sources.test_source_ros2 import drive_bag
 
     with tempfile.TemporaryDirectory() as folder:
         made = drive_bag(Path(folder), "mcap")

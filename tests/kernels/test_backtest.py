@@ -17,9 +17,9 @@ from contracts.trigger_spec import ExpressionSpec, LoadedSpec, load_specs, parse
 from edge_agent.app import run_agent
 from edge_agent.cli import BUNDLED_MODEL
 from edge_agent.config import AgentConfig
-from edge_agent.drive import TICK_NS
+from edge_agent.drive.drive import TICK_NS
+from edge_agent.health.status import AgentReport
 from edge_agent.setup import specs_of_rules
-from edge_agent.status import AgentReport
 from kernels.backtest import cases
 from kernels.backtest.columns import expression_fires
 from kernels.backtest.drives import logged_drives

@@ -20,7 +20,7 @@ from contracts.clip import Cause
 from contracts.errors import CorruptError, InputError
 from contracts.signal_log import LoggedFire, LoggedLimits, SignalLogHeader
 from edge_agent.disk import RealDisk
-from edge_agent.signal_log import CHUNK_TICKS, NoSignalLog, SignalLogWriter, open_signal_log
+from edge_agent.drive.signal_log import CHUNK_TICKS, NoSignalLog, SignalLogWriter, open_signal_log
 from kernels.backtest.drives import logged_drives
 from kernels.signal_log import (
     MAGIC,

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from contracts.clock import ClockQuality
-from edge_agent.budget import VehicleLimits
 from edge_agent.config import OtaConfig
 from edge_agent.disk import RealDisk
 from edge_agent.identity import VehicleKey
@@ -18,6 +17,7 @@ from edge_agent.ota.manifest import VehicleFacts
 from edge_agent.ota.opening import open_updater
 from edge_agent.ota.updater import Updater
 from edge_agent.ports import Link
+from edge_agent.selection.budget import VehicleLimits
 from edge_agent.spool import Spool
 from edge_agent.upload import (
     CellularLimits,

@@ -16,8 +16,8 @@ from contracts.errors import RefusedError
 from contracts.samples import Sample, SignalSample
 from edge_agent.app import Agent, run_agent
 from edge_agent.config import AgentConfig
+from edge_agent.health.status import AgentReport
 from edge_agent.ports import SourceDescription
-from edge_agent.status import AgentReport
 from tests.road.conftest import LONGTAIL, serving
 
 SPEC = """\

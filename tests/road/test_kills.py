@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from client import CloudClient
-from edge_agent.status import AgentReport
+from edge_agent.health.status import AgentReport
 from kernels.clip.reader import read_manifest, read_messages
 from tests.road.conftest import serving
 

@@ -13,7 +13,7 @@ from contracts.clock import NS_PER_S
 from contracts.samples import PerceptionFrame, PoseSample, SignalSample
 from edge_agent.app import run_agent
 from edge_agent.config import AgentConfig
-from edge_agent.status import AgentReport
+from edge_agent.health.status import AgentReport
 from kernels.clip.reader import read_manifest, read_samples
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "trigger_specs"

@@ -22,7 +22,7 @@ import pytest
 from client import CloudClient
 from contracts.clock import NS_PER_S
 from edge_agent.config import AgentConfig
-from edge_agent.status import AgentReport
+from edge_agent.health.status import AgentReport
 from tests.road.test_kills import ROOT
 from tests.road.updates_rig import VEHICLE, Office, agent_config, office, running_agent
 

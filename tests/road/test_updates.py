@@ -14,7 +14,7 @@ from typing import Any
 
 from client import CloudClient
 from contracts.clock import NS_PER_S
-from edge_agent.status import AgentReport
+from edge_agent.health.status import AgentReport
 from kernels.clip.reader import read_manifest as read_clip_manifest
 from tests.cloud_ingest.ota_support import write_spec
 from tests.road.conftest import LONGTAIL

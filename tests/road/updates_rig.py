@@ -31,11 +31,11 @@ from contracts.fleet import RolloutDetail, RolloutRequest, StageRequest
 from contracts.ota import Kind
 from edge_agent.app import Agent
 from edge_agent.config import AgentConfig
+from edge_agent.health.status import AgentReport
 from edge_agent.ota.ports import RuntimeReport
 from edge_agent.ota.status import running_digests
 from edge_agent.perception.manifests import DEMO_MODEL, manifest_beside
 from edge_agent.sources.registry import open_source
-from edge_agent.status import AgentReport
 from tests.cloud_ingest.ota_support import Person, write_spec
 from tests.road.conftest import serving
 

@@ -25,12 +25,12 @@ from contracts.clock import NS_PER_S
 from contracts.samples import Sample
 from edge_agent.app import Agent
 from edge_agent.config import AgentConfig
+from edge_agent.drive.warmup import warm_up
+from edge_agent.health.status import AgentReport
 from edge_agent.ota.status import running_digests
 from edge_agent.ports import SensorSource, SourceDescription
 from edge_agent.setup import state_lock
 from edge_agent.sources.registry import open_source
-from edge_agent.status import AgentReport
-from edge_agent.warmup import warm_up
 from tests.road.updates_rig import LOOK_S, HastyClock
 
 _CHANGES = frozenset(

@@ -23,7 +23,7 @@ from contracts.samples import (
 )
 from edge_agent.app import Agent
 from edge_agent.config import AgentConfig
-from edge_agent.door import Door
+from edge_agent.drive.door import Door
 from sim_fleet.scenarios.library import load_scenario
 from sim_fleet.source import DriveOptions, SimFleetSource
 from tests.sim_fleet.support import digest, digest_of_all

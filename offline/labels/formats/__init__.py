@@ -5,6 +5,8 @@
 | OpenLABEL    | everything (ASAM OpenLABEL 1.0.0 JSON)        |                                 |
 | COCO         | everything, by a field of ours by each 2D box |                                 |
 | KITTI        | cuboids, class, track, confidence             | velocity, time, provenance, ... |
+| nuScenes     | everything of keyframes, by a file of ours    | frames between keyframes        |
+| FiftyOne     | everything, by a field of ours by each cuboid |                                 |
 | Label Studio | 2D boxes over pictures, verdicts              | where a moved object is         |
 
 Each module's head says what its format cannot carry; its tests name it again. Writers count what

@@ -5,6 +5,8 @@
 | openlabel    | `DRIVE.json` each                                                        |
 | coco         | `annotations.json`, `images/`                                            |
 | kitti        | `label_02/`, `calib/`, `drives.json`                                     |
+| nuscenes     | `v1.0-longtail/` (tables), `samples/`, `sweeps/`, `maps/`                 |
+| fiftyone     | `metadata.json`, `samples.json`, `data/` (type `FiftyOneDataset`)         |
 | label-studio | `tasks.json`, `config.xml`, `images/`; what comes back is its JSON export |
 """
 
@@ -22,11 +24,15 @@ from contracts.labels import Provenance
 from contracts.samples import CalibrationSample
 from offline.labels.formats.cameras import Picture, read_cameras, read_pictures
 from offline.labels.formats.coco import FlatBox, Pictured, PicturedDrive, coco_document, read_coco
+from offline.labels.formats.fiftyone.reader import read_fiftyone
+from offline.labels.formats.fiftyone.writer import write_fiftyone
 from offline.labels.formats.files import write_json, write_whole
 from offline.labels.formats.kitti_tracking import read_kitti, write_kitti
 from offline.labels.formats.label_studio import drive_tasks, label_config
 from offline.labels.formats.label_studio_edits import edited
 from offline.labels.formats.label_studio_reader import read_answers
+from offline.labels.formats.nuscenes.reader import read_nuscenes
+from offline.labels.formats.nuscenes.writer import KEYFRAME_HZ, write_nuscenes
 from offline.labels.formats.openlabel import openlabel_document
 from offline.labels.formats.openlabel_reader import read_openlabel
 from offline.labels.formats.sequence import (
@@ -38,7 +44,7 @@ from offline.labels.formats.sequence import (
     write_sequence,
 )
 
-Format = Literal["openlabel", "coco", "kitti", "label-studio"]
+Format = Literal["openlabel", "coco", "kitti", "label-studio", "nuscenes", "fiftyone"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 TASKS, CONFIG, ANNOTATIONS, IMAGES = "tasks.json", "config.xml", "annotations.json", "images"
 
@@ -50,6 +56,7 @@ class Exported:
     drives: int = 0
     frames: int = 0
     pictures: int = 0
+    sweeps: int = 0
     left_out: LeftOut = field(default_factory=LeftOut)
 
 
@@ -77,13 +84,14 @@ def labelled_drives(roots: Sequence[Path]) -> list[Path]:
 
 def export_drives(
     form: Format, folders: Sequence[Path], out: Path, camera: str | None = None,
-    image_prefix: str = "",
+    image_prefix: str = "", keyframe_hz: float = KEYFRAME_HZ,
 ) -> Exported:  # fmt: skip
     """Write drives into the folder `out`, which is made.
 
     Args:
         camera: of KITTI, the channel in whose axes boxes go; level axes when None.
         image_prefix: of Label Studio, what its picture addresses begin with.
+        keyframe_hz: of nuScenes, how many keyframes a second; 0 takes all labelled instants.
     """
     done = Exported()
     out.mkdir(parents=True, exist_ok=True)
@@ -101,6 +109,13 @@ def export_drives(
             None if camera is None else _camera(folder / CLIP_FILE, camera) for folder in folders
         ]
         done.left_out = write_kitti(list(zip(sequences, cameras_of, strict=True)), out)
+    elif form == "nuscenes":
+        wrote = write_nuscenes(list(zip(folders, sequences, strict=True)), out, keyframe_hz)
+        done.frames, done.pictures, done.sweeps = wrote.frames, wrote.pictures, wrote.sweeps
+        done.left_out = wrote.left_out
+    elif form == "fiftyone":
+        made = write_fiftyone(list(zip(folders, sequences, strict=True)), out)
+        done.pictures, done.sweeps, done.left_out = made.pictures, made.sweeps, made.left_out
     else:
         drives = []
         for folder, sequence in zip(folders, sequences, strict=True):
@@ -172,6 +187,12 @@ def import_labels(
             raise InputError("KITTI's files do not say who made them: name them", "--made-by")
         sequences, left_out = read_kitti(source, said_by)
         return Imported(sequences, left_out=left_out)
+    if form == "nuscenes":
+        sequences, left_out = read_nuscenes(source, said_by)
+        return Imported(sequences, left_out=left_out)
+    if form == "fiftyone":
+        told = read_fiftyone(source, said_by)
+        return Imported(told.sequences, told.flat, left_out=told.left_out)
     if not base:
         raise InputError("name the drives whose labels were exported", "--drives")
     path = source / TASKS if source.is_dir() else source

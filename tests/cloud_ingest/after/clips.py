@@ -13,7 +13,7 @@ from contracts.clip import Cause, ClipManifest
 from contracts.clock import NS_PER_S
 from contracts.samples import ImageSample
 from contracts.steps import ClipSteps
-from edge_agent.summary import summarise_channels
+from edge_agent.clips.summary import summarise_channels
 from kernels.clip.encoding import EncodedMessage, encode_sample
 from kernels.clip.writer import write_clip
 from tests.cloud_ingest.support import RunningServer, make_manifest

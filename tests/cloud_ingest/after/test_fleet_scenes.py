@@ -23,8 +23,8 @@ from contracts.ids import EventKey
 from contracts.ota import TimeStatement
 from contracts.scenes import Scene, SceneObject
 from contracts.upload import UploadRequest
-from edge_agent.clip_gate import read_scenes
-from edge_agent.scenes import SceneBook
+from edge_agent.selection.clip_gate import read_scenes
+from edge_agent.selection.scenes import SceneBook
 from tests.cloud_ingest.after.clips import cause, picture_clip, run_steps, steps_of
 from tests.cloud_ingest.conftest import StartCloud
 from tests.cloud_ingest.fleet_support import FleetVehicle

@@ -27,7 +27,7 @@ from contracts.clip import ChannelSummary, ClipEmbedding, ClipManifest
 from contracts.clock import NS_PER_S, VirtualClock
 from contracts.errors import CorruptError, TransientError
 from contracts.samples import ImageSample
-from edge_agent.summary import summarise_channels
+from edge_agent.clips.summary import summarise_channels
 from kernels.clip import schemas
 from kernels.clip.writer import write_clip
 from tests.cloud_ingest.after.clips import image, jpeg, picture_clip, run_steps, states, steps_of

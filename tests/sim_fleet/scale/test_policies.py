@@ -12,10 +12,10 @@ from contracts.clip import Cause
 from contracts.clock import NS_PER_DAY, NS_PER_S, VirtualClock
 from contracts.ids import PART_BYTES, EventKey
 from contracts.trigger_spec import LoadedSpec
-from edge_agent.budget import BudgetBook, Keep, VehicleLimits
 from edge_agent.ledger import CellularSpent, Ledger
 from edge_agent.ledger.spending import POOLS
 from edge_agent.ports import Link
+from edge_agent.selection.budget import BudgetBook, Keep, VehicleLimits
 from edge_agent.spool import PRIORITIES, Entry
 from edge_agent.spool.eviction import eviction_rank
 from edge_agent.upload import policy

@@ -37,7 +37,7 @@ def drive(tmp_path: Path) -> Path:
     return write_drive(tmp_path / "drives/first", small_sequence())
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", [form for form in FORMATS if form != "nuscenes"])
 def test_out_and_back(drive: Path, tmp_path: Path, form: Format) -> None:
     done = export_drives(form, labelled_drives([drive.parent]), tmp_path / "out")
     assert (done.drives, done.frames) == (1, 3)

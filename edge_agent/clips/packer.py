@@ -1,0 +1,200 @@
+"""The pack task: closed capture windows become clips in the spool, one at a time.
+
+Runs in a thread of its own behind a bounded queue. A clip that cannot be written is written once
+more, since the disk may have failed at one place or been filled by others meanwhile; one that
+cannot be written then either (disk full) is told as lost in an event record and its budget is
+given back; the drive goes on.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+
+from contracts.clip import ClipManifest
+from contracts.errors import ExhaustedError, LongtailError, TransientError
+from edge_agent.clips.event_records import EventTeller
+from edge_agent.clips.pack import (
+    DriveFacts,
+    PreparedClip,
+    is_partial,
+    prepare,
+    upload_request,
+    write_active,
+)
+from edge_agent.clips.prefilter import Thinned, thin_out
+from edge_agent.disk import translated
+from edge_agent.selection.budget import BudgetBook, pool_of
+from edge_agent.selection.capture import ClipJob
+from edge_agent.spool.entry import PRIORITIES, Entry, Priority
+from edge_agent.spool.spool import Spool
+from kernels.clip.encoding import EncodedMessage
+
+QUEUED_JOBS = 4
+_WEIGHTS = dict(zip(PRIORITIES, (16.0, 8.0, 4.0, 2.0, 1.0), strict=True))
+MAX_SCORE = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+def clip_value(manifest: ClipManifest, priority: Priority) -> float:
+    """What a clip is worth against others: its best cause's score, weighted by priority."""
+    best = max((cause.score for cause in manifest.causes), default=0.0)
+    return _WEIGHTS[priority] * min(MAX_SCORE, max(0.1, best))
+
+
+@dataclass(frozen=True, slots=True)
+class PackedClip:
+    """One line of the agent's report."""
+
+    clip_id: str
+    event: str
+    trigger_ids: tuple[str, ...]
+    size_bytes: int
+    partial: bool
+
+
+class Packer:
+    """Owns the pack thread.
+
+    Args:
+        facts: of the drive, as they hold when a job is submitted.
+        on_packed: called in the pack thread after each clip is durable.
+        redact: makes a clip's messages fit to be kept, in the pack thread.
+        thin: leaves out what a clip need not hold, in the pack thread.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        book: BudgetBook,
+        events: EventTeller,
+        facts: DriveFacts,
+        on_packed: Callable[[PackedClip], None],
+        redact: Callable[[Sequence[EncodedMessage]], Sequence[EncodedMessage]] = lambda m: m,
+        thin: Callable[[ClipJob, Sequence[EncodedMessage]], Thinned] = thin_out,
+    ) -> None:
+        self._spool = spool
+        self._book = book
+        self._events = events
+        self.facts = facts
+        self._on_packed = on_packed
+        self._redact = redact
+        self._thin = thin
+        self._jobs: queue.Queue[tuple[ClipJob, Sequence[EncodedMessage], DriveFacts] | None]
+        self._jobs = queue.Queue(QUEUED_JOBS)
+        self._thread = threading.Thread(target=self._run, name="pack", daemon=True)
+        self.counts: Counter[str] = Counter()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def submit(
+        self, job: ClipJob, messages: Sequence[EncodedMessage], *, wait: bool = True
+    ) -> None:
+        """Queue a job. Without `wait` a full queue loses it, and says so."""
+        try:
+            self._jobs.put((job, messages, self.facts), block=wait)
+        except queue.Full:
+            self._lose(job, "the pack queue is full")
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is queued or being packed."""
+        return self._jobs.unfinished_tasks == 0
+
+    def finish(self) -> None:
+        """Pack what is queued, then end the thread."""
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (item := self._jobs.get()) is not None:
+            try:
+                self.pack(*item)
+            except Exception:
+                # Nothing may end the task that makes all clips, not even telling of a lost one.
+                log.exception("a lost clip could not be told")
+            finally:
+                self._jobs.task_done()
+        self._jobs.task_done()  # of the word that it is over
+
+    def pack(self, job: ClipJob, messages: Sequence[EncodedMessage], facts: DriveFacts) -> None:
+        """Make one clip of a job in this thread, or tell it as lost. Raises nothing of its own."""
+        try:
+            self._pack(job, messages, facts)
+        except ExhaustedError as error:
+            self._lose(job, f"disk: {error.message}")
+        except (LongtailError, OSError) as error:
+            self._lose(job, str(error))
+        except Exception as error:
+            log.exception("clip could not be packed", key=job.event.text())
+            self._lose(job, f"{type(error).__name__}: {error}")
+
+    def _pack(self, job: ClipJob, messages: Sequence[EncodedMessage], facts: DriveFacts) -> None:
+        thinned = self._thin(job, self._redact(messages))
+        clip = prepare(job, thinned.messages, facts, thinned.left_out)
+        try:
+            entry = self._keep(job, clip)
+        except (ExhaustedError, TransientError) as error:
+            # The second time room is made for what the disk really has.
+            log.warning("clip is written again", key=job.event.text(), reason=str(error))
+            entry = self._keep(job, clip)
+        try:
+            self._book.settle(job.event, job.causes, job.stream == "random", entry.size_bytes)
+        except LongtailError as error:
+            # The clip is safe; its reservation stands for what it took.
+            log.warning("clip not settled", clip=entry.clip_id[:12], reason=str(error))
+        self._report(clip, entry.clip_id, entry.size_bytes)
+
+    def _keep(self, job: ClipJob, clip: PreparedClip) -> Entry:
+        """Write the clip into the spool. Raises `LongtailError`, with nothing left behind."""
+        expected_bytes = sum(len(m.payload) + 64 for m in clip.messages)
+        value = clip_value(clip.manifest, job.priority)
+        pool = pool_of(safety=job.safety, random=job.stream == "random")
+        event = job.event
+        name = f"{event.boot_id}-{event.start_mono_ns}-{event.end_mono_ns}"
+        path = self._spool.begin(name, expected_bytes, pool, value)
+        try:
+            with translated(path):
+                written = write_active(self._spool.create(path), clip)
+            return self._spool.commit(
+                path,
+                upload_request(clip.manifest, written),
+                job.priority,
+                "allowed" if job.cellular else "forbidden",
+                value,
+            )
+        except LongtailError:
+            # What cannot be removed either is brought to order at the next open.
+            with suppress(LongtailError):
+                self._spool.discard(path)
+            raise
+
+    def _report(self, clip: PreparedClip, clip_id: str, size_bytes: int) -> None:
+        self.counts["packed"] += 1
+        trigger_ids = tuple(dict.fromkeys(c.trigger_id for c in clip.manifest.causes))
+        event = clip.manifest.event.text()
+        packed = PackedClip(clip_id, event, trigger_ids, size_bytes, is_partial(clip.manifest))
+        log.info(
+            "clip packed", clip=clip_id[:12], triggers=trigger_ids, bytes=size_bytes,
+            partial=packed.partial,
+        )  # fmt: skip
+        self._on_packed(packed)
+
+    def _lose(self, job: ClipJob, reason: str) -> None:
+        self.counts["lost"] += 1
+        log.error("clip lost", key=job.event.text(), reason=reason)
+        try:
+            self._book.release(job.causes, "disk")
+        except LongtailError as error:
+            log.warning("budget not given back", key=job.event.text(), reason=str(error))
+        for cause in job.causes:
+            span = {"start_mono_ns": cause.start_mono_ns, "end_mono_ns": cause.end_mono_ns}
+            self._events.tell(job.event.model_copy(update=span), cause, "lost", reason)

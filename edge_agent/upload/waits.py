@@ -1,0 +1,60 @@
+"""Waiting that ends early: for news, for the stop, for a deadline.
+
+Guarantees: a wait never outlasts the stop or the deadline; time is the injected clock's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from contracts.clock import Clock
+
+
+class Waits:
+    """The waits of one task. `stop` ends them all; so does a deadline, where there is one."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._deadline_ns: int | None = None
+
+    def begin(self, stop: asyncio.Event, deadline_mono_ns: int | None = None) -> None:
+        """From now on until `stop` is set or the deadline (monotonic) has passed."""
+        self._stop = stop
+        self._deadline_ns = deadline_mono_ns
+
+    def wake(self) -> None:
+        """End the wait under way, or the next one: there is news."""
+        self._wake.set()
+
+    def is_over(self) -> bool:
+        """Whether to stop before the next request."""
+        return self._stop.is_set() or self.is_past_deadline()
+
+    def is_past_deadline(self) -> bool:
+        """Whether even the request under way must end."""
+        return self._deadline_ns is not None and self._clock.mono_ns() >= self._deadline_ns
+
+    async def rest(self, delay_ns: int) -> None:
+        """Wait for a time, news or the stop."""
+        waits = [
+            asyncio.ensure_future(self._clock.sleep_ns(max(0, delay_ns))),
+            asyncio.ensure_future(self._wake.wait()),
+            asyncio.ensure_future(self._stop.wait()),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waits:
+                task.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+            self._wake.clear()
+
+    async def pause(self, delay_ns: int) -> None:
+        """Wait for a time whatever the news, but not past the stop or the deadline."""
+        if self._deadline_ns is not None:
+            delay_ns = min(delay_ns, self._deadline_ns - self._clock.mono_ns())
+        end_ns = self._clock.mono_ns() + delay_ns
+        while self._clock.mono_ns() < end_ns and not self._stop.is_set():
+            await self.rest(end_ns - self._clock.mono_ns())
