@@ -12,7 +12,7 @@ body.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -51,7 +51,7 @@ class BodyWriter:
         self._pending: asyncio.Task[None] | None = None
         self._sha256: bytes | None = None
 
-    async def write(self, chunks: AsyncIterator[bytes], body: Body) -> int:
+    async def write(self, chunks: AsyncIterator[bytes | memoryview], body: Body) -> int:
         """Take all of the body and return the new offset.
 
         When the body breaks off (the connection was cut, it stalled), what came of a body
@@ -77,7 +77,7 @@ class BodyWriter:
         await self._settle()
         return self._stored
 
-    def _is_one_part(self, pieces: Sequence[bytes]) -> bool:
+    def _is_one_part(self, pieces: Chunks) -> bool:
         """Whether these are all bytes of one part, so that their checksum is the part's."""
         length = sum(map(len, pieces))
         return self._stored % PART_BYTES == 0 and length == min(
@@ -125,9 +125,11 @@ class BodyWriter:
             await self._settle()
 
 
-async def _checked(chunks: AsyncIterator[bytes], checksum: Checksum) -> list[bytes]:
+async def _checked(
+    chunks: AsyncIterator[bytes | memoryview], checksum: Checksum
+) -> list[bytes | memoryview]:
     """All of a bounded body, once it matches its checksum."""
-    pieces: list[bytes] = []
+    pieces: list[bytes | memoryview] = []
     held = 0
     async for chunk in chunks:
         held += len(chunk)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 from fastapi import Request
 
+from cloud_ingest.large_body import EXTENSION
 from cloud_ingest.problems import TimedOutError
 
 STALL_S = 60.0
@@ -25,3 +26,11 @@ async def body_of(request: Request) -> AsyncIterator[bytes]:
                     deadline.reschedule(loop.time() + STALL_S)
     except TimeoutError as error:
         raise TimedOutError(f"no byte came for {STALL_S:g} s") from error
+
+
+def pieces_of(request: Request) -> AsyncIterator[bytes | memoryview]:
+    """The same for who takes views: then a large body stays where the socket has put it."""
+    options = request.scope.get("extensions", {}).get(EXTENSION)
+    if options is not None:
+        options["wanted"] = True
+    return body_of(request)

@@ -7,6 +7,7 @@ asked for, appears as a whole once requests are answered, and holds the URL with
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -21,6 +22,7 @@ import uvicorn
 from cloud_ingest.app import create_app
 from cloud_ingest.database import migrate
 from cloud_ingest.folder_lock import folder_lock
+from cloud_ingest.http_protocol import LargeBodiesProtocol
 from cloud_ingest.postgres import EmbeddedPostgres
 from cloud_ingest.settings import Settings
 from contracts.errors import InputError, TransientError
@@ -85,6 +87,9 @@ def _run(
     url = _url(settings.host, listener.getsockname()[1])
 
     def ready() -> None:
+        # What was made so far stays: no collection has to look through it again and again.
+        gc.collect()
+        gc.freeze()
         if settings.ready_file is not None:
             _write_whole(settings.ready_file, url + "\n")
         _log.info("ready", url=url, folder=str(settings.folder.resolve()))
@@ -92,7 +97,7 @@ def _run(
     app = create_app(settings, database_url)
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=LargeBodiesProtocol,
         ws="none",
         lifespan="on",
         proxy_headers=False,  # laptop mode must see who really asks

@@ -1,0 +1,1 @@
+"""The on-vehicle daemon. Its packages and their order: docs/architecture.md."""

@@ -79,7 +79,10 @@ def connected(address: str) -> Any:
     try:
         ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise TransientError(f"no Ray cluster: {_first_line(error)}", address) from error
+        why = f"no Ray cluster: {_first_line(error)}"
+        if address != LOCAL:
+            why += "; one that asks for a token needs RAY_AUTH_MODE=token"
+        raise TransientError(why, address) from error
     return ray
 
 

@@ -42,10 +42,9 @@ from cloud_ingest.ports import (
     Remains,
     pieces_from,
 )
-from cloud_ingest.stores.files import disk_errors, make_folder, sync_folder
+from cloud_ingest.stores.files import disk_errors, make_folder, sync_folder, write_batches
 from contracts.errors import ExhaustedError, InputError
 
-_MOST_PIECES = 1024  # IOV_MAX
 _READ_BYTES = 1024 * 1024
 _REMEMBERED_UPLOADS = 1024
 _ASSEMBLED = "whole-"
@@ -232,16 +231,16 @@ class LocalParts:
 
     def _write(self, file: int, at_bytes: int, chunks: Chunks) -> None:
         """`pwritev` all of `chunks`, however little each call takes."""
-        pieces = [memoryview(chunk) for chunk in chunks if len(chunk)]
-        first = 0
-        while first < len(pieces):
-            written = os.pwritev(file, pieces[first : first + _MOST_PIECES], at_bytes)
-            at_bytes += written
-            while first < len(pieces) and written >= len(pieces[first]):
-                written -= len(pieces[first])
-                first += 1
-            if written:
-                pieces[first] = pieces[first][written:]
+        for pieces in write_batches(chunks):
+            first = 0
+            while first < len(pieces):
+                written = os.pwritev(file, pieces[first:], at_bytes)
+                at_bytes += written
+                while first < len(pieces) and written >= len(pieces[first]):
+                    written -= len(pieces[first])
+                    first += 1
+                if written:
+                    pieces[first] = pieces[first][written:]
 
     def _views(self, place: Place, piece: Piece) -> Iterator[memoryview]:
         buffer = memoryview(bytearray(min(_READ_BYTES, max(1, piece.length_bytes))))

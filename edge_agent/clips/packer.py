@@ -8,7 +8,9 @@ given back; the drive goes on.
 
 from __future__ import annotations
 
+import os
 import queue
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -39,6 +41,7 @@ from kernels.clip.encoding import EncodedMessage
 QUEUED_JOBS = 4
 _WEIGHTS = dict(zip(PRIORITIES, (16.0, 8.0, 4.0, 2.0, 1.0), strict=True))
 MAX_SCORE = 10.0
+_NICENESS = 10
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +50,12 @@ def clip_value(manifest: ClipManifest, priority: Priority) -> float:
     """What a clip is worth against others: its best cause's score, weighted by priority."""
     best = max((cause.score for cause in manifest.causes), default=0.0)
     return _WEIGHTS[priority] * min(MAX_SCORE, max(0.1, best))
+
+
+def yield_to_others() -> None:
+    """Let this thread have what the others leave of the processor, where threads can (Linux)."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +124,7 @@ class Packer:
         self._thread.join()
 
     def _run(self) -> None:
+        yield_to_others()
         while (item := self._jobs.get()) is not None:
             try:
                 self.pack(*item)

@@ -324,6 +324,8 @@ class Drive:
     def _look(self, model: PerceptionModel, view: View, start_ns: int) -> None:
         """Judge a frame. Raises the `LongtailError` of a model that fails, after telling it."""
         before_ns = perf_counter_ns()
+        if isinstance(view, BevView):
+            self._frame_signals.begin(view.mono_ns)
         try:
             frame = look(model, view)
         except LongtailError as error:

@@ -9,13 +9,15 @@ to the last set open none, so that a lead of 20 Hz is judged at 10 Hz.
 
 Nothing waits for a sensor: what is late is simply the newest of before, and what is too old or
 was never there is absent (`kernels.bev.window` has the ages). Pictures are decoded when a set
-is judged, each at most once for all models of equal inputs.
+is judged, each at most once for all models of equal inputs, in threads beside the one that puts
+the points in place.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +42,7 @@ from kernels.bev.window import CAMERA_MAX_AGE_NS, BevSample, BevTensors, BevWind
 SILENT_NS = CAMERA_MAX_AGE_NS
 LEAST_PERIOD_NS = 75_000_000
 _SWEEPS, _TRACKS, _POSES = 8, 16, 256
+_DECODERS = 2
 _WINDOWS = 2
 """A model and a candidate beside it; inputs of others are let go."""
 
@@ -102,6 +105,7 @@ class BevFrames:
         self._newest: dict[str, ImageSample] = {}
         self._decoded: dict[tuple[str, tuple[int, int]], tuple[ImageSample, U8s | None]] = {}
         self._broken: dict[str, ImageSample] = {}
+        self._beside = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
         self._windows: list[tuple[BevSpec, BevWindow]] = []
         self._answers: dict[int, tuple[int, BevTensors]] = {}
 
@@ -140,35 +144,54 @@ class BevFrames:
         if known is not None and known[0] == now_ns:
             return known[1]
         self._answers.pop(id(window), None)
-        for channel in spec.bev.cameras:
-            image = self._newest.get(channel)
-            if image is not None and 0 <= now_ns - image.mono_ns <= CAMERA_MAX_AGE_NS:
-                pixels = self._pixels(image, spec.image)
-                if pixels is not None:
-                    window.add_pixels(channel, image.mono_ns, pixels)
-        answer = window.tensors(now_ns)
+        pictures = [
+            image
+            for image in map(self._newest.get, spec.bev.cameras)
+            if image is not None and 0 <= now_ns - image.mono_ns <= CAMERA_MAX_AGE_NS
+        ]
+        decoding = self._begin_decoding(pictures, spec.image)
+        try:
+            points = window.fill_points(now_ns)
+        finally:
+            self._end_decoding(decoding, spec.image)
+        for image in pictures:
+            _, pixels = self._decoded[image.channel, _least(spec.image)]
+            if pixels is not None:
+                window.add_pixels(image.channel, image.mono_ns, pixels)
+        answer = window.with_pictures(now_ns, points)
         self._answers[id(window)] = now_ns, answer
         return answer
 
-    def _pixels(self, image: ImageSample, how: ImageInput) -> U8s | None:
-        """The picture uint8 [h, w, 3] RGB, no smaller than the input; None when it is broken.
+    def _begin_decoding(
+        self, pictures: list[ImageSample], how: ImageInput
+    ) -> list[tuple[ImageSample, Future[U8s] | None]]:
+        """Those that are not decoded yet; None for one that is known to be broken.
 
-        Decoded once for each size of input, so that no model's picture depends on what runs
-        beside it.
+        Each is decoded once for each size of input, so that no model's picture depends on what
+        runs beside it.
         """
-        at_least = how.height, how.width
-        held = self._decoded.get((image.channel, at_least))
-        if held is not None and held[0] is image:
-            return held[1]
-        pixels: U8s | None = None
-        if self._broken.get(image.channel) is not image:
+        least = _least(how)
+        begun: list[tuple[ImageSample, Future[U8s] | None]] = []
+        for image in pictures:
+            held = self._decoded.get((image.channel, least))
+            if held is None or held[0] is not image:
+                is_broken = self._broken.get(image.channel) is image
+                task = None if is_broken else self._beside.submit(decode_pixels, image, least)
+                begun.append((image, task))
+        return begun
+
+    def _end_decoding(
+        self, begun: list[tuple[ImageSample, Future[U8s] | None]], how: ImageInput
+    ) -> None:
+        """Wait for pictures uint8 [h, w, 3] RGB, no smaller than the input; None: broken."""
+        for image, task in begun:
+            pixels: U8s | None = None
             try:
-                pixels = decode_pixels(image, at_least)
+                pixels = None if task is None else task.result()
             except LongtailError as error:
                 self._broken[image.channel] = image
                 self._on_bad(image, error)
-        self._decoded[image.channel, at_least] = image, pixels
-        return pixels
+            self._decoded[image.channel, _least(how)] = image, pixels
 
     def _window(self, spec: BevSpec) -> BevWindow:
         for number, (known, window) in enumerate(self._windows):
@@ -190,3 +213,8 @@ class BevFrames:
         yield from self._poses
         yield from self._sweeps
         yield from self._tracks
+
+
+def _least(how: ImageInput) -> tuple[int, int]:
+    """Height and width that a picture must have for such an input."""
+    return how.height, how.width

@@ -72,6 +72,12 @@ class FrameSignals:
         drift_rad = self._drift.look(self._now("ego.yaw_rate_radps", sample.mono_ns))
         return [] if drift_rad is None else [SignalSample(DRIFT, sample.mono_ns, drift_rad)]
 
+    def begin(self, now_ns: int) -> None:
+        """A frame of this instant is about to be judged: begin what needs nothing of it."""
+        if not self._wanted.isdisjoint(UNEXPLAINED):
+            speed_mps = self._now("ego.speed_mps", now_ns)
+            self._lidar.begin(now_ns, speed_mps, self._now("ego.yaw_rate_radps", now_ns))
+
     def of(self, frame: PerceptionFrame) -> list[SignalSample]:
         """Signals of a frame that the model has judged."""
         found: dict[str, float] = {}

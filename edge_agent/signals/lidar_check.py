@@ -12,6 +12,8 @@ Its answer is checked all the same; an answer of the camera alone comes from a c
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -50,6 +52,8 @@ class LidarCheck:
     """The newest sweep of each lidar against the model's frames."""
 
     def __init__(self) -> None:
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="lidar-check")
+        self._ahead: tuple[tuple[int, float, float], Future[list[Float64s]]] | None = None
         self._sweeps: dict[str, LidarSample] = {}
         self._mounts: dict[str, Float64s] = {}
         self._cameras: dict[str, CalibrationSample] = {}
@@ -63,6 +67,15 @@ class LidarCheck:
             case CalibrationSample():
                 self._cameras[sample.channel] = sample
 
+    def begin(self, now_ns: int, speed_mps: float, yaw_rate_radps: float) -> None:
+        """Look for what stands in the path, in a thread: it needs nothing of the model, which
+        may run meanwhile. `unexplained` of this instant and motion takes it up.
+        """
+        sweeps = self._near(now_ns)
+        bend, reach_m = _path(speed_mps, yaw_rate_radps)
+        task = self._beside.submit(_all_standing, sweeps, bend, HALF_WIDTH_M, reach_m)
+        self._ahead = (now_ns, speed_mps, yaw_rate_radps), task
+
     def unexplained(
         self,
         frame: PerceptionFrame,
@@ -75,12 +88,13 @@ class LidarCheck:
 
         The path bends as the ego turns, and ends where it would have turned by `TURN_RAD`.
         """
-        bend = float(np.clip(yaw_rate_radps / max(speed_mps, 2.0), -0.1, 0.1))
-        reach_m = min(REACH_M, TURN_RAD / max(abs(bend), 1e-6))
-        clouds = [
-            _standing(sweep, pose, bend, half_width_m, reach_m)
-            for sweep, pose in self._near(frame.mono_ns)
-        ]
+        bend, reach_m = _path(speed_mps, yaw_rate_radps)
+        ahead, self._ahead = self._ahead, None
+        asked = (frame.mono_ns, speed_mps, yaw_rate_radps)
+        if ahead is not None and ahead[0] == asked and half_width_m == HALF_WIDTH_M:
+            clouds = ahead[1].result()
+        else:
+            clouds = _all_standing(self._near(frame.mono_ns), bend, half_width_m, reach_m)
         if not clouds:
             return None
         points = np.concatenate(clouds)
@@ -137,6 +151,18 @@ def _slack_m(detections: list[Detection], speed_mps: float) -> Float64s:
             vx -= speed_mps
             rows.append((abs(cos * vx + sin * vy), abs(-sin * vx + cos * vy)))
     return SWEEP_S * np.array(rows, np.float64).reshape(-1, 2)
+
+
+def _path(speed_mps: float, yaw_rate_radps: float) -> tuple[float, float]:
+    """Bend (1/m) and reach (m) of the way ahead."""
+    bend = float(np.clip(yaw_rate_radps / max(speed_mps, 2.0), -0.1, 0.1))
+    return bend, min(REACH_M, TURN_RAD / max(abs(bend), 1e-6))
+
+
+def _all_standing(
+    sweeps: list[tuple[LidarSample, Float64s]], bend: float, half_width_m: float, reach_m: float
+) -> list[Float64s]:
+    return [_standing(sweep, pose, bend, half_width_m, reach_m) for sweep, pose in sweeps]
 
 
 def _standing(

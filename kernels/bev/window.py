@@ -132,15 +132,27 @@ class BevWindow:
 
     def tensors(self, now_ns: int) -> BevTensors:
         """The inputs of the instant. Raises `InputError` when ego motion is unknown."""
+        return self.with_pictures(now_ns, self.fill_points(now_ns))
+
+    def with_pictures(self, now_ns: int, points: tuple[bool, bool]) -> BevTensors:
+        """The inputs of an instant whose points are filled already: `points` is the answer."""
         present = self._fill_images(now_ns)
+        lidar_present, radar_present = points
+        return BevTensors(
+            self._images, self._table(present), self._lidar, self._radar, present,
+            lidar_present, radar_present,
+        )  # fmt: skip
+
+    def fill_points(self, now_ns: int) -> tuple[bool, bool]:
+        """Fill lidar and radar of an instant; whether each is present. Needs no picture.
+
+        Raises `InputError` when ego motion is unknown.
+        """
         sweeps = [one for one in self._sweeps if one.mono_ns <= now_ns + self._ahead_ns]
         tracks = [one for one in self._tracks if one.mono_ns <= now_ns]
         motion = PoseTrack(list(self._poses)) if sweeps or tracks else None
         lidar_present = self._fill_lidar(now_ns, sweeps, motion)
-        return BevTensors(
-            self._images, self._table(present), self._lidar, self._radar, present,
-            lidar_present, self._fill_radar(now_ns, tracks, motion),
-        )  # fmt: skip
+        return lidar_present, self._fill_radar(now_ns, tracks, motion)
 
     def _fill_images(self, now_ns: int) -> NDArray[np.bool_]:
         how = self._image

@@ -165,6 +165,28 @@ def test_a_thing_in_the_path_that_nothing_explains() -> None:
     assert signals(sweep())["perception.unexplained_points"] == 0
 
 
+def test_what_was_begun_beside_the_model_is_used_for_its_own_instant_only() -> None:
+    ahead = sweep((14.0, 0.0, 1.0, 0.8))
+    watch = FrameSignals(ALL)
+    for sample in (mounted(), ahead):
+        watch.see(sample)
+    plain = watch.of(frame(100))
+    assert plain[0].value > 0
+    for begun_ms in (100, 90):
+        watch.begin(begun_ms * MS)
+        assert watch.of(frame(100)) == plain
+    # A turn that is told meanwhile bends the path: what was begun on the old one is dropped.
+    watch.begin(100 * MS)
+    watch.see(SignalSample("ego.speed_mps", 100 * MS, 5.0))
+    watch.see(SignalSample("ego.yaw_rate_radps", 100 * MS, 0.4))
+    turning = watch.of(frame(100))
+    fresh = FrameSignals(ALL)
+    for sample in (mounted(), ahead, SignalSample("ego.speed_mps", 100 * MS, 5.0),
+                   SignalSample("ego.yaw_rate_radps", 100 * MS, 0.4)):  # fmt: skip
+        fresh.see(sample)
+    assert turning == fresh.of(frame(100)) != plain
+
+
 def test_the_path_bends() -> None:
     points = np.array([[20.0, 4.0, 1.0], [20.1, 4.1, 1.2]])
     none = np.zeros(2, np.bool_)

@@ -52,8 +52,12 @@ class _Posed(Loose):
         return SE3_of_quaternion(np.array(self.translation), np.array([x, y, z, w]))
 
 
-class _EgoPose(_Posed):
-    timestamp: int
+class _Stamped(Loose):
+    timestamp: int = Field(ge=0, lt=2**53)
+
+
+class _EgoPose(_Posed, _Stamped):
+    token: str
 
 
 class _Annotation(_Posed):
@@ -133,17 +137,21 @@ class _Reader:
             self._annotations.setdefault(one.sample_token, []).append(one)
         self._scene_poses = self._poses_by_scene()
         self._class_of = {
-            token: CLASS_OF.get(self._rows["category"][row["category_token"]].get("name", ""))
+            token: CLASS_OF.get(str(self._rows["category"][row["category_token"]].get("name")))
             for token, row in self._rows["instance"].items()
         }
 
-    def _poses_by_scene(self) -> dict[str, dict[int, Row]]:
+    def _poses_by_scene(self) -> dict[str, dict[int, _EgoPose]]:
         """Each scene's ego poses by their microsecond."""
-        found: dict[str, dict[int, Row]] = {}
+        poses = {
+            token: validated(_EgoPose, row, f"{self._place}/ego_pose.json: {number}")
+            for number, (token, row) in enumerate(self._rows["ego_pose"].items())
+        }
+        found: dict[str, dict[int, _EgoPose]] = {}
         for row in self._rows["sample_data"].values():
             scene = self._rows["sample"][row["sample_token"]]["scene_token"]
-            pose = self._rows["ego_pose"][row["ego_pose_token"]]
-            found.setdefault(scene, {})[pose.get("timestamp", -1)] = pose
+            pose = poses[row["ego_pose_token"]]
+            found.setdefault(scene, {})[pose.timestamp] = pose
         return found
 
     def sequence(self, scene: Row) -> LabelSequence:
@@ -162,44 +170,43 @@ class _Reader:
         frames = []
         for sample in chain_from(self._rows["sample"], scene["first_sample_token"]):
             place = f"{self._place}/sample.json: {sample['token']}"
+            instant_ns = validated(_Stamped, sample, place).timestamp * 1000
+            told = self._told.get(sample["token"])
             try:
-                world_SE3_ego = self._pose(sample, track)
+                world_SE3_ego = (
+                    told.global_pose.matrix() if told else track.world_SE3_ego(instant_ns)
+                )
                 boxes = list(self._boxes(sample, world_SE3_ego, numbers, first_free))
             except (InputError, ValidationError) as error:
                 why, at = reason(error)
                 raise InputError(why, f"{place}: {at}" if at else place) from None
-            head = self._head(sample, name, world_SE3_ego, place)
+            head = told.head if told else self._head(name, instant_ns, world_SE3_ego, place)
             frames.append(frame_of(head, tuple(boxes), place))
-        return LabelSequence(tuple(frames))
-
-    def _pose(self, sample: Row, track: PoseTrack) -> Float64s:
-        told = self._told.get(sample["token"])
-        if told is not None:
-            return told.global_pose.matrix()
-        return track.world_SE3_ego(int(sample["timestamp"]) * 1000)
+        try:
+            return LabelSequence(tuple(frames))
+        except InputError as error:
+            raise InputError(error.message, f"{where}: {error.place}") from None
 
     def _track(self, scene: str, where: str) -> PoseTrack:
         rows = self._scene_poses.get(scene)
         if not rows:
             raise InputError("nothing was sensed, so nothing tells where the ego was", where)
         poses = []
-        for row in sorted(rows.values(), key=lambda row: int(row.get("timestamp", -1))):
-            one = validated(_EgoPose, row, f"{self._place}/ego_pose.json: {row['token']}")
+        for _, one in sorted(rows.items()):
             w, x, y, z = one.rotation
             poses.append(
                 PoseSample(one.timestamp * 1000, np.array(one.translation), np.array([x, y, z, w]))
             )
         return PoseTrack(poses)
 
-    def _head(self, sample: Row, name: str, world_SE3_ego: Float64s, place: str) -> FrameHead:
-        told = self._told.get(sample["token"])
-        if told is not None:
-            return told.head
+    def _head(
+        self, name: str, instant_ns: int, world_SE3_ego: Float64s, place: str
+    ) -> FrameHead:  # fmt: skip
         x, y, z = world_SE3_ego[:3, 3].tolist()
         qx, qy, qz, qw = quaternion_of(world_SE3_ego[:3, :3])
         pose = EgoPose(position_m=(x, y, z), orientation_xyzw=(qx, qy, qz, qw))
         return FrameHead(
-            drive_id=name, mono_ns=int(sample["timestamp"]) * 1000, ego_pose=pose,
+            drive_id=name, mono_ns=instant_ns, ego_pose=pose,
             provenance=self._somebody(place),
         )  # fmt: skip
 

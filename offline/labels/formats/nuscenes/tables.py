@@ -112,24 +112,37 @@ def check_links(tables: Tables, place: str) -> None:
     for name, fields in LINKS.items():
         for number, row in enumerate(tables.rows[name].values()):
             for field, target in fields.items():
-                if row.get(field) not in tables.rows[target]:
-                    raise InputError(f"no {target} {row.get(field)!r}",
-                                     f"{place}/{name}.json: {number}: {field}")  # fmt: skip
+                where = f"{place}/{name}.json: {number}: {field}"
+                token = _text(row.get(field), where)
+                if token not in tables.rows[target]:
+                    raise InputError(f"no {target} {token!r}", where)
     for name in CHAINED:
         _check_chain(tables.rows[name], f"{place}/{name}.json")
     _check_counts(tables, place)
-    mapped = {log for row in tables.rows["map"].values() for log in row.get("log_tokens", ())}
+    mapped: set[str] = set()
+    for number, row in enumerate(tables.rows["map"].values()):
+        where, logs = f"{place}/map.json: {number}: log_tokens", row.get("log_tokens")
+        if not isinstance(logs, list):
+            raise InputError("a list is expected", where)
+        mapped |= {_text(log, where) for log in logs}
     lost = sorted(set(tables.rows["log"]) - mapped)
     if lost:
         raise InputError(f"log {lost[0]!r} has no map", f"{place}/map.json")
 
 
+def _text(value: Any, place: str) -> str:
+    if not isinstance(value, str):
+        raise InputError(f"a token is expected, not {value!r:.80}", place)
+    return value
+
+
 def _check_chain(rows: Mapping[str, Row], place: str) -> None:
     for number, (token, row) in enumerate(rows.items()):
         for here, there in (("next", "prev"), ("prev", "next")):
-            other = row.get(here)
-            if other is None or (other and rows.get(other, {}).get(there) != token):
-                raise InputError(f"{other!r} does not lead back", f"{place}: {number}: {here}")
+            where = f"{place}: {number}: {here}"
+            other = _text(row.get(here), where)
+            if other and rows.get(other, {}).get(there) != token:
+                raise InputError(f"{other!r} does not lead back", where)
 
 
 def _check_counts(tables: Tables, place: str) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
@@ -21,7 +24,7 @@ from contracts.labels import FrameLabels
 from contracts.samples import CalibrationSample, Float64s
 from offline.labels.formats.folders import export_drives
 from offline.labels.formats.nuscenes.reader import read_nuscenes
-from offline.labels.formats.nuscenes.tables import Tables, chain_from, read_tables
+from offline.labels.formats.nuscenes.tables import TABLES, Tables, chain_from, read_tables
 from offline.labels.formats.nuscenes.words import (
     CATEGORY_OF,
     CLASS_OF,
@@ -292,6 +295,35 @@ def test_damaged_tables_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=why):
         read_nuscenes(edited(database, tmp_path, table, change), HUMAN)
+
+
+JUNK = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=4), st.lists(st.integers(), max_size=5), st.just({}),
+)  # fmt: skip
+
+
+@settings(max_examples=80)
+@given(data=st.data())
+def test_whatever_stands_in_a_field_is_taken_or_refused(
+    database: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """In any row of any table, or gone; with our file beside it and without."""
+    table = data.draw(st.sampled_from(TABLES))
+
+    def change(rows: list[dict[str, Any]]) -> None:
+        row = data.draw(st.sampled_from(rows))
+        field = data.draw(st.sampled_from(sorted(row)))
+        if data.draw(st.booleans()):
+            row[field] = data.draw(JUNK)
+        else:
+            del row[field]
+
+    folder = edited(database, tmp_path_factory.mktemp("junk"), table, change)
+    if data.draw(st.booleans()):
+        (folder / "v1.0-longtail/longtail.json").unlink()
+    with suppress(InputError):
+        read_nuscenes(folder, HUMAN)
 
 
 def test_no_tables(tmp_path: Path, database: Path) -> None:
