@@ -1,8 +1,8 @@
 """Two replicas on one PostgreSQL and one S3, killed at random while many clients upload.
 
 Requests of one upload go through either replica, whichever the client draws. Sent are declared
-clips, clips of stock clients in chunks of any size, and clips joined from partial uploads. At
-the end every clip is there once, bit by bit, and after expiry nothing else is.
+clips as a whole and in spans, clips of stock clients in chunks of any size, and clips joined from
+partial uploads. At the end every clip is there once, bit by bit, and after expiry nothing else is.
 
 The S3 is our own strict one, or moto in a process of its own, which does not check digests.
 """
@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
@@ -40,6 +41,7 @@ from tests.cloud_ingest.s3_fake import serving
 from tests.cloud_ingest.s3_support import CREDENTIALS, OPERATOR, enrolled
 from tests.cloud_ingest.server_process import ServerProcess
 from tests.cloud_ingest.support import Vehicle, clip_id_of_bytes, make_clip, make_manifest, running
+from tests.cloud_ingest.test_spans import open_span
 from tests.cloud_ingest.test_tus_concat import join
 
 MOST_TRIES = 200
@@ -125,7 +127,7 @@ class Client:
 
     def deliver(self, content: bytes, manifest: ClipManifest) -> None:
         """Send one clip by one of the ways, until the service says that it has it."""
-        way = self.source.choice([self._declared, self._stock, self._joined])
+        way = self.source.choice([self._declared, self._in_spans, self._stock, self._joined])
         state: dict[str, str] = {}
         clip_id = clip_id_of_bytes(content)
         for _ in range(MOST_TRIES):
@@ -150,6 +152,24 @@ class Client:
             raise UnavailableError(answer.text)
         if answer.json()["answer"] == "upload":
             self._send(answer.json()["upload_url"], content)
+
+    def _in_spans(self, content: bytes, manifest: ClipManifest, state: dict[str, str]) -> None:
+        answer = self._at_any().declare(content, manifest)
+        if not answer.is_success:
+            raise UnavailableError(answer.text)
+        if answer.json()["answer"] != "upload":
+            return
+        borders = [*range(0, len(content), PART_BYTES), len(content)]
+        runs, urls = list(pairwise(borders)), {}
+        for begin, end in self.source.sample(runs, len(runs)):
+            made = open_span(self._at_any(), begin, end, clip_id_of_bytes(content))
+            if not made.is_success:
+                raise UnavailableError(made.text)
+            urls[begin] = self._here(made.headers["Location"])
+            self._send(made.headers["Location"], content[begin:end])
+        joined = join(self._at_any(), [urls[begin] for begin, _ in runs])
+        if not joined.is_success:
+            raise UnavailableError(joined.text)
 
     def _stock(self, content: bytes, manifest: ClipManifest, state: dict[str, str]) -> None:
         self._send(self._created(state, "url", content), content)
