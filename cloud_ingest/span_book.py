@@ -43,12 +43,14 @@ class SpanBook:
         """The id of the span of `length_bytes` from `first_byte` on, made when there is none.
 
         Raises `InputError` when that is no run of whole parts of the clip, or cuts another span;
-        `BusyError` when the clip is being completed.
+        `BusyError` when the clip has been completed, or the store has lost it, just now.
         """
         check_span(parent, first_byte, length_bytes)
         async with self._engine.begin() as connection:
-            if await _locked(connection, parent.upload_id) is None:
-                raise BusyError("this clip is being delivered right now", retry_after_s=1)
+            present = await _locked(connection, parent.upload_id)
+            if present is None or present.place != place:
+                raise BusyError("this clip's upload has just changed", retry_after_s=1)
+            await connection.execute(_lost(parent.upload_id, place))
             spans = await _spans_of(connection, parent.upload_id)
             for span in spans:
                 if (span.first_byte, span.length_bytes) == (first_byte, length_bytes):
@@ -119,6 +121,11 @@ async def _spans_of(connection: AsyncConnection, parent_id: str) -> Sequence[Any
         .with_for_update()
     )
     return (await connection.execute(query)).all()
+
+
+def _lost(parent_id: str, place: str) -> sa.Delete:
+    """Spans whose bytes went to a place that the store has lost since."""
+    return sa.delete(uploads).where(uploads.c.parent_id == parent_id, uploads.c.place != place)
 
 
 async def _parent_of(connection: AsyncConnection, vehicle_id: str, span_ids: Sequence[str]) -> str:

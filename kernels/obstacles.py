@@ -247,12 +247,12 @@ def hidden_behind(
 @njit(cache=True, nogil=True, error_model="numpy")
 def looked_through(
     xyz: Float32s, pose: Float64s, boxes: Float64s, step: int, margin_m: Float64s
-) -> tuple[Int64s, Int64s]:
-    """Of each box [k, 7], how many returns lie in it, grown by its margins [k, 2] along and
-    across, and how many beams went through its middle to something behind it; every `step`-th
-    return is looked at.
+) -> Int64s:
+    """Counts [4, k] for boxes [k, 7], of every `step`-th return: those that lie in the box, grown
+    by its margins [k, 2] along and across; beams that went through its middle to something behind
+    it; those that met something on their way there; all in its direction at whatever height.
     """
-    inside, through = np.zeros(len(boxes), np.int64), np.zeros(len(boxes), np.int64)
+    counts = np.zeros((4, len(boxes)), np.int64)
     sx, sy, sz = pose[0, 3], pose[1, 3], pose[2, 3]
     ego = np.empty((3, (len(xyz) + step - 1) // step))
     for n in range(ego.shape[1]):
@@ -279,12 +279,15 @@ def looked_through(
             dx, dy = x - boxes[k, 0], y - boxes[k, 1]
             if (abs(cos * dx + sin * dy) <= long_m and abs(cos * dy - sin * dx) <= wide_m
                     and low + 0.15 < z < high + 0.4):  # fmt: skip
-                inside[k] += 1
+                counts[0, k] += 1
                 continue
             # Where the beam crosses the middle of the box; its inner half must be crossed.
             height = sz + (z - sz) * away / along
             left = across * away / along
-            if (along > away + radius + 1.0 and abs(left) < 0.25 * boxes[k, 4]
-                    and low + 0.3 * boxes[k, 5] < height < high - 0.2 * boxes[k, 5]):  # fmt: skip
-                through[k] += 1
-    return inside, through
+            if abs(left) > 0.25 * boxes[k, 4]:
+                continue
+            counts[3, k] += 1
+            if low + 0.3 * boxes[k, 5] < height < high - 0.2 * boxes[k, 5]:
+                counts[1, k] += along > away + radius + 1.0
+                counts[2, k] += along < away - radius - 0.5
+    return counts

@@ -42,6 +42,15 @@ CHECK_M = 35.0
 MARGIN_M = 0.8
 MAX_AGE_NS = 150_000_000
 LEAST_THROUGH = 4
+EMPTY_M = (5.0, 25.0)
+"""Where a thing that the lidar looks at answers: nearer it may be below all beams, and what is
+further and dark gives few returns.
+"""
+LEAST_EXPECTED = 8.0
+_IN_THE_WAY = 0.05
+"""Beams that something nearer stops, of those that the whole box would meet: its middle is a
+quarter of it, and a fifth of that may be drops.
+"""
 SWEEP_S = 0.1
 TALLEST_M = 4.2
 _LEAST_HEIGHT_PX = 12.0
@@ -116,13 +125,21 @@ class LidarCheck:
         boxes, slack_m = cuboid_rows(claimed), _slack_m(claimed, speed_mps)
         near = np.hypot(boxes[:, 0], boxes[:, 1]) < CHECK_M
         boxes, margin_m = boxes[near], 0.4 + slack_m[near]
-        inside = np.zeros(len(boxes), np.int64)
-        through = np.zeros(len(boxes), np.int64)
+        counts = np.zeros((4, len(boxes)), np.int64)
+        expected = np.zeros(len(boxes))
         for sweep, pose in sweeps:
             step = max(1, len(sweep.xyz_m) // _MOST_BEAMS)
-            found = looked_through(np.ascontiguousarray(sweep.xyz_m), pose, boxes, step, margin_m)
-            inside, through = inside + found[0], through + found[1]
-        missed = (inside < SOLID * through) & (through >= LEAST_THROUGH)  # drops are no thing
+            xyz_m = np.ascontiguousarray(sweep.xyz_m)
+            counts += looked_through(xyz_m, pose, boxes, step, margin_m)
+            expected += _expected(boxes, pose, beams_per_sr(xyz_m, pose, step) / step)
+        inside, through, before, looked = counts
+        # Drops in the air are no thing, and from behind on a wet road nothing comes back.
+        passed = (inside < SOLID * through) & (through >= LEAST_THROUGH)
+        empty = (
+            (inside < SOLID * expected) & (expected >= LEAST_EXPECTED)
+            & (before < _IN_THE_WAY * expected) & (looked >= LEAST_THROUGH)
+        )  # fmt: skip
+        missed = passed | empty
         judged = (inside > 0) | missed
         camera = self._cameras.get(frame.channel)
         more = [0, 0]
@@ -163,6 +180,14 @@ def _all_standing(
     sweeps: list[tuple[LidarSample, Float64s]], bend: float, half_width_m: float, reach_m: float
 ) -> list[Float64s]:
     return [_standing(sweep, pose, bend, half_width_m, reach_m) for sweep, pose in sweeps]
+
+
+def _expected(boxes: Float64s, pose: Float64s, beams_per_sr: float) -> Float64s:
+    """Returns [k] that a thing of each box's narrowest side would give; 0 outside of `EMPTY_M`."""
+    away_m = np.hypot(boxes[:, 0] - pose[0, 3], boxes[:, 1] - pose[1, 3])
+    side_m2 = np.minimum(boxes[:, 3], boxes[:, 4]) * boxes[:, 5]
+    met = beams_per_sr * side_m2 / np.maximum(away_m, 1.0) ** 2
+    return np.where((away_m > EMPTY_M[0]) & (away_m < EMPTY_M[1]), met, 0.0)
 
 
 def _standing(

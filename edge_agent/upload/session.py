@@ -34,11 +34,10 @@ Where opening a span is refused, the clip goes as a whole; where joining is, it 
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Literal
 
 from contracts.errors import CorruptError
-from contracts.ids import PART_BYTES, part_count, part_length
+from contracts.ids import PART_BYTES, part_length
 from contracts.upload import UploadAnswer, UploadRequest
 from edge_agent.spool.entry import Receipt
 from edge_agent.upload.protocol import (
@@ -75,6 +74,7 @@ from edge_agent.upload.protocol import (
     Uploaded,
     VerifyFile,
 )
+from edge_agent.upload.spans import gravest, split
 
 MAX_FAILURES = 6
 """Failures in a row, without the receiver's offset moving, before the clip is put off."""
@@ -88,8 +88,6 @@ DEFAULT_WAIT_S = 30.0
 EXEMPT_WAIT_S = 3600.0
 
 Phase = Literal["auth", "declare", "offset", "part", "spans", "join", "status", "verify"]
-
-_GRAVEST_FIRST = (FileCorrupt, Stopped, Refused, Postponed)
 
 _AGAIN = frozenset({408, 423, 425})
 _BUSY = frozenset({429, 503})
@@ -194,10 +192,9 @@ class UploadSession:
         if sent and len(sent) == len(outcomes):
             self._joined = sent
             return self._enter("join")
-        for kind in _GRAVEST_FIRST:
-            for outcome in outcomes:
-                if isinstance(outcome, kind):
-                    return _end(outcome)
+        worst = gravest(outcomes)
+        if worst is not None:
+            return _end(worst)
         self._most_spans = 1
         return self._enter("part")
 
@@ -341,14 +338,6 @@ class UploadSession:
         if status.offset_bytes is not None and status.offset_bytes < self.request.size_bytes:
             return self._bounded("offset", "the receiver lost part of the clip")
         return Pause(min(5.0, FIRST_PAUSE_S * self._polls), "the receiver is finishing the clip")
-
-
-def split(size_bytes: int, most_spans: int) -> tuple[Span, ...]:
-    """Runs of whole parts as equal as can be, at most `most_spans`."""
-    parts = part_count(size_bytes)
-    count = min(most_spans, parts)
-    borders = [PART_BYTES * (parts * index // count) for index in range(count)] + [size_bytes]
-    return tuple(Span(begin, end - begin) for begin, end in pairwise(borders))
 
 
 def _end(outcome: Outcome) -> Finish:

@@ -108,6 +108,25 @@ def test_spans_in_any_order_become_the_clip(
     assert vehicle.declare(CLIP, MANIFEST).json()["answer"] == "have_it"
 
 
+def test_a_store_that_lost_the_clip_gets_all_of_it_again(
+    start_cloud: StartCloud, s3: FakeS3
+) -> None:
+    server = s3_support.cloud_on(start_cloud, s3)
+    with httpx.Client(base_url=server.url) as http:
+        vehicle = s3_support.enrolled(http)
+        declared(vehicle)
+        urls = [send(vehicle, *run) for run in RUNS[:2]]
+        last = open_span(vehicle, *RUNS[2]).headers["Location"]
+        s3.multiparts.clear()
+        assert vehicle.patch(last, 0, CLIP[RUNS[2][0] :]).status_code == 409
+        assert {vehicle.head(url).status_code for url in (*urls, last)} == {404}
+        declared(vehicle)
+        again = [send(vehicle, *run) for run in RUNS]
+        assert not set(again) & {*urls, last}
+        assert join(vehicle, again).status_code == 201
+        assert vehicle.status(CLIP_ID)["state"] == "committed"
+
+
 def test_in_a_folder_joining_copies_nothing(cloud: RunningServer, vehicle: Vehicle) -> None:
     """All spans of a process lie in one image, which becomes the clip by a link."""
     declared(vehicle)

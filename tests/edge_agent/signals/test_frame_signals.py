@@ -215,6 +215,25 @@ def test_a_ghost_is_looked_through_and_a_thing_is_not() -> None:
     assert (hidden["perception.lidar_missed"], hidden["perception.lidar_checked"]) == (0, 0)
 
 
+def test_a_ghost_that_nothing_comes_back_from_behind() -> None:
+    """A wet road: beams answer where they are steep, before the box, and nothing does behind it."""
+    azimuth, down = np.meshgrid(np.deg2rad(np.arange(-180, 180, 0.6)), np.deg2rad(np.arange(5, 20)))
+    away = 1.8 / np.tan(down.ravel())
+    x, y = away * np.cos(azimuth.ravel()), away * np.sin(azimuth.ravel())
+    ground = np.stack([x, y, np.full(x.size, -1.8)], axis=1)[away < 9.0].astype(np.float32)
+    wet = LidarSample("/lidar/top", 100 * MS, ground, np.zeros(len(ground), np.uint8), "lidar")
+    small = (0.8, 0.8, 1.8)
+    ghosts = [found(12.0, size=small), found(0.0, -12.0, size=small)]
+    told = signals(wet, *ghosts)
+    assert (told["perception.lidar_missed"], told["perception.lidar_checked"]) == (2, 2)
+    ahead = ground[ground[:, 0] > 0]  # a lidar that does not look to the right knows nothing of it
+    forward = LidarSample("/lidar/top", 100 * MS, ahead, np.zeros(len(ahead), np.uint8), "lidar")
+    told = signals(forward, found(12.0, size=small), found(-12.0, 0.0, size=small))
+    assert (told["perception.lidar_missed"], told["perception.lidar_checked"]) == (1, 1)
+    far = signals(wet, found(30.0, size=small), found(3.0, 0.0, size=(0.4, 0.4, 0.5)))
+    assert far["perception.lidar_missed"] == 0
+
+
 def test_an_old_sweep_says_nothing() -> None:
     made = FrameSignals(ALL)
     made.see(mounted())

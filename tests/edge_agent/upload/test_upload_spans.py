@@ -37,7 +37,8 @@ from edge_agent.upload.protocol import (
     Stopped,
     Uploaded,
 )
-from edge_agent.upload.session import MAX_LOSSES, UploadSession, split
+from edge_agent.upload.session import MAX_LOSSES, UploadSession
+from edge_agent.upload.spans import split
 from tests.edge_agent.upload_rig import clip_bytes, request_for
 
 SIZE = 4 * PART_BYTES + 10
