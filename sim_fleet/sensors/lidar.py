@@ -21,9 +21,10 @@ from contracts.clock import NS_PER_S
 from contracts.samples import Float32s, Float64s, LidarSample, MountSample
 from contracts.spec_yaml import parse_yaml, read_text, validate_located
 from sim_fleet.jit import kernel
-from sim_fleet.sensors.caster import GROUND, ROUND, TOP, Columns, Hits, cast
+from sim_fleet.sensors.caster import GROUND, Columns, Hits, cast
 from sim_fleet.sensors.ground import PAINT_CELL_M, PAINT_CELLS, GroundWindow
 from sim_fleet.sensors.mounts import NO_DRIFT, Drift, EgoMotion, Mount, turn
+from sim_fleet.sensors.solids import ROUND, TOP
 from sim_fleet.shapes.assemble import Scene
 from sim_fleet.shapes.primitives import COS, CX, CY, HX, MATERIAL, REFLECTIVITY, SIN
 from sim_fleet.world.conditions import Conditions

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from contracts.samples import Float32s, Float64s
 from sim_fleet.jit import inlined, kernel
-from sim_fleet.sensors.caster import BACK, FRONT, GROUND, LEFT, RIGHT, ROUND, TOP
+from sim_fleet.sensors.caster import GROUND
 from sim_fleet.sensors.ground import LIGHT_CELL_M, LIGHT_CELLS, PAINT_CELL_M, PAINT_CELLS
+from sim_fleet.sensors.solids import BACK, FRONT, LEFT, RIGHT, ROUND, TOP
 from sim_fleet.shapes.assemble import (
     AMBER_ON,
     BEACON_ON,
