@@ -82,7 +82,9 @@ BENCHES = {
     "phash": Bench("bench.phash", "Perceptual hash and scan.", True),
     "upload": Bench("bench.upload", "The upload client."),
     "uplink": Bench(
-        "bench.uplink", "A clip's spans over an emulated long link, against one connection."
+        "bench.uplink",
+        "A clip's spans over an emulated long link, against one connection.",
+        long=True,
     ),
     "receiver": Bench(
         "bench.receiver", "The upload receiver, against raw writes, nginx, @tus/server.", long=True

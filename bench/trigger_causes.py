@@ -142,7 +142,7 @@ def _swerved(drive: DrivenDrive) -> tuple[list[Interval], list[Interval]]:
         ]
         return np.array(lately) & (fast > 5.0 * ratio)
 
-    sure = stretches(times, ((lateral > 4.0 * CLEARLY) | reversed_at(CLEARLY)).tolist(), 0.3)
+    sure = stretches(times, ((lateral > 4.0 * CLEARLY) | reversed_at(CLEARLY)).tolist(), 0.2)
     return sure, stretches(times, ((lateral > 4.0 * BARELY) | reversed_at(BARELY)).tolist())
 
 
