@@ -6,6 +6,8 @@ store; and the receiver on its embedded default. Ours checks each part against i
 commits the clip to its catalog and syncs; what follows a commit is off. The bare process syncs too;
 for the others the client syncs what they have written before it goes on. Servers take turns. CPU is
 that of the server's process with all that it started, PostgreSQL among ours; a client's is in none.
+Of the rounds the best one counts, of each server: what else the machine does, and memory that its
+host has to supply first, only add.
 
 Equal work: @tus/server hashes nothing, so what hashing costs the bare process in this run is taken
 off ours where both are compared. Declarations a second and check-ins a second are of small
@@ -17,7 +19,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -67,11 +68,11 @@ class Measured:
 
     @property
     def speed(self) -> float:
-        return statistics.median(self.mbps)
+        return max(self.mbps)
 
     @property
     def cpu(self) -> float:
-        return statistics.median(self.cpu_s_per_gb)
+        return min(self.cpu_s_per_gb)
 
 
 def run(
@@ -122,6 +123,7 @@ def _round(
             senders = [Sender(server.port) for _ in range(CONNECTIONS)]
             for sender in senders:
                 stack.callback(sender.close)
+            _back_memory(folder, sum(clip.request.size_bytes for clip in clips))
             warming, *clips = clips
             server.put(senders[0], warming)
             cpu_s, database_s = server.cpu_s(), server.database_cpu_s()
@@ -138,6 +140,19 @@ def _round(
         server.stop()
     sent_gb = sum(clip.request.size_bytes for clip in clips) / _GB
     return Measured([1e3 * sent_gb / took_s], [cpu_s / sent_gb], [database_s / sent_gb])
+
+
+def _back_memory(folder: Path, length_bytes: int) -> None:
+    """Have as much memory for the disk's cache free *and* there as will be written.
+
+    A virtual machine's free memory goes back to its host within seconds, and whoever needs it again
+    pays for the fetching in CPU of its own: up to 3 s/GB, more than a whole server costs.
+    """
+    filling = bytes(2**20)
+    with (folder / "filling").open("wb", buffering=0) as file:
+        for _ in range(length_bytes * 3 // 2 // len(filling)):
+            file.write(filling)
+    (folder / "filling").unlink()
 
 
 def _send_all(server: ReceivingServer, sender: Sender, clips: Sequence[SourceClip]) -> None:
@@ -161,7 +176,7 @@ def _figures(measured: dict[str, Measured]) -> list[Figure]:
                goal="ratio <= 2"),
         figure("CPU of it, hashing taken off", ours.cpu - hashing, "s/GB",
                reference="@tus/server", reference_value=tus.cpu, goal="ratio <= 1"),
-        figure("of which PostgreSQL's", statistics.median(ours.database_s_per_gb), "s/GB"),
+        figure("of which PostgreSQL's", min(ours.database_s_per_gb), "s/GB"),
         figure("raw receive, write, sync: CPU", plain.cpu, "s/GB"),
         figure("nginx dav: CPU", nginx.cpu, "s/GB"),
         figure("what hashing costs", hashing, "s/GB"),

@@ -4,25 +4,29 @@ Guarantees: of a body with a checksum nothing is stored before all of it has bee
 bytes that complete an upload are stored only when the body has ended there, so a body that is
 too long completes nothing.
 
-Costs: the pieces stay as the socket gave them (no copy, no join); while one part is hashed and
-written in a thread, the next is received. At most two parts are in memory, or one checksummed
-body.
+Costs: the pieces stay as the socket gave them (no copy, no join); what has come of a part is hashed
+in a thread while more comes; while one part is written, the next is received. At most two parts
+are in memory, with what the socket is ahead, or one checksummed body.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
 from cloud_ingest.ports import Chunks
 from cloud_ingest.problems import TooLargeError
+from cloud_ingest.slabs import AHEAD_BYTES
 from cloud_ingest.tus.protocol import Body, Checksum
 from contracts.errors import CorruptError, LongtailError
 from contracts.ids import PART_BYTES
 from contracts.upload import MAX_CHECKSUMMED_PATCH_BYTES
 
+HASHED_BYTES = 2 * 1024 * 1024
+"""What has to have come before a thread hashes it: less costs more in handing over."""
 Put = Callable[[int, Chunks, int, bytes | None], Coroutine[Any, Any, None]]
 """From (offset, pieces, their length, their SHA-256 if known): keep bytes within one part."""
 
@@ -30,7 +34,43 @@ Put = Callable[[int, Chunks, int, bytes | None], Coroutine[Any, Any, None]]
 def most_held_bytes(body: Body) -> int:
     """How much of a body may be in memory at once."""
     most = MAX_CHECKSUMMED_PATCH_BYTES if body.checksum is not None else 2 * PART_BYTES
+    most += AHEAD_BYTES
     return most if body.length_bytes is None else min(most, body.length_bytes)
+
+
+class PartDigest:
+    """The SHA-256 of one part, hashed in threads while the part comes. One event loop's."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._waiting: list[bytes | memoryview] = []
+        self._waiting_bytes = 0
+        self._running: asyncio.Future[None] | None = None
+
+    def add(self, piece: bytes | memoryview) -> None:
+        self._waiting.append(piece)
+        self._waiting_bytes += len(piece)
+        is_free = self._running is None or self._running.done()
+        if is_free and self._waiting_bytes >= HASHED_BYTES:
+            self._hash()
+
+    async def value(self) -> bytes:
+        """Of all that was added."""
+        if self._running is not None:
+            await self._running
+        if self._waiting:
+            await self._hash()
+        return self._digest.digest()
+
+    def _hash(self) -> asyncio.Future[None]:
+        pieces, self._waiting, self._waiting_bytes = self._waiting, [], 0
+
+        def update() -> None:
+            for piece in pieces:
+                self._digest.update(piece)
+
+        self._running = asyncio.get_running_loop().run_in_executor(None, update)
+        return self._running
 
 
 class BodyWriter:
@@ -50,6 +90,8 @@ class BodyWriter:
         self._held = 0
         self._pending: asyncio.Task[None] | None = None
         self._sha256: bytes | None = None
+        self._ends_bytes: int | None = None
+        self._digest: PartDigest | None = None
 
     async def write(self, chunks: AsyncIterator[bytes | memoryview], body: Body) -> int:
         """Take all of the body and return the new offset.
@@ -64,6 +106,8 @@ class BodyWriter:
             for piece in pieces:
                 await self._take(piece)
         else:
+            if body.length_bytes is not None:
+                self._ends_bytes = self._stored + body.length_bytes
             try:
                 async for chunk in chunks:
                     await self._take(chunk)
@@ -92,12 +136,21 @@ class BodyWriter:
         while view:
             start = self._received - len(view)
             room = PART_BYTES - start % PART_BYTES
+            if room == PART_BYTES:
+                self._digest = PartDigest() if self._brings_part(start) else None
             self._pieces.append(view[:room])
+            if self._digest is not None:
+                self._digest.add(view[:room])
             self._held += min(room, len(view))
             ends_part = room <= len(view)
             view = view[room:]
             if ends_part and (start + room) < self._length:
                 await self._flush()
+
+    def _brings_part(self, start: int) -> bool:
+        """Whether this body says that it has all of the part that begins here."""
+        ends = self._ends_bytes
+        return ends is not None and ends >= min(start + PART_BYTES, self._length)
 
     async def _flush(self) -> None:
         """Hand the held pieces to a thread, after the ones before."""
@@ -106,8 +159,15 @@ class BodyWriter:
             pieces, length, at_bytes = self._pieces, self._held, self._stored
             self._pieces, self._held = [], 0
             self._stored += length
-            put = self._put(at_bytes, pieces, length, self._sha256)
+            digest, self._digest = self._digest, None
+            put = self._put_hashed(at_bytes, pieces, length, digest)
             self._pending = asyncio.create_task(put)
+
+    async def _put_hashed(
+        self, at_bytes: int, pieces: Chunks, length: int, digest: PartDigest | None
+    ) -> None:
+        sha256 = self._sha256 if digest is None else await digest.value()
+        await self._put(at_bytes, pieces, length, sha256)
 
     async def _settle(self) -> None:
         pending, self._pending = self._pending, None

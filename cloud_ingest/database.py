@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import command
@@ -21,6 +22,7 @@ from contracts.errors import InputError, TransientError
 
 _MIGRATION_LOCK = 0x4C4F4E47  # any number that nobody else uses
 _CLOSE_TRIES, _CLOSE_WAIT_S = 100, 0.02
+_SINGLES = "longtail_singles"
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -38,7 +40,13 @@ def open_engine(url: str) -> AsyncEngine:
     Connections are not probed before use, which would double the round trips of a PATCH: the
     first one to meet a restarted database fails as transient, and the pool is made anew.
     """
-    return create_async_engine(sqlalchemy_url(url), pool_size=10, max_overflow=10, pool_timeout=30)
+    # Single reads are by far the most, so connections lie in the pool as these want them.
+    singles = create_async_engine(
+        sqlalchemy_url(url), pool_size=10, max_overflow=10, pool_timeout=30,
+        isolation_level="AUTOCOMMIT",
+    )  # fmt: skip
+    options: dict[str, Any] = {"isolation_level": "READ COMMITTED", _SINGLES: singles}
+    return singles.execution_options(**options)
 
 
 async def close_engine(engine: AsyncEngine) -> None:
@@ -57,7 +65,8 @@ async def close_engine(engine: AsyncEngine) -> None:
 
 def for_single_reads(engine: AsyncEngine) -> AsyncEngine:
     """The same pool for single SELECTs: no BEGIN and ROLLBACK around each."""
-    return engine.execution_options(isolation_level="AUTOCOMMIT")
+    singles: AsyncEngine = engine.get_execution_options()[_SINGLES]
+    return singles
 
 
 def migrate(url: str) -> None:

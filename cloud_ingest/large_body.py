@@ -1,9 +1,9 @@
 """One large request body on its way from the socket to the application.
 
 Bytes are read straight into slabs and handed over a slab at a time, so that the costs of a message
-(a task is woken, layers pass it on) fall once a megabyte, not once a read. From a slow sender what
-has come is handed over twice a second. Of what the application has not taken, one slab is held;
-then the socket is not read.
+(a task is woken, layers pass it on) fall once in 2 MiB, not once a read. From a slow sender what
+has come is handed over twice a second. When two slabs wait for the application the socket is not
+read until it has taken them and asks for more.
 
 An application that says so (`pieces_of`) gets views of the slabs; any other gets `bytes`, as ASGI
 has it.
@@ -18,11 +18,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from cloud_ingest.slabs import Slabs
+from cloud_ingest.slabs import MOST_READY, Slabs
 
 HAND_OVER_S = 0.5
-MOST_READY = 2
-"""Slabs that wait for the application before the socket rests."""
 EXTENSION = "longtail.body_views"
 """Of the ASGI scope: a dictionary; who sets its "wanted" gets memoryviews as bodies."""
 

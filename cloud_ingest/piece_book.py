@@ -75,30 +75,22 @@ class PieceBook:
         A piece that starts before `at_bytes` takes the place of those from its start on. Raises
         `ConflictError` when offset or place is another by now.
         """
-        moved = (
-            _move(upload_id, at_bytes, piece.end_bytes)
-            .where(uploads.c.place == place.name)
-            .returning(uploads.c.upload_id)
-        )
         if piece.start_bytes < at_bytes:
+            moved = (
+                _move(upload_id, at_bytes, piece.end_bytes)
+                .where(uploads.c.place == place.name)
+                .returning(uploads.c.upload_id)
+            )
             async with self._engine.begin() as connection:
                 if (await connection.execute(moved)).one_or_none() is None:
                     raise _moved()
                 await connection.execute(_forget(upload_id, piece.start_bytes))
                 await connection.execute(sa.insert(upload_pieces).values(_row(upload_id, piece)))
             return
-        found = moved.cte("moved")
-        row = _row(upload_id, piece)
-        values = [sa.literal(row[column.name], column.type) for column in _COLUMNS[1:]]
-        insert = (
-            sa.insert(upload_pieces)
-            .from_select(
-                [column.name for column in _COLUMNS], sa.select(found.c.upload_id, *values)
-            )
-            .returning(upload_pieces.c.start_bytes)
-        )
+        row = {f"new_{name}": value for name, value in _row(upload_id, piece).items()}
+        moves = {"from_bytes": at_bytes, "to_bytes": piece.end_bytes, "at_place": place.name}
         async with self._single.connect() as connection:
-            if (await connection.execute(insert)).one_or_none() is None:
+            if (await connection.execute(_APPEND, row | moves)).one_or_none() is None:
                 raise _moved()
 
     async def cut(self, upload_id: str, at_bytes: int, to_bytes: int) -> None:
@@ -128,7 +120,11 @@ class PieceBook:
                 )
 
 
-def _move(upload_id: str, from_bytes: int, to_bytes: int) -> sa.Update:
+def _move(
+    upload_id: str | sa.BindParameter[str],
+    from_bytes: int | sa.BindParameter[int],
+    to_bytes: int | sa.BindParameter[int],
+) -> sa.Update:
     return (
         sa.update(uploads)
         .where(
@@ -138,6 +134,27 @@ def _move(upload_id: str, from_bytes: int, to_bytes: int) -> sa.Update:
         )
         .values(stored_bytes=to_bytes)
     )
+
+
+def _appending() -> sa.sql.expression.Executable:
+    """Move the offset and name the piece that it moves over, in one statement."""
+    names = [column.name for column in _COLUMNS]
+    new = {
+        column.name: sa.bindparam(f"new_{column.name}", type_=column.type) for column in _COLUMNS
+    }
+    moved = (
+        _move(new["upload_id"], sa.bindparam("from_bytes"), sa.bindparam("to_bytes"))
+        .where(uploads.c.place == sa.bindparam("at_place"))
+        .returning(uploads.c.upload_id)
+        .cte("moved")
+    )
+    row = sa.select(moved.c.upload_id, *(new[name] for name in names[1:]))
+    insert = sa.insert(upload_pieces).from_select(names, row)
+    return insert.returning(upload_pieces.c.start_bytes)
+
+
+_APPEND = _appending()
+"""Made once, for making it costs more than running it."""
 
 
 def _forget(upload_id: str, from_bytes: int) -> sa.Delete:

@@ -12,8 +12,12 @@ import weakref
 import numpy as np
 from numpy.typing import NDArray
 
-SLAB_BYTES = 1024 * 1024
-MOST_KEPT = 64
+SLAB_BYTES = 2 * 1024 * 1024
+MOST_KEPT = 32
+MOST_READY = 2
+"""Full slabs of one body that wait for the application before its socket rests."""
+AHEAD_BYTES = (MOST_READY + 1) * SLAB_BYTES
+"""Most of one body that the application has not taken: one more slab is being filled."""
 
 
 class Slabs:

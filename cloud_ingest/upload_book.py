@@ -79,6 +79,16 @@ class Upload:
         return None if self.digests is None else self.digests[32 * index : 32 * index + 32]
 
 
+# Made once: each PATCH asks, and making a statement costs as much as running it.
+_OF_VEHICLE = sa.select(uploads).where(uploads.c.vehicle_id == sa.bindparam("vehicle"))
+_FIND = _OF_VEHICLE.where(uploads.c.upload_id == sa.bindparam("upload"))
+_OPEN_DECLARED = _OF_VEHICLE.where(
+    uploads.c.clip_id == sa.bindparam("clip"),
+    uploads.c.state == OPEN,
+    uploads.c.part_digests.is_not(None),
+)
+
+
 class UploadBook:
     """Rows of uploads and deliveries."""
 
@@ -128,15 +138,10 @@ class UploadBook:
         return made
 
     async def find(self, vehicle_id: str, upload_id: str) -> Upload | None:
-        return await self._one(uploads.c.vehicle_id == vehicle_id, uploads.c.upload_id == upload_id)
+        return await self._one(_FIND, vehicle=vehicle_id, upload=upload_id)
 
     async def open_declared(self, vehicle_id: str, clip_id: str) -> Upload | None:
-        return await self._one(
-            uploads.c.vehicle_id == vehicle_id,
-            uploads.c.clip_id == clip_id,
-            uploads.c.state == OPEN,
-            uploads.c.part_digests.is_not(None),
-        )
+        return await self._one(_OPEN_DECLARED, vehicle=vehicle_id, clip=clip_id)
 
     async def join(
         self,
@@ -240,9 +245,9 @@ class UploadBook:
             made = (await connection.execute(statement)).one_or_none()
         return None if made is None else _upload(made)
 
-    async def _one(self, *conditions: sa.ColumnElement[bool]) -> Upload | None:
+    async def _one(self, query: sa.Select[Any], **words: str) -> Upload | None:
         async with self._reads.connect() as connection:
-            row = (await connection.execute(sa.select(uploads).where(*conditions))).one_or_none()
+            row = (await connection.execute(query, words)).one_or_none()
         return None if row is None else _upload(row)
 
     async def _change(self, upload_id: str, **values: object) -> None:

@@ -23,6 +23,11 @@ from contracts.clock import NS_PER_S, Clock
 from contracts.errors import ConflictError, RefusedError
 from contracts.upload import EnrolmentToken, EnrolmentTokenRequest
 
+# Made once: each request of a vehicle asks.
+_KEY = sa.select(vehicles.c.public_key).where(
+    vehicles.c.vehicle_id == sa.bindparam("vehicle"), vehicles.c.revoked_utc.is_(None)
+)
+
 
 class Vehicles:
     """Who is enrolled, and how a vehicle becomes so."""
@@ -34,11 +39,8 @@ class Vehicles:
 
     async def public_key(self, vehicle_id: str) -> bytes | None:
         """The vehicle's key; None when it is not enrolled or revoked."""
-        query = sa.select(vehicles.c.public_key).where(
-            vehicles.c.vehicle_id == vehicle_id, vehicles.c.revoked_utc.is_(None)
-        )
         async with self._reads.connect() as connection:
-            found = (await connection.execute(query)).scalar_one_or_none()
+            found = (await connection.execute(_KEY, {"vehicle": vehicle_id})).scalar_one_or_none()
         return None if found is None else bytes(found)
 
     async def contact(

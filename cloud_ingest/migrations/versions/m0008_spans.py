@@ -10,9 +10,20 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("uploads", sa.Column("parent_id", sa.Text(), nullable=True))
     op.add_column(
-        "uploads", sa.Column("first_byte", sa.BigInteger(), server_default="0", nullable=False)
+        "uploads",
+        sa.Column(
+            "parent_id",
+            sa.Text(),
+            nullable=True,
+            comment="of a span: the declared upload whose bytes it takes",
+        ),
+    )
+    op.add_column(
+        "uploads",
+        sa.Column(
+            "first_byte", sa.BigInteger(), server_default="0", nullable=False, comment="of a span"
+        ),
     )
     op.create_foreign_key(
         op.f("uploads_parent_id_fkey"),
