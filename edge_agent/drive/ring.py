@@ -7,25 +7,68 @@ Latched messages (calibration, mounts) are pinned outside and never pushed out.
 
 from __future__ import annotations
 
-from collections import deque
+from array import array
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from contracts.channels import TRANSFORMS
 from contracts.errors import InputError
 from kernels.clip.encoding import EncodedMessage
 
+_LEAST_DROPPED = 4096
 
-class _Slot(NamedTuple):
-    """Where a message lies. A tuple: made in under half the time, and a drive makes millions."""
 
-    channel: str
-    schema_name: str
-    mono_ns: int
-    offset: int
-    length: int
+class _Slots:
+    """Where each message lies, oldest first, in plain arrays of numbers.
+
+    A drive keeps hundreds of thousands: as objects they would be gone through by each round of the
+    garbage collector, which stopped all threads for a tenth of a second.
+    """
+
+    def __init__(self) -> None:
+        self.kinds: list[tuple[str, str]] = []
+        """Channel and schema's name; a message has an index into these."""
+        self._number: dict[tuple[str, str], int] = {}
+        self._kind, self._time = array("q"), array("q")
+        self._offset, self._length = array("q"), array("q")
+        self._columns = self._kind, self._time, self._offset, self._length
+        self._first = 0
+
+    def __len__(self) -> int:
+        return len(self._time) - self._first
+
+    def append(self, channel: str, schema: str, mono_ns: int, offset: int, length: int) -> None:
+        kind = channel, schema
+        number = self._number.get(kind)
+        if number is None:
+            number = self._number[kind] = len(self.kinds)
+            self.kinds.append(kind)
+        self._kind.append(number)
+        self._time.append(mono_ns)
+        self._offset.append(offset)
+        self._length.append(length)
+
+    def oldest(self) -> tuple[int, int, int]:
+        """Time, offset and length of the oldest message."""
+        first = self._first
+        return self._time[first], self._offset[first], self._length[first]
+
+    def drop_oldest(self) -> None:
+        self._first += 1
+        if self._first >= _LEAST_DROPPED and 2 * self._first > len(self._time):
+            for column in self._columns:
+                del column[: self._first]
+            self._first = 0
+
+    def within(self, start_ns: int, end_ns: int) -> NDArray[np.int64]:
+        """int64 [4, n]: kind, time, offset and length of those in a span, by time, then arrival."""
+        columns = [np.frombuffer(each, np.int64)[self._first :] for each in self._columns]
+        times = columns[1]
+        rows = np.flatnonzero((times >= start_ns) & (times <= end_ns))
+        rows = rows[np.argsort(times[rows], kind="stable")]
+        return np.stack([column[rows] for column in columns])
 
 
 class Ring:
@@ -36,7 +79,7 @@ class Ring:
         memory[::4096] = 0  # zeros are mapped lazily: writing each page faults it in now
         self._view = memory.data
         self.capacity_bytes = capacity_bytes
-        self._slots: deque[_Slot] = deque()
+        self._slots = _Slots()
         self._latched: dict[tuple[str, str], EncodedMessage] = {}
         self._head = 0
         self._used_bytes = 0
@@ -66,9 +109,7 @@ class Ring:
         self._view[offset : offset + length] = message.payload
         self._head = offset + length
         self._used_bytes += length
-        self._slots.append(
-            _Slot(message.channel, message.schema_name, message.mono_ns, offset, length)
-        )
+        self._slots.append(message.channel, message.schema_name, message.mono_ns, offset, length)
 
     def latch(self, key: str, message: EncodedMessage) -> None:
         """Pin the newest message of a latched channel, one per `key` (such as its frame)."""
@@ -84,54 +125,46 @@ class Ring:
         offset = self._head
         if offset + length > self.capacity_bytes:
             # A message never straddles the end; what lies behind the head is dropped.
-            while self._slots and self._slots[0].offset >= offset:
+            while self._slots and self._slots.oldest()[1] >= offset:
                 self._drop_oldest()
             offset = 0
-        end = offset + length
-        while self._slots and self._overlaps(self._slots[0], offset, end):
+        while self._slots and self._oldest_is_in(offset, offset + length):
             self._drop_oldest()
         return offset
 
-    def _overlaps(self, slot: _Slot, start: int, end: int) -> bool:
-        return slot.offset < end and start < slot.offset + max(1, slot.length)
+    def _oldest_is_in(self, start: int, end: int) -> bool:
+        """Whether the oldest message has a byte there; an empty one takes one too."""
+        _, offset, length = self._slots.oldest()
+        return offset < end and start < offset + max(1, length)
 
     def _drop_oldest(self) -> None:
-        slot = self._slots.popleft()
-        self._used_bytes -= slot.length
+        mono_ns, _, length = self._slots.oldest()
+        self._slots.drop_oldest()
+        self._used_bytes -= length
         self.pushed_out += 1
-        self._lost_until_ns = max(slot.mono_ns, self._lost_until_ns or slot.mono_ns)
+        self._lost_until_ns = max(mono_ns, self._lost_until_ns or mono_ns)
 
     def window(
         self, start_ns: int, end_ns: int, wanted: Callable[[str], bool]
     ) -> list[EncodedMessage]:
         """Copies of the messages in a span (ends included), by time, then by arrival."""
-        found = self._found(start_ns, end_ns, wanted)
+        kinds = self._slots.kinds
         return [
-            EncodedMessage(
-                slot.channel,
-                slot.schema_name,
-                slot.mono_ns,
-                bytes(self._view[slot.offset : slot.offset + slot.length]),
-            )
-            for slot in found
+            EncodedMessage(*kinds[kind], mono_ns, bytes(self._view[offset : offset + length]))
+            for kind, mono_ns, offset, length in self._found(start_ns, end_ns, wanted)
         ]
 
     def sizes(
         self, start_ns: int, end_ns: int, wanted: Callable[[str], bool]
     ) -> list[tuple[str, int]]:
         """Channel and payload bytes of what `window` would copy, in its order."""
-        return [(slot.channel, slot.length) for slot in self._found(start_ns, end_ns, wanted)]
+        kinds = self._slots.kinds
+        found = self._found(start_ns, end_ns, wanted)
+        return [(kinds[kind][0], length) for kind, _, _, length in found]
 
-    def _found(self, start_ns: int, end_ns: int, wanted: Callable[[str], bool]) -> list[_Slot]:
-        # A drive has few channels and a ring many messages: ask once for each channel.
-        known: dict[str, bool] = {}
-        found = []
-        for slot in self._slots:
-            if start_ns <= slot.mono_ns <= end_ns:
-                takes = known.get(slot.channel)
-                if takes is None:
-                    takes = known[slot.channel] = wanted(slot.channel)
-                if takes:
-                    found.append(slot)
-        found.sort(key=lambda slot: slot.mono_ns)
-        return found
+    def _found(self, start_ns: int, end_ns: int, wanted: Callable[[str], bool]) -> list[list[int]]:
+        """Kind, time, offset and length of each."""
+        takes = np.array([wanted(channel) for channel, _ in self._slots.kinds], np.bool_)
+        found = self._slots.within(start_ns, end_ns)
+        chosen: list[list[int]] = found[:, takes[found[0]]].T.tolist()
+        return chosen
