@@ -132,6 +132,8 @@ class Committer:
             .where(uploads.c.upload_id.in_(ended))
             .values(state=COMMITTED, clip_id=row["clip_id"])
         )
+        # So do spans that the whole clip has overtaken: their bytes went to the same place.
+        await connection.execute(sa.delete(uploads).where(uploads.c.parent_id == upload.upload_id))
         return True
 
     async def _write_clip(
