@@ -7,9 +7,8 @@ that go in.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from contracts import SOFTWARE_VERSION
@@ -21,6 +20,7 @@ from contracts.scenes import Scene
 from contracts.upload import UploadRequest
 from edge_agent.clips.summary import clip_embedding, summarise, summarise_channels
 from edge_agent.drive.ring import Ring
+from edge_agent.drive.ring_window import RingWindow
 from edge_agent.perception.pixels import decode_pixels
 from edge_agent.selection.capture import ClipJob
 from edge_agent.selection.scene_of import scene_of
@@ -54,29 +54,13 @@ class PreparedClip:
     spec_texts: Mapping[str, str]
 
 
-def collect(job: ClipJob, ring: Ring) -> list[EncodedMessage]:
-    """Copy a job's messages out of the ring: latched ones first, then by time."""
+def collect(job: ClipJob, ring: Ring) -> RingWindow:
+    """A job's messages as the ring holds them now: latched ones first, then by time."""
     start_ns = job.requested.start_mono_ns
     if ring.lost_until_ns is not None:
         start_ns = max(start_ns, ring.lost_until_ns + 1)
-    found = ring.window(start_ns, job.requested.end_mono_ns, job.wants)
-    found = _downsampled(found, job)
-    head_ns = found[0].mono_ns if found else start_ns
-    latched = [replace(m, mono_ns=head_ns) for m in ring.latched() if job.wants(m.channel)]
-    return [*latched, *found]
-
-
-def _downsampled(messages: list[EncodedMessage], job: ClipJob) -> list[EncodedMessage]:
-    every = {channel: job.keep_every(channel) for channel in {m.channel for m in messages}}
-    if all(n == 1 for n in every.values()):
-        return messages
-    seen: dict[str, int] = defaultdict(int)
-    kept = []
-    for message in messages:
-        if seen[message.channel] % every[message.channel] == 0:
-            kept.append(message)
-        seen[message.channel] += 1
-    return kept
+    end_ns = job.requested.end_mono_ns
+    return ring.window(start_ns, end_ns, job.wants, job.keep_every, latched=True)
 
 
 def prepare(
@@ -161,10 +145,16 @@ def is_partial(manifest: ClipManifest) -> bool:
     return max(missing_head, missing_tail) > EDGE_TOLERANCE_NS
 
 
-def write_active(stream: BinaryIO, clip: PreparedClip) -> WrittenClip:
-    """Write the file and close it. Raises `OSError` (a full disk): then it is of no worth."""
+def write_active(
+    stream: BinaryIO, clip: PreparedClip,
+    paced: Callable[[Sequence[EncodedMessage]], Iterable[EncodedMessage]] = iter,
+) -> WrittenClip:  # fmt: skip
+    """Write the file and close it, the messages as fast as `paced` gives them.
+
+    Raises `OSError` (a full disk): then it is of no worth.
+    """
     with stream:
-        return write_clip(stream, clip.manifest, clip.messages, clip.spec_texts)
+        return write_clip(stream, clip.manifest, paced(clip.messages), clip.spec_texts)
 
 
 def declared_scenes(manifest: ClipManifest) -> tuple[Scene, ...]:

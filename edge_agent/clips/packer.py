@@ -13,7 +13,7 @@ import queue
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -42,6 +42,9 @@ QUEUED_JOBS = 4
 _WEIGHTS = dict(zip(PRIORITIES, (16.0, 8.0, 4.0, 2.0, 1.0), strict=True))
 MAX_SCORE = 10.0
 _NICENESS = 10
+_SLICE_BYTES = 512 * 1024
+_REST_S = 0.002
+"""After each slice of a clip: the drive shares the interpreter, and its frames come first."""
 
 log = structlog.get_logger(__name__)
 
@@ -96,6 +99,7 @@ class Packer:
         self._on_packed = on_packed
         self._redact = redact
         self._thin = thin
+        self._finishing = threading.Event()
         self._jobs: queue.Queue[tuple[ClipJob, Sequence[EncodedMessage], DriveFacts] | None]
         self._jobs = queue.Queue(QUEUED_JOBS)
         self._thread = threading.Thread(target=self._run, name="pack", daemon=True)
@@ -120,6 +124,7 @@ class Packer:
 
     def finish(self) -> None:
         """Pack what is queued, then end the thread."""
+        self._finishing.set()
         self._jobs.put(None)
         self._thread.join()
 
@@ -132,6 +137,7 @@ class Packer:
                 # Nothing may end the task that makes all clips, not even telling of a lost one.
                 log.exception("a lost clip could not be told")
             finally:
+                del item  # a clip's messages, which would wait here for the next one
                 self._jobs.task_done()
         self._jobs.task_done()  # of the word that it is over
 
@@ -148,7 +154,8 @@ class Packer:
             self._lose(job, f"{type(error).__name__}: {error}")
 
     def _pack(self, job: ClipJob, messages: Sequence[EncodedMessage], facts: DriveFacts) -> None:
-        thinned = self._thin(job, self._redact(messages))
+        # Here and not by the drive, which has no time for it: the messages leave the ring.
+        thinned = self._thin(job, self._redact(list(self._paced(messages))))
         clip = prepare(job, thinned.messages, facts, thinned.left_out)
         try:
             entry = self._keep(job, clip)
@@ -163,6 +170,16 @@ class Packer:
             log.warning("clip not settled", clip=entry.clip_id[:12], reason=str(error))
         self._report(clip, entry.clip_id, entry.size_bytes)
 
+    def _paced(self, messages: Sequence[EncodedMessage]) -> Iterator[EncodedMessage]:
+        """The messages, with a rest after each slice while the drive goes on and no job waits."""
+        unrested = 0
+        for message in messages:
+            yield message
+            unrested += len(message.payload)
+            if unrested >= _SLICE_BYTES and self._jobs.empty():
+                unrested = 0
+                self._finishing.wait(_REST_S)
+
     def _keep(self, job: ClipJob, clip: PreparedClip) -> Entry:
         """Write the clip into the spool. Raises `LongtailError`, with nothing left behind."""
         expected_bytes = sum(len(m.payload) + 64 for m in clip.messages)
@@ -173,7 +190,7 @@ class Packer:
         path = self._spool.begin(name, expected_bytes, pool, value)
         try:
             with translated(path):
-                written = write_active(self._spool.create(path), clip)
+                written = write_active(self._spool.create(path), clip, self._paced)
             return self._spool.commit(
                 path,
                 upload_request(clip.manifest, written),

@@ -204,7 +204,7 @@ class Drive:
             self._frames.add(sample)
             self.tell(self._frame_signals.see(sample))
             if self._frame_clock is not None:
-                self._frame_clock.see(sample)
+                self._foresee(self._frame_clock, sample)
         except LongtailError as error:
             channel = getattr(sample, "channel", type(sample).__name__)
             self._unusable(channel, sample.mono_ns, error)
@@ -296,6 +296,11 @@ class Drive:
         else:
             view = ImageView(sample, pixels)
             self._look(model, view, start_ns)
+
+    def _foresee(self, clock: FrameClock, sample: Sample) -> None:
+        clock.see(sample)
+        if isinstance(sample, ImageSample) and clock.is_open and isinstance(self._model, BevModel):
+            self._frames.expect(sample, self._model.spec)
 
     def _judge_instant(self, before_ns: int | None) -> None:
         """Run a bird's-eye model on the instant that is complete before this time, if any."""

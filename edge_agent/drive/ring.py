@@ -1,21 +1,25 @@
 """The ring: the last seconds of every channel, encoded, in memory set aside once.
 
 Bounded in bytes and prefaulted, so that memory use is known when the agent starts and no page
-faults fall into a drive. The oldest messages make room for new ones. Windows are in time.
+faults fall into a drive. The oldest messages make room for new ones. Windows are in time, and copy
+themselves out of the ring message by message (`edge_agent.drive.ring_window`).
 Latched messages (calibration, mounts) are pinned outside and never pushed out.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contracts.channels import TRANSFORMS
 from contracts.errors import InputError
-from kernels.clip.encoding import EncodedMessage
+from edge_agent.drive.ring_window import RingWindow, Rows
+from kernels.clip.encoding import EncodedMessage, MessageHead
 
 _LEAST_DROPPED = 4096
 
@@ -35,6 +39,8 @@ class _Slots:
         self._offset, self._length = array("q"), array("q")
         self._columns = self._kind, self._time, self._offset, self._length
         self._first = 0
+        self._cut = 0
+        """How many were dropped and are no longer in the arrays."""
 
     def __len__(self) -> int:
         return len(self._time) - self._first
@@ -55,24 +61,33 @@ class _Slots:
         first = self._first
         return self._time[first], self._offset[first], self._length[first]
 
+    @property
+    def dropped(self) -> int:
+        """How many were dropped: the running number of the oldest that is held."""
+        return self._cut + self._first
+
     def drop_oldest(self) -> None:
         self._first += 1
         if self._first >= _LEAST_DROPPED and 2 * self._first > len(self._time):
             for column in self._columns:
                 del column[: self._first]
+            self._cut += self._first
             self._first = 0
 
-    def within(self, start_ns: int, end_ns: int) -> NDArray[np.int64]:
-        """int64 [4, n]: kind, time, offset and length of those in a span, by time, then arrival."""
-        columns = [np.frombuffer(each, np.int64)[self._first :] for each in self._columns]
-        times = columns[1]
-        rows = np.flatnonzero((times >= start_ns) & (times <= end_ns))
-        rows = rows[np.argsort(times[rows], kind="stable")]
-        return np.stack([column[rows] for column in columns])
+    def within(self, start_ns: int, end_ns: int) -> Rows:
+        """Those in a span, by time, then by arrival."""
+        kind, time, offset, length = (
+            np.frombuffer(each, np.int64)[self._first :] for each in self._columns
+        )
+        rows = np.flatnonzero((time >= start_ns) & (time <= end_ns))
+        rows = rows[np.argsort(time[rows], kind="stable")]
+        return Rows(self.dropped + rows, kind[rows], time[rows], offset[rows], length[rows])
 
 
 class Ring:
-    """Byte-bounded history of encoded messages. Not thread-safe: one task owns it."""
+    """Byte-bounded history of encoded messages. Not thread-safe: one task owns it. The windows that
+    it gives may be read by any thread.
+    """
 
     def __init__(self, capacity_bytes: int) -> None:
         memory = np.zeros(capacity_bytes, np.uint8)
@@ -84,6 +99,7 @@ class Ring:
         self._head = 0
         self._used_bytes = 0
         self._lost_until_ns: int | None = None
+        self._windows: WeakSet[RingWindow] = WeakSet()
         self.pushed_out = 0
         """Messages that made room for newer ones."""
 
@@ -139,32 +155,60 @@ class Ring:
 
     def _drop_oldest(self) -> None:
         mono_ns, _, length = self._slots.oldest()
+        if self._windows:
+            number = self._slots.dropped
+            for window in self._windows:
+                window.save_up_to(number)
         self._slots.drop_oldest()
         self._used_bytes -= length
         self.pushed_out += 1
         self._lost_until_ns = max(mono_ns, self._lost_until_ns or mono_ns)
 
     def window(
-        self, start_ns: int, end_ns: int, wanted: Callable[[str], bool]
-    ) -> list[EncodedMessage]:
-        """Copies of the messages in a span (ends included), by time, then by arrival."""
-        kinds = self._slots.kinds
-        return [
-            EncodedMessage(*kinds[kind], mono_ns, bytes(self._view[offset : offset + length]))
-            for kind, mono_ns, offset, length in self._found(start_ns, end_ns, wanted)
+        self, start_ns: int, end_ns: int, wanted: Callable[[str], bool],
+        keep_every: Callable[[str], int] = lambda _: 1, *, latched: bool = False,
+    ) -> RingWindow:  # fmt: skip
+        """The messages in a span (ends included), by time, then by arrival, of the wanted channels;
+        of a channel every so many, the first among them. With `latched` the pinned ones come first,
+        at the time of the first that is not.
+        """
+        rows = self._found(start_ns, end_ns, wanted, keep_every)
+        head_ns = int(rows.mono_ns[0]) if len(rows) else start_ns
+        pinned = [
+            replace(each, mono_ns=head_ns)
+            for each in (self.latched() if latched else ())
+            if wanted(each.channel)
         ]
+        window = RingWindow(self._view, tuple(self._slots.kinds), rows, pinned)
+        self._windows.add(window)
+        return window
 
-    def sizes(
-        self, start_ns: int, end_ns: int, wanted: Callable[[str], bool]
-    ) -> list[tuple[str, int]]:
-        """Channel and payload bytes of what `window` would copy, in its order."""
-        kinds = self._slots.kinds
-        found = self._found(start_ns, end_ns, wanted)
-        return [(kinds[kind][0], length) for kind, _, _, length in found]
+    def heads(
+        self, start_ns: int, end_ns: int, wanted: Callable[[str], bool],
+        keep_every: Callable[[str], int] = lambda _: 1,
+    ) -> Iterator[MessageHead]:  # fmt: skip
+        """What a window would hold, in its order."""
+        return self._found(start_ns, end_ns, wanted, keep_every).heads(self._slots.kinds)
 
-    def _found(self, start_ns: int, end_ns: int, wanted: Callable[[str], bool]) -> list[list[int]]:
-        """Kind, time, offset and length of each."""
-        takes = np.array([wanted(channel) for channel, _ in self._slots.kinds], np.bool_)
+    def _found(
+        self, start_ns: int, end_ns: int, wanted: Callable[[str], bool],
+        keep_every: Callable[[str], int],
+    ) -> Rows:  # fmt: skip
+        channels = [channel for channel, _ in self._slots.kinds]
+        takes = np.array([wanted(channel) for channel in channels], np.bool_)
         found = self._slots.within(start_ns, end_ns)
-        chosen: list[list[int]] = found[:, takes[found[0]]].T.tolist()
-        return chosen
+        found = found.at(takes[found.kind])
+        return found.at(_of_every(found.kind, channels, keep_every))
+
+
+def _of_every(
+    kinds: NDArray[np.int64], channels: list[str], keep_every: Callable[[str], int]
+) -> NDArray[np.bool_]:
+    """Which stay when of each channel every so many do."""
+    stays = np.ones(len(kinds), np.bool_)
+    for channel in set(channels):
+        if (every := keep_every(channel)) > 1:
+            of_channel = [number for number, name in enumerate(channels) if name == channel]
+            rows = np.flatnonzero(np.isin(kinds, of_channel))
+            stays[rows] = np.arange(len(rows)) % every == 0
+    return stays

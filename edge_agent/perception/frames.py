@@ -8,9 +8,9 @@ instant are there, in whatever order they came. Frames of the lead nearer than `
 to the last set open none, so that a lead of 20 Hz is judged at 10 Hz.
 
 Nothing waits for a sensor: what is late is simply the newest of before, and what is too old or
-was never there is absent (`kernels.bev.window` has the ages). Pictures are decoded when a set
-is judged, each at most once for all models of equal inputs, in threads beside the one that puts
-the points in place.
+was never there is absent (`kernels.bev.window` has the ages). Pictures are decoded in threads
+beside the drive's: those of an open set as they come, others when it is judged; each at most once
+for all models of equal inputs.
 """
 
 from __future__ import annotations
@@ -76,6 +76,11 @@ class FrameClock:
         if rank == lead and (self._last_ns is None or now_ns - self._last_ns >= LEAST_PERIOD_NS):
             self._open_ns = self._last_ns = now_ns
 
+    @property
+    def is_open(self) -> bool:
+        """Whether what comes now is of an instant that will be judged."""
+        return self._open_ns is not None
+
     def due(self, before_ns: int | None) -> int | None:
         """The open set, if all of it lies before this time (None: the drive is over)."""
         at_ns = self._open_ns
@@ -104,6 +109,7 @@ class BevFrames:
         self._poses: deque[PoseSample] = deque(maxlen=_POSES)
         self._newest: dict[str, ImageSample] = {}
         self._decoded: dict[tuple[str, tuple[int, int]], tuple[ImageSample, U8s | None]] = {}
+        self._begun: dict[tuple[str, tuple[int, int]], tuple[ImageSample, Future[U8s]]] = {}
         self._broken: dict[str, ImageSample] = {}
         self._beside = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
         self._windows: list[tuple[BevSpec, BevWindow]] = []
@@ -135,6 +141,15 @@ class BevFrames:
         for _, window in self._windows:
             window.add(sample)
 
+    def expect(self, image: ImageSample, spec: BevSpec) -> None:
+        """Begin to decode a picture that was added, when it is of an instant that this model will
+        judge.
+        """
+        if image.channel in spec.bev.cameras:
+            least = _least(spec.image)
+            task = self._beside.submit(decode_pixels, image, least)
+            self._begun[image.channel, least] = image, task
+
     def tensors(self, spec: BevSpec, now_ns: int) -> BevTensors:
         """The inputs of an instant. Raises `UnknownMotionError` (`kernels.bev.motion`) when ego
         motion is unknown, `InputError` when samples cannot be used.
@@ -151,7 +166,7 @@ class BevFrames:
         ]
         decoding = self._begin_decoding(pictures, spec.image)
         try:
-            points = window.fill_points(now_ns)
+            points = window.fill_points(now_ns, self._beside)
         finally:
             self._end_decoding(decoding, spec.image)
         for image in pictures:
@@ -175,10 +190,16 @@ class BevFrames:
         for image in pictures:
             held = self._decoded.get((image.channel, least))
             if held is None or held[0] is not image:
-                is_broken = self._broken.get(image.channel) is image
-                task = None if is_broken else self._beside.submit(decode_pixels, image, least)
-                begun.append((image, task))
+                begun.append((image, self._task(image, least)))
         return begun
+
+    def _task(self, image: ImageSample, least: tuple[int, int]) -> Future[U8s] | None:
+        if self._broken.get(image.channel) is image:
+            return None
+        expected = self._begun.pop((image.channel, least), None)
+        if expected is not None and expected[0] is image:
+            return expected[1]
+        return self._beside.submit(decode_pixels, image, least)
 
     def _end_decoding(
         self, begun: list[tuple[ImageSample, Future[U8s] | None]], how: ImageInput

@@ -11,7 +11,6 @@ put into shadow again goes on counting where it stopped.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Lock
@@ -47,14 +46,10 @@ def would_be_bytes(job: ClipJob, ring: Ring) -> int:
     start_ns = job.requested.start_mono_ns
     if ring.lost_until_ns is not None:
         start_ns = max(start_ns, ring.lost_until_ns + 1)
-    seen: Counter[str] = Counter()
+    end_ns = job.requested.end_mono_ns
     latched = [len(m.payload) for m in ring.latched() if job.wants(m.channel)]
-    total = sum(latched) + MESSAGE_BYTES * len(latched)
-    for channel, size_bytes in ring.sizes(start_ns, job.requested.end_mono_ns, job.wants):
-        if not job.downsample or seen[channel] % job.keep_every(channel) == 0:
-            total += size_bytes + MESSAGE_BYTES
-        seen[channel] += 1
-    return total
+    found = [h.size_bytes for h in ring.heads(start_ns, end_ns, job.wants, job.keep_every)]
+    return sum(latched) + sum(found) + MESSAGE_BYTES * (len(latched) + len(found))
 
 
 class ShadowTriggers:

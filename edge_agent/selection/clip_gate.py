@@ -23,7 +23,7 @@ from edge_agent.selection.capture import ClipJob
 from edge_agent.selection.scene_of import scene_of
 from edge_agent.selection.scenes import Known, Scene, SceneBook
 from edge_agent.selection.thresholds import replace_whole
-from kernels.clip.encoding import EncodedMessage
+from kernels.clip.encoding import EncodedMessage, payload_bytes
 
 WAITING = 64
 """Clips between gate and spool whose scenes are remembered."""
@@ -74,7 +74,7 @@ class ClipGate:
             log.info("scene is known", triggers=job.trigger_ids, key=job.event.text())
             return None
         if job.cellular:
-            size_bytes = sum(len(message.payload) for message in messages)
+            size_bytes = payload_bytes(messages)
             if not self._book.may_use_cellular(job.specs, size_bytes):
                 return replace(job, cellular=False)
         return job

@@ -24,7 +24,7 @@ from edge_agent.selection.scenes import Scene, SceneObject
 from edge_agent.signals.lidar_check import LidarCheck
 from kernels.clip import schemas
 from kernels.clip.decoding import OwnDecoder
-from kernels.clip.encoding import EncodedMessage
+from kernels.clip.encoding import EncodedMessage, heads_of
 from kernels.phash import phash64
 
 NEAR_NS = NS_PER_S // 2
@@ -110,24 +110,23 @@ def _needed(messages: Sequence[EncodedMessage], at_ns: int) -> list[EncodedMessa
     """Messages that tell of the scene; of pictures one, the nearest, first by name. Of sweeps one
     too, half a second later: by then the vehicle is nearer to what lies before it.
     """
-    nearest: dict[str, EncodedMessage] = {}
-    chosen: list[EncodedMessage] = []
-    for message in messages:
-        kind = message.schema_name
+    nearest: dict[str, tuple[tuple[int, str], int]] = {}
+    chosen: list[int] = []
+    for index, head in enumerate(heads_of(messages)):
+        kind = head.schema_name
         wanted_ns = at_ns + NEAR_NS if kind == schemas.LIDAR_SWEEP else at_ns
-        away_ns = abs(message.mono_ns - wanted_ns)
+        away_ns = abs(head.mono_ns - wanted_ns)
         if kind in (schemas.TRANSFORM, schemas.CAMERA_CALIBRATION) or (
             kind == schemas.PERCEPTION and away_ns <= NEAR_NS
         ):
-            chosen.append(message)
-        elif kind in _ONE or message.channel in _SIGNALS:
-            slot = kind if kind in _ONE else message.channel
-            best = nearest.get(slot)
-            if best is None or (away_ns, message.channel) < (
-                abs(best.mono_ns - wanted_ns), best.channel,
-            ):  # fmt: skip
-                nearest[slot] = message
-    return [*chosen, *nearest.values()]
+            chosen.append(index)
+        elif kind in _ONE or head.channel in _SIGNALS:
+            slot = kind if kind in _ONE else head.channel
+            rank = away_ns, head.channel
+            if slot not in nearest or rank < nearest[slot][0]:
+                nearest[slot] = rank, index
+    chosen += [index for _, index in nearest.values()]
+    return [messages[index] for index in chosen]
 
 
 def _objects(

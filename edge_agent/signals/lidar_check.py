@@ -27,7 +27,8 @@ from contracts.samples import (
     PerceptionFrame,
 )
 from edge_agent.signals.boxes import cuboid_rows
-from kernels.obstacles import in_boxes, largest_in_path, looked_through, obstacle_points
+from kernels.obstacles import in_boxes, largest_in_path, obstacle_points
+from kernels.sightlines import looked_through
 from kernels.thin_air import SOLID, beams_per_sr, thin_air
 
 EXPLAINS = 0.2

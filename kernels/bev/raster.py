@@ -13,14 +13,16 @@ then counted in its cell. Channels, all in 0..1 and 0 in an empty cell:
 
 Slots are what makes motion readable: a moving object leaves a trail over them.
 
-Guarantees: the same points in the same order give the same raster; points off the grid or
-outside the range of heights change nothing; a point that is not finite is refused, by its
-place, never skipped. Buffers are reused: an object serves one thread.
+Guarantees: the same points in the same order give the same raster, byte by byte, whether one
+thread counts them or two; points off the grid or outside the range of heights change nothing; a
+point that is not finite is refused, by its place, never skipped. Buffers are reused: an object
+serves one thread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor, wait
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,13 +76,14 @@ class LidarRaster:
 
     def __init__(self, spec: LidarRasterInput) -> None:
         self.spec = spec
-        cells = spec.grid.rows * spec.grid.columns
         self.shape = (len(lidar_channels(spec)), spec.grid.rows, spec.grid.columns)
-        self._sums: Float32s = np.zeros((cells, _SUMS + spec.slots), dtype=np.float32)
-        self._touched: NDArray[np.int32] = np.zeros(cells, dtype=np.int32)
+        self._sums = _Sums(spec), _Sums(spec)
 
-    def fill(self, sweeps: Sequence[Sweep], out: Float32s) -> int:
+    def fill(self, sweeps: Sequence[Sweep], out: Float32s, beside: Executor | None = None) -> int:
         """Write the raster of all sweeps within the window into `out` float32 `shape`.
+
+        Args:
+            beside: counts the second half of each sweep, while this thread counts the first.
 
         Returns how many points it holds. Raises `InputError` for wrong shapes, a sweep from
         the future, or a point that is not finite; `out` is then unspecified.
@@ -91,46 +94,94 @@ class LidarRaster:
                 f"{list(out.shape)}"
             )
         out[:] = 0
-        flat = out.reshape(out.shape[0], -1)
-        cells, points = 0, 0
+        mine, other = self._sums
         try:
             for number, sweep in enumerate(sweeps):
-                cells, added = self._add(sweep, cells, f"sweep {number}")
-                points += added
-            spec = self.spec
-            # It also clears the sums for the next frame.
-            _finish(
-                self._sums, self._touched[:cells], flat, COUNT_LOGS,
-                np.float32(spec.z_max_m) - np.float32(spec.z_min_m),
-                np.float32(1 / (spec.slots * spec.slot_s)),
-            )  # fmt: skip
+                _check(sweep, f"sweep {number}")
+            if beside is None:
+                mine.count(sweeps, 0)
+                other.count(sweeps, 1)
+            else:
+                counted = beside.submit(other.count, sweeps, 1)
+                try:
+                    mine.count(sweeps, 0)
+                finally:
+                    wait([counted])  # nobody else may count there from here on
+                counted.result()
+            mine.take(other)
+            points = mine.points
+            mine.finish(out.reshape(out.shape[0], -1))
         except InputError:
-            self._sums[:] = 0
+            mine.clear()
+            other.clear()
             raise
         return points
 
-    def _add(self, sweep: Sweep, cells: int, place: str) -> tuple[int, int]:
-        """Count one sweep: cells touched so far, points added."""
-        spec = self.spec
-        _check(sweep, place)
+
+class _Sums:
+    """What the points of half sweeps come to, cell by cell; empty between two rasters."""
+
+    def __init__(self, spec: LidarRasterInput) -> None:
+        self._spec = spec
+        cells = spec.grid.rows * spec.grid.columns
+        self._sums: Float32s = np.zeros((cells, _SUMS + spec.slots), dtype=np.float32)
+        self._touched: NDArray[np.int32] = np.zeros(cells, dtype=np.int32)
+        self._cells = 0
+        self.points = 0
+
+    def clear(self) -> None:
+        self._sums[:] = 0
+        self._cells = self.points = 0
+
+    def count(self, sweeps: Sequence[Sweep], half: int) -> None:
+        """Add one half (0 or 1) of each sweep. Raises `InputError` for what is not finite."""
+        for number, sweep in enumerate(sweeps):
+            middle = len(sweep.xyz_m) // 2
+            points = slice(middle) if half == 0 else slice(middle, None)
+            bad = self._count(sweep, points)
+            if bad >= 0:
+                place = f"sweep {number}: point {bad + (points.start or 0)}"
+                raise InputError("is not finite", place)
+
+    def _count(self, sweep: Sweep, points: slice) -> int:
+        """The first point among them that is not finite; -1: none."""
+        spec = self._spec
         slot = int(sweep.age_s / spec.slot_s + 0.5)
         if slot >= spec.slots:
-            return cells, 0
+            return -1
         end = checked_SE3(sweep.now_SE3_end)[:3].astype(np.float32).ravel()
         start, offsets = end, _NO_OFFSETS
         if sweep.time_offset_ns is not None and sweep.now_SE3_start is not None:
             start = checked_SE3(sweep.now_SE3_start)[:3].astype(np.float32).ravel()
-            offsets = sweep.time_offset_ns
+            offsets = sweep.time_offset_ns[points]
         grid = spec.grid
-        cells, points, bad = _count(
-            sweep.xyz_m, sweep.intensity, offsets, start, end, np.float32(1e-9 / sweep.span_s),
-            np.float32(sweep.age_s), slot, np.float32(grid.x_min_m), np.float32(grid.y_min_m),
+        self._cells, added, bad = _count(
+            sweep.xyz_m[points], sweep.intensity[points], offsets, start, end,
+            np.float32(1e-9 / sweep.span_s), np.float32(sweep.age_s), slot,
+            np.float32(grid.x_min_m), np.float32(grid.y_min_m),
             np.float32(1 / grid.cell_m), grid.rows, grid.columns, np.float32(spec.z_min_m),
-            np.float32(spec.z_max_m), self._sums, self._touched, cells,
+            np.float32(spec.z_max_m), self._sums, self._touched, self._cells,
         )  # fmt: skip
-        if bad >= 0:
-            raise InputError("is not finite", f"{place}: point {bad}")
-        return cells, points
+        self.points += added
+        return bad
+
+    def take(self, other: _Sums) -> None:
+        """Add what another came to, which is empty then."""
+        self._cells = _take(
+            self._sums, self._touched, self._cells, other._sums, other._touched[: other._cells]
+        )
+        self.points += other.points
+        other._cells = other.points = 0
+
+    def finish(self, out: Float32s) -> None:
+        """Write the channels [channels, cells] of what was counted, and begin anew."""
+        spec = self._spec
+        _finish(
+            self._sums, self._touched[: self._cells], out, COUNT_LOGS,
+            np.float32(spec.z_max_m) - np.float32(spec.z_min_m),
+            np.float32(1 / (spec.slots * spec.slot_s)),
+        )  # fmt: skip
+        self._cells = self.points = 0
 
 
 def _check(sweep: Sweep, place: str) -> None:
@@ -271,6 +322,30 @@ def _cells(
         good = inside & (h[i] >= zero) & (h[i] <= full)
         at = np.int32(x[i]) * across + np.int32(y[i])
         cell[i] = at if good else np.int32(-1)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _take(
+    sums: Float32s,
+    touched: NDArray[np.int32],
+    cells: int,
+    others: Float32s,
+    theirs: NDArray[np.int32],
+) -> int:
+    """Add the sums of their cells, and empty those; the cells touched by either."""
+    zero = np.float32(0)
+    for k in range(theirs.size):
+        cell = theirs[k]
+        row, other = sums[cell], others[cell]
+        if row[0] + row[1] == zero:
+            touched[cells] = cell
+            cells += 1
+        row[0] = max(row[0], other[0])
+        row[1] = max(row[1], other[1])
+        for column in range(2, row.size):
+            row[column] += other[column]
+        other[:] = 0
+    return cells
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -20,6 +20,7 @@ thread. Decoding a picture is the caller's.
 from __future__ import annotations
 
 from collections import deque
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -143,15 +144,16 @@ class BevWindow:
             lidar_present, radar_present,
         )  # fmt: skip
 
-    def fill_points(self, now_ns: int) -> tuple[bool, bool]:
+    def fill_points(self, now_ns: int, beside: Executor | None = None) -> tuple[bool, bool]:
         """Fill lidar and radar of an instant; whether each is present. Needs no picture.
 
-        Raises `InputError` when ego motion is unknown.
+        Half of the lidar's work is done by `beside`, if there is one. Raises `InputError` when ego
+        motion is unknown.
         """
         sweeps = [one for one in self._sweeps if one.mono_ns <= now_ns + self._ahead_ns]
         tracks = [one for one in self._tracks if one.mono_ns <= now_ns]
         motion = PoseTrack(list(self._poses)) if sweeps or tracks else None
-        lidar_present = self._fill_lidar(now_ns, sweeps, motion)
+        lidar_present = self._fill_lidar(now_ns, sweeps, motion, beside)
         return lidar_present, self._fill_radar(now_ns, tracks, motion)
 
     def _fill_images(self, now_ns: int) -> NDArray[np.bool_]:
@@ -192,7 +194,10 @@ class BevWindow:
             )
         return self._tables[key]
 
-    def _fill_lidar(self, now_ns: int, sweeps: list[LidarSample], motion: PoseTrack | None) -> bool:
+    def _fill_lidar(
+        self, now_ns: int, sweeps: list[LidarSample], motion: PoseTrack | None,
+        beside: Executor | None,
+    ) -> bool:  # fmt: skip
         spec = self._bev.lidar
         oldest_ns = now_ns + self._ahead_ns - round((spec.slots - 0.5) * spec.slot_s * 1e9)
         used = [s for s in sweeps if s.frame_id in self._mounts and s.mono_ns > oldest_ns]
@@ -200,7 +205,7 @@ class BevWindow:
         if motion is None or not fresh:
             self._lidar[:] = 0
             return False
-        self._raster.fill([self._sweep(s, now_ns, motion) for s in used], self._lidar)
+        self._raster.fill([self._sweep(s, now_ns, motion) for s in used], self._lidar, beside)
         return True
 
     def _sweep(self, sample: LidarSample, now_ns: int, motion: PoseTrack) -> Sweep:

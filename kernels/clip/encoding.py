@@ -7,7 +7,9 @@ payloads are wall time for viewers; the exact time of a message is its log time.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import foxglove.messages as fox
 import numpy as np
@@ -51,6 +53,41 @@ class EncodedMessage:
     schema_name: str
     mono_ns: int
     payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MessageHead:
+    """A message without its payload."""
+
+    channel: str
+    schema_name: str
+    mono_ns: int
+    size_bytes: int
+
+
+@runtime_checkable
+class HeadedMessages(Protocol):
+    """Messages that tell their heads and size for less than it takes to read them all."""
+
+    def heads(self) -> Iterator[MessageHead]: ...
+
+    def size_bytes(self) -> int:
+        """Of all payloads."""
+        ...
+
+
+def heads_of(messages: Sequence[EncodedMessage]) -> Iterator[MessageHead]:
+    """Heads in the order of the messages."""
+    if isinstance(messages, HeadedMessages):
+        return messages.heads()
+    return (MessageHead(m.channel, m.schema_name, m.mono_ns, len(m.payload)) for m in messages)
+
+
+def payload_bytes(messages: Sequence[EncodedMessage]) -> int:
+    """Size of all payloads."""
+    if isinstance(messages, HeadedMessages):
+        return messages.size_bytes()
+    return sum(len(message.payload) for message in messages)
 
 
 def stamp(utc_ns: int) -> fox.Timestamp:

@@ -156,7 +156,7 @@ class Rig:
         return verdict.reason == "shadow"
 
     def _job(self, job: ClipJob) -> None:
-        self.clips.append((job, collect(job, self.ring)))
+        self.clips.append((job, list(collect(job, self.ring))))
 
     def feed(self, *samples: Sample) -> None:
         for sample in samples:

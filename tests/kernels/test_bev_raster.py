@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -177,6 +178,21 @@ def test_the_same_points_give_the_same_bytes() -> None:
     lidar.fill(sweeps, first)
     lidar.fill(sweeps, second)
     assert first.tobytes() == second.tobytes() == raster_of(sweeps).tobytes()
+
+
+def test_a_second_thread_changes_nothing_but_the_time_taken() -> None:
+    rng = np.random.default_rng(6)
+    good = [sweep_of(rng, n, age) for n, age in ((5000, 0.0), (4001, 0.1), (1, 0.2), (0, 0.2))]
+    bad = sweep_of(rng, 3000)
+    bad.xyz_m[2100, 1] = np.nan
+    lidar = LidarRaster(SPEC)
+    out = np.empty(lidar.shape, dtype=np.float32)
+    with ThreadPoolExecutor(1) as beside:
+        for _ in range(3):
+            assert lidar.fill(good, out, beside) == LidarRaster(SPEC).fill(good, out.copy())
+            assert out.tobytes() == raster_of(good).tobytes()
+            with pytest.raises(InputError, match="sweep 1: point 2100"):
+                lidar.fill([good[0], bad], out, beside)
 
 
 def radar_of(frames: list[RadarTracks]) -> Float32s:

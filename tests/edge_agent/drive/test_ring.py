@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from threading import Thread
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.errors import InputError
 from edge_agent.drive.ring import Ring
+from edge_agent.drive.ring_window import RingWindow
 from kernels.clip.encoding import EncodedMessage
 
 
@@ -26,7 +29,7 @@ def test_it_holds_a_suffix_of_what_was_pushed_and_never_more_than_its_size(
             continue
         pushed.append(message(i, size))
         ring.push(pushed[-1])
-        held = ring.window(0, i, lambda channel: True)
+        held = list(ring.window(0, i, lambda channel: True))
         assert held == pushed[len(pushed) - len(held) :]
         assert held
         assert sum(len(m.payload) for m in held) == ring.used_bytes <= capacity
@@ -73,3 +76,61 @@ def test_a_message_larger_than_the_ring_is_refused() -> None:
     with pytest.raises(InputError, match="101 bytes"):
         ring.push(message(2, 101))
     assert ring.used_bytes == 50
+
+
+@given(st.integers(50, 400), st.lists(st.tuples(st.integers(0, 60), st.booleans()), max_size=80))
+def test_windows_keep_what_they_showed_when_they_were_taken(
+    capacity: int, steps: list[tuple[int, bool]]
+) -> None:
+    """Read at any time later, in any part: the ring may have overwritten all of it by then."""
+    ring, pushed = Ring(capacity), list[EncodedMessage]()
+    taken: list[tuple[RingWindow, list[EncodedMessage]]] = []
+    for i, (size, is_read) in enumerate(steps):
+        if size > capacity:
+            continue
+        # Every third comes late: by time it lies before others that came before it.
+        pushed.append(message(i - 5 * (i % 3 == 0), size, "/ab"[: 2 - i % 2]))
+        ring.push(pushed[-1])
+        window = ring.window(0, i, lambda channel: True)
+        taken.append((window, sorted(pushed[ring.pushed_out :], key=lambda m: m.mono_ns)))
+        taken[-1] = window, [m for m in taken[-1][1] if m.mono_ns >= 0]
+        if is_read and len(window):
+            assert window[i % len(window)] == taken[-1][1][i % len(window)]
+    for window, expected in taken:
+        heads = [(h.channel, h.mono_ns, h.size_bytes) for h in window.heads()]
+        assert heads == [(m.channel, m.mono_ns, len(m.payload)) for m in expected]
+        assert list(window) == window[:] == expected
+
+
+def test_of_a_channel_every_so_many_and_the_latched_ones_first() -> None:
+    ring = Ring(10_000)
+    ring.latch("front", message(0, 3, "/tf"))
+    ring.latch("side", message(0, 3, "/other"))
+    for i in range(4, 13):
+        ring.push(message(i, 4, "/a" if i % 3 else "/b"))
+    found = ring.window(
+        5, 12, lambda channel: channel != "/other", {"/a": 2, "/b": 1, "/tf": 9}.__getitem__,
+        latched=True,
+    )  # fmt: skip
+    assert [(m.channel, m.mono_ns) for m in found] == [
+        ("/tf", 5), ("/a", 5), ("/b", 6), ("/a", 8), ("/b", 9), ("/a", 11), ("/b", 12),
+    ]  # fmt: skip
+    assert found[-1] == message(12, 4, "/b")
+    with pytest.raises(IndexError):
+        found[len(found)]
+
+
+def test_a_thread_reads_a_window_while_the_ring_is_overwritten() -> None:
+    ring = Ring(200_000)
+    for i in range(400):
+        ring.push(message(i, 1000))
+    for begin in range(400, 6000, 200):
+        expected = [message(i, 1000) for i in range(begin - 190, begin)]
+        window = ring.window(begin - 190, begin - 1, lambda channel: True)
+        read: list[EncodedMessage] = []
+        reader = Thread(target=lambda w=window, r=read: r.extend(w))
+        reader.start()
+        for i in range(begin, begin + 200):
+            ring.push(message(i, 1000))
+        reader.join()
+        assert read == expected

@@ -140,9 +140,8 @@ def test_the_active_model_is_bit_for_bit_the_same(tmp_path: Path, candidate: obj
     assert {name for name, _, _ in alone.fires} == {"watches", "brakes"}
     assert alone.fires == beside.fires
     assert alone.clips == beside.clips
-    assert alone.ring.window(0, 10**18, lambda _: True) == beside.ring.window(
-        0, 10**18, lambda _: True
-    )
+    held, held_beside = (list(rig.ring.window(0, 10**18, lambda _: True)) for rig in rigs)
+    assert held == held_beside
 
 
 def test_every_nth_frame_is_compared_and_timed(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_a_window_is_as_large_as_what_would_be_collected(
         Window(start_mono_ns=start, end_mono_ns=start + length), (), tuple(channels), downsample,
         "normal", False, "triggered", None, (),
     )  # fmt: skip
-    taken = collect(job, ring)
+    taken = list(collect(job, ring))
     assert would_be_bytes(job, ring) == sum(len(m.payload) + MESSAGE_BYTES for m in taken)
 
 
