@@ -1,10 +1,11 @@
 """The turns of one study: made once, kept by what settles them, and found again.
 
-    FOLDER/turns/<way>-<seed>-<turn>-<key>/   choice.json, run/, model/, turn.json
+    FOLDER/turns/<way>-<seed>-<turn>-<key>/   choice.json, run/, model/, made.json, measures-*.json
     FOLDER/before/<key>.json, FOLDER/scores/, FOLDER/trials/
 
-A key is the digest of data, settings, seed, way and all turns before. A run that was stopped goes
-on where it was: within a turn after the last whole epoch.
+A turn's key is the digest of what it is made of: data, settings, seed, way and all turns before;
+that of its measures is of what it is measured on, so that other test drives train nothing again. A
+run that was stopped goes on where it was: within a turn after the last whole epoch.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from bench.loop_measure import measured
 from bench.loop_records import BEFORE, Bought, Measures, Turn, Way
 from bench.loop_train import (
     HELD_OUT,
+    RANGE_FRAMES,
     Labelled,
     LabelledClip,
     Lesson,
@@ -92,16 +94,14 @@ class LoopTurns:
             "plan": plan.model_dump_json(), "recipe": recipe.digest(),
             "choice": f"{asked_for().model_dump_json()} {AGGREGATION} {LOOKED_AT}",
             "cost": COST.model_dump_json(), "clip": f"{FRAMES_A_CLIP} frames",
-            "held_out": f"{HELD_OUT:g} of clips",
+            "held_out": f"{HELD_OUT:g} of clips", "ranges": f"{RANGE_FRAMES} frames of either",
         }  # fmt: skip
         self._pool = {clip.clip_id: clip for clip in data.clips()}
         self._along: list[Labelled] = []
 
     def before(self, trials: bool) -> Measures:
         """The shipped student, as it is shipped."""
-        told = [self.digests[name] for name in (*MEASURED_ON, "student")]
-        key = sha256_hex(f"{told}".encode())
-        path = self._data.folder / BEFORE / f"{key[:_KEY_DIGITS]}.json"
+        path = self._data.folder / BEFORE / f"{self._measured_on('student')}.json"
         made = self._kept(path, Measures, lambda: measured(self._data, SHIPPED))
         return self._tried(made, SHIPPED, "before") if trials else made
 
@@ -109,12 +109,17 @@ class LoopTurns:
         """One turn; the turns before it are made first."""
         if line.before is not None:
             self.turn(line.before, trials=False)
-        made = self._kept(self._folder(line) / "turn.json", Turn, lambda: self._made(line))
-        if not trials:
-            return made
-        model = self._folder(line) / "model" / "student-s.onnx"
-        tried = self._tried(made.measures, model, _name(line))
-        return made.model_copy(update={"measures": tried})
+        folder = self._folder(line)
+        made = self._kept(folder / "made.json", _Made, lambda: self._made(line))
+        model = folder / "model" / "student-s.onnx"
+        kept = folder / f"measures-{self._measured_on()}.json"
+        measures = self._kept(kept, Measures, lambda: self._measured(line, made, model))
+        if trials:
+            measures = self._tried(measures, model, _name(line))
+        return Turn(
+            way=line.way, seed=line.seed, turn=line.turn, bought=made.bought, measures=measures,
+            seconds=made.seconds,
+        )  # fmt: skip
 
     def pool(self, seed: int) -> list[PoolClip]:
         """The clips that a seed may buy, in the pool's order."""
@@ -123,7 +128,7 @@ class LoopTurns:
         count = max(1, round(self._plan.pool_share * len(clips)))
         return [clips[row] for row in np.sort(rng.permutation(len(clips))[:count]).tolist()]
 
-    def _made(self, line: Line) -> Turn:
+    def _made(self, line: Line) -> _Made:
         began = time.process_time()
         spent: dict[str, float] = {}
 
@@ -141,24 +146,22 @@ class LoopTurns:
             folder / "run", say,
         )  # fmt: skip
         lap("training")
-        model = exported(
+        exported(
             self._data, folder / "run", lesson, along, line.seed, line.turn + 1,
             folder / "model", say,
         )  # fmt: skip
         lap("export")
+        return _Made(bought=_account(lesson.now, choice, learned), seconds=spent)
+
+    def _measured(self, line: Line, made: _Made, model: Path) -> Measures:
         measures = measured(self._data, model)
-        lap("measuring")
-        turn = Turn(
-            way=line.way, seed=line.seed, turn=line.turn,
-            bought=_account(lesson.now, choice, learned), measures=measures, seconds=spent,
-        )  # fmt: skip
         errors = sum(COUNTS["errors"](drive.counts) for drive in measures.drives)
-        say(
-            f"{len(lesson.now)} clips, {turn.bought.target_clips} of the target, "
-            f"{turn.bought.cost_s / 3600:.1f} h; {errors:.0f} critical errors; AP "
+        self._say(
+            f"{_name(line)}: {len(made.bought.clips)} clips, {made.bought.target_clips} of the "
+            f"target, {made.bought.cost_s / 3600:.1f} h; {errors:.0f} critical errors; AP "
             f"{measures.scores.old:.3f} old, {measures.scores.new:.3f} new"
         )
-        return turn
+        return measures
 
     def _choice(self, line: Line, say: Say) -> Choice:
         path = self._folder(line) / "choice.json"
@@ -222,8 +225,13 @@ class LoopTurns:
 
     def _key(self, line: Line) -> str:
         """Data and settings settle a turn, and with them all turns before it."""
-        told = f"{sorted(self.digests.items())} {sorted(self.settings.items())} {_name(line)}"
+        made_of = {name: each for name, each in self.digests.items() if name not in MEASURED_ON}
+        told = f"{sorted(made_of.items())} {sorted(self.settings.items())} {_name(line)}"
         return sha256_hex(told.encode())[:_KEY_DIGITS]
+
+    def _measured_on(self, *more: str) -> str:
+        told = [self.digests[name] for name in (*MEASURED_ON, *more)]
+        return sha256_hex(f"{told}".encode())[:_KEY_DIGITS]
 
     def _kept(self, path: Path, kind: type[Record], make: Callable[[], Record]) -> Record:
         """What was made before, or now; raises `CorruptError` for a damaged file."""
@@ -242,6 +250,13 @@ class LoopTurns:
 
 class _KeptChoice(Frozen):
     streams: dict[str, str]
+
+
+class _Made(Frozen):
+    """A turn before it is measured; CPU seconds by what they were spent on."""
+
+    bought: Bought
+    seconds: dict[str, Finite]
 
 
 def _account(clips: tuple[LabelledClip, ...], choice: Choice, learned: int) -> Bought:

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 ZOO = HERE.parent / "models" / "zoo"
-OLD, OLD_TEST, CALIBRATE = "day-train", "day-test", "day-calibrate"
+OLD, OLD_TEST, CALIBRATE = "day-train", "old-test", "day-calibrate"
 POOL, TARGET_TEST = "pool", "target-test"
 SETS = {
-    OLD: ZOO / "data", OLD_TEST: ZOO / "data", CALIBRATE: ZOO / "data",
+    OLD: ZOO / "data", OLD_TEST: HERE / "loop_data", CALIBRATE: ZOO / "data",
     POOL: HERE / "loop_data", TARGET_TEST: HERE / "loop_data",
 }  # fmt: skip
 EVERY_DRIVE = {OLD: 2}

@@ -18,7 +18,12 @@ from contracts.errors import CorruptError, InputError
 from contracts.samples import ImageSample
 from contracts.scenes import Scene
 from contracts.upload import UploadRequest
-from edge_agent.clips.summary import clip_embedding, summarise, summarise_channels
+from edge_agent.clips.summary import (
+    clip_embedding,
+    frames_of,
+    summarise,
+    summarise_channels,
+)
 from edge_agent.drive.ring import Ring
 from edge_agent.drive.ring_window import RingWindow
 from edge_agent.perception.pixels import decode_pixels
@@ -87,7 +92,8 @@ def prepare(
     ]
     complete = sorted([*messages, *causes], key=lambda m: m.mono_ns)
     middle_ns = (actual.start_mono_ns + actual.end_mono_ns) // 2
-    embedding = clip_embedding(messages, facts.model_digest) if facts.model_digest else None
+    frames = frames_of(messages)
+    embedding = clip_embedding(frames, facts.model_digest) if facts.model_digest else None
     manifest = ClipManifest(
         event=job.event,
         drive_id=facts.drive_id,
@@ -101,7 +107,7 @@ def prepare(
         clock=facts.clock,
         model_digest=facts.model_digest,
         channels=summarise_channels(complete),
-        summary=summarise(messages, facts.labels, middle_ns + facts.utc_minus_mono_ns),
+        summary=summarise(messages, frames, facts.labels, middle_ns + facts.utc_minus_mono_ns),
         embedding=embedding,
         scene_hash=_scene_hash(messages, job.causes[0].fired_mono_ns),
         scenes=_scenes(job, messages, facts.model_digest),

@@ -15,7 +15,7 @@ import numpy as np
 from contracts.channels import SIGNAL_PREFIX
 from contracts.clip import ChannelSummary, ClipEmbedding, ClipSummary, ObjectSummary, Window
 from contracts.clock import NS_PER_DAY, NS_PER_S
-from contracts.samples import Float32s, PerceptionFrame
+from contracts.samples import PerceptionFrame
 from kernels.clip import schemas
 from kernels.clip.decoding import OwnDecoder
 from kernels.clip.encoding import EncodedMessage
@@ -64,24 +64,19 @@ def _signal_values(messages: Iterable[EncodedMessage]) -> dict[str, list[float]]
     return values
 
 
-def _objects(
-    messages: Sequence[EncodedMessage],
-) -> tuple[dict[str, ObjectSummary], list[float], list[tuple[str, Float32s]]]:
-    """Per class: frames, most in one frame, best probability. Also each frame's uncertainty, and
-    its embedding with the digest of the model that made it.
-    """
+def frames_of(messages: Iterable[EncodedMessage]) -> list[PerceptionFrame]:
+    """What the model saw, in order."""
+    decoder = OwnDecoder()
+    decoded = (decoder.decode(m) for m in messages if m.schema_name == schemas.PERCEPTION)
+    return [frame for frame in decoded if isinstance(frame, PerceptionFrame)]
+
+
+def _objects(seen: Sequence[PerceptionFrame]) -> dict[str, ObjectSummary]:
+    """Per class: frames, most in one frame, best probability."""
     frames: dict[str, int] = defaultdict(int)
     most: dict[str, int] = defaultdict(int)
     best: dict[str, float] = defaultdict(float)
-    uncertainties: list[float] = []
-    embeddings: list[tuple[str, Float32s]] = []
-    decoder = OwnDecoder()
-    for message in messages:
-        if message.schema_name != schemas.PERCEPTION:
-            continue
-        frame = decoder.decode(message)
-        if not isinstance(frame, PerceptionFrame):
-            continue
+    for frame in seen:
         counts: dict[str, int] = defaultdict(int)
         for found in frame.detections:
             counts[found.class_name] += 1
@@ -89,17 +84,12 @@ def _objects(
         for name, count in counts.items():
             frames[name] += 1
             most[name] = max(most[name], count)
-        if frame.detections:
-            uncertainties.append(frame.uncertainty)
-        if frame.embedding is not None:
-            embeddings.append((frame.model_digest, frame.embedding))
-    objects = {
+    return {
         name: ObjectSummary(
             frames=frames[name], max_in_frame=most[name], max_probability=round(best[name], 6)
         )
         for name in sorted(frames)
     }
-    return objects, uncertainties, embeddings
 
 
 def sun_elevation_deg(utc_ns: int, lat_deg: float, lon_deg: float) -> float:
@@ -140,11 +130,14 @@ def _largest(values: Mapping[str, list[float]], name: str, *, size: bool = False
 
 
 def summarise(
-    messages: Sequence[EncodedMessage], labels: Mapping[str, str], mid_utc_ns: int
-) -> ClipSummary:
-    """The clip's searchable values. `labels` are what the source knows of the whole drive."""
+    messages: Sequence[EncodedMessage], frames: Sequence[PerceptionFrame],
+    labels: Mapping[str, str], mid_utc_ns: int,
+) -> ClipSummary:  # fmt: skip
+    """The clip's searchable values. `frames` are those of the messages (`frames_of`), `labels` what
+    the source knows of the whole drive.
+    """
     values = _signal_values(messages)
-    objects, uncertainties, _ = _objects(messages)
+    uncertainties = [frame.uncertainty for frame in frames if frame.detections]
     speeds = values.get("ego.speed_mps", [])
     lat = values.get("gnss.lat_deg")
     lon = values.get("gnss.lon_deg")
@@ -169,19 +162,19 @@ def summarise(
         max_jerk_mps3=_largest(values, "ego.jerk_mps3", size=True),
         min_ttc_s=min(ttc) if ttc else None,
         max_uncertainty=max(uncertainties, default=None),
-        detected_objects=objects,
+        detected_objects=_objects(frames),
         image_frames=sum(m.schema_name == schemas.IMAGE for m in messages),
         lidar_sweeps=sum(m.schema_name == schemas.LIDAR_SWEEP for m in messages),
     )
 
 
-def clip_embedding(messages: Sequence[EncodedMessage], model_digest: str) -> ClipEmbedding | None:
+def clip_embedding(frames: Sequence[PerceptionFrame], model_digest: str) -> ClipEmbedding | None:
     """Mean of the embeddings of this model's frames, scaled to unit length; None when it has none.
 
     Frames of another model, before a swap, are of another space and do not count.
     """
-    _, _, seen = _objects(messages)
-    embeddings = [vector for digest, vector in seen if digest == model_digest]
+    told = ((frame.model_digest, frame.embedding) for frame in frames)
+    embeddings = [each for digest, each in told if digest == model_digest and each is not None]
     if not embeddings:
         return None
     mean = np.mean(np.stack(embeddings), axis=0, dtype=np.float64)

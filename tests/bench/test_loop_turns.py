@@ -24,7 +24,7 @@ from sim_fleet.trials.report import DriveCounts, DriveTrial
 TOWN = "traffic: {vehicles_per_km: 16, motorcycle_ratio: 0.97, parked_ratio: 0}, tod: night"
 DRIVES = {
     "day-train": ("everyday-suburb, seeds: [1, 2]", ""),
-    "day-test": ("everyday-suburb, seeds: [3, 1]", ""),
+    "old-test": ("everyday-suburb, seeds: [3, 1]", ""),
     "day-calibrate": ("everyday-suburb, seeds: [4, 1]", ""),
     "pool": ("everyday-suburb, seeds: [5, 14]", TOWN),
     "target-test": ("cow-on-country-road, seeds: [28, 1]", ""),
@@ -78,7 +78,7 @@ def opened(world: tuple[Path, dict[str, Path]], monkeypatch: pytest.MonkeyPatch)
     data.made()
     recipe = with_epochs(read_retrain_recipe(loop_world.HERE / "loop_data" / "retrain.yaml"), 1)
     trials = read_trials(RECIPES / "new-animals.yaml")
-    plan = LoopPlan(budget_s=9000.0, pool_share=1.0, epochs=1, turns=2)
+    plan = LoopPlan(budget_s=12000.0, pool_share=1.0, epochs=1, turns=2)
     return LoopTurns(data, plan, recipe, trials, lambda text: None)
 
 
@@ -108,18 +108,20 @@ def test_turns_are_made_once_and_gone_on_with(
     again = opened(world, monkeypatch)
     assert again.turn(Line("selector", 3, 2), trials=False) == second
     assert len(computed) == 3, "nothing is computed twice"
-    for name in ("turn.json", "run/run.json", "run/weights.pt"):
+    for name in ("made.json", "run/run.json", "run/weights.pt"):
         (start.parent / name).unlink()
     redone = again.turn(SELECTED, trials=False)
     assert redone.model_copy(update={"seconds": first.seconds}) == first
     assert read_run(start).weights == read_run(end).parents["student"], "and the same again"
-    (start.parent / "turn.json").write_text("{}")
-    with pytest.raises(CorruptError, match="no Turn"):
+    (start.parent / "made.json").write_text("{}")
+    with pytest.raises(CorruptError, match="no _Made"):
         again.turn(SELECTED, trials=False)
     shutil.rmtree(start.parent)
 
 
-def test_a_turn_retrains_as_is_published_with_the_statistics_held() -> None:
+def test_a_turn_retrains_as_is_published_with_the_statistics_held_and_more_replay() -> None:
     ours = read_retrain_recipe(loop_world.HERE / "loop_data" / "retrain.yaml")
     published = read_retrain_recipe(ZOO / "student-s.retrain.yaml")
-    assert ours == published.model_copy(update={"held": ("statistics",)})
+    replay = published.replay.model_copy(update={"share": ours.replay.share})
+    assert ours.replay.share > published.replay.share
+    assert ours == published.model_copy(update={"held": ("statistics",), "replay": replay})

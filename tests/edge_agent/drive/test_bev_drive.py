@@ -19,7 +19,7 @@ from contracts.ota import Slot
 from contracts.samples import Detection, LidarSample, PerceptionFrame, Sample, SignalSample
 from contracts.trigger_spec import parse_spec
 from edge_agent.app import Agent
-from edge_agent.clips.summary import clip_embedding, summarise
+from edge_agent.clips.summary import clip_embedding, frames_of, summarise
 from edge_agent.config import AgentConfig
 from edge_agent.health.status import AgentReport
 from edge_agent.ota.ports import ModelRelease
@@ -191,7 +191,7 @@ def test_triggers_fire_from_bird_s_eye_frames(tmp_path: Path) -> None:
     assert fires["torn"] == 500 * MS  # the first frame with any detection
     (messages,) = [m for job, m in rig.clips if "rare" in {c.trigger_id for c in job.causes}]
     assert {m.channel for m in messages} >= {"/perception/bev", "/perception/bev/scene"}
-    summary = summarise(messages, {}, 0)
+    summary = summarise(messages, frames_of(messages), {}, 0)
     assert summary.detected_objects["debris"].max_probability == 0.8
     assert summary.detected_objects["car"].max_in_frame == 1
     assert summary.max_uncertainty == 0.6
@@ -200,7 +200,7 @@ def test_triggers_fire_from_bird_s_eye_frames(tmp_path: Path) -> None:
 def test_the_embedding_of_a_clip_comes_from_bird_s_eye_frames() -> None:
     vector = np.array([3.0, 4.0], np.float32) / 5
     frame = PerceptionFrame(BEV, 5, "ab" * 32, (), 0.0, 1.0, vector)
-    found = clip_embedding(list(encode_perception(frame, 0)), "ab" * 32)
+    found = clip_embedding(frames_of(encode_perception(frame, 0)), "ab" * 32)
     assert found is not None and found.vector == pytest.approx((0.6, 0.8))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from contracts.channels import BEV
 from contracts.errors import CorruptError, InputError
@@ -16,8 +17,10 @@ from contracts.model_manifest import Calibration, ClassCalibration, ModelManifes
 from contracts.samples import ImageSample
 from edge_agent.config import AgentConfig
 from edge_agent.health.doctor import examine
+from edge_agent.perception import frames as frames_module
 from edge_agent.perception.bev import OnnxBevModel
 from edge_agent.perception.frames import LEAST_PERIOD_NS, BevFrames, FrameClock
+from edge_agent.perception.pixels import decode_pixels
 from edge_agent.perception.runtime import load_model, open_model
 from edge_agent.perception.scores import bev_uncertainty
 from edge_agent.perception.sessions import RememberingSession, SharedSessions, open_session
@@ -135,6 +138,36 @@ def test_without_poses_there_is_no_answer_and_a_broken_picture_is_an_absent_came
     assert found.present is not None and found.present.tolist() == [0.5, 1.0, 1.0]
     frames.tensors(SPEC, NOW_NS)
     assert told == [CONFIG.cameras[1]]
+
+
+def test_pictures_that_are_expected_are_decoded_once_and_change_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decoded: list[str] = []
+
+    def counted(image: ImageSample, least: tuple[int, int]) -> NDArray[np.uint8]:
+        decoded.append(image.channel)
+        return decode_pixels(image, least)
+
+    monkeypatch.setattr(frames_module, "decode_pixels", counted)
+    told: list[str] = []
+    expecting = BevFrames(lambda image, _: told.append(image.channel))
+    for sample in [*latched(), *driven(NOW_NS + 1)]:
+        expecting.add(sample)
+        if isinstance(sample, ImageSample) and sample.mono_ns >= NOW_NS:
+            expecting.expect(sample, SPEC)
+    found = expecting.tensors(SPEC, NOW_NS).feed(SPEC.image, SPEC.bev)
+    assert sorted(decoded) == sorted(CONFIG.cameras) and not told
+    for name, values in filled().tensors(SPEC, NOW_NS).feed(SPEC.image, SPEC.bev).items():
+        np.testing.assert_array_equal(found[name], values)
+    broken = ImageSample(CONFIG.cameras[0], NOW_NS + 100 * MS, "jpeg", b"?", 80, 40, "")
+    for sample in driven(NOW_NS + 100 * MS + 1):
+        if sample.mono_ns > NOW_NS:
+            expecting.add(sample)
+    expecting.add(broken)
+    expecting.expect(broken, SPEC)
+    expecting.tensors(SPEC, NOW_NS + 100 * MS)
+    assert told == [CONFIG.cameras[0]]
 
 
 def test_a_model_that_comes_later_is_told_what_was_seen_before(model: OnnxBevModel) -> None:

@@ -17,7 +17,7 @@ from contracts.ota import Slot
 from contracts.samples import ImageSample, PerceptionFrame
 from contracts.trigger_spec import LoadedSpec, SimilarToSpec, parse_spec
 from edge_agent.cli import BUNDLED_MODEL
-from edge_agent.clips.summary import clip_embedding
+from edge_agent.clips.summary import clip_embedding, frames_of
 from edge_agent.config import AgentConfig
 from edge_agent.ota.ports import ModelRelease, SpecRelease
 from edge_agent.ota.releases import try_spec
@@ -183,6 +183,6 @@ def test_a_clip_s_embedding_is_of_one_model() -> None:
         for k, (digest, vector) in enumerate([("a" * 64, ROAD), ("b" * 64, TUNNEL)])
     ]
     messages = [encode_perception(frame, 0)[0] for frame in frames]
-    found = clip_embedding(messages, "b" * 64)
+    found = clip_embedding(frames_of(messages), "b" * 64)
     assert found is not None and found.vector == pytest.approx(TUNNEL.tolist(), abs=1e-6)
-    assert clip_embedding(messages, "c" * 64) is None
+    assert clip_embedding(frames_of(messages), "c" * 64) is None
