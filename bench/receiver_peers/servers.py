@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count
 from pathlib import Path
 
 from bench.receiver_peers.sender import Sender, synced
@@ -25,6 +24,7 @@ HERE = Path(__file__).parent
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _START_S = 60.0
 _TUS = {"Tus-Resumable": "1.0.0"}
+_JSON = {"Content-Type": "application/json"}
 _BODY = _TUS | {"Content-Type": "application/offset+octet-stream"}
 
 
@@ -199,7 +199,6 @@ class Longtail(ReceivingServer):
 
     def __init__(self, folder: Path, key: VehicleKey) -> None:
         self._key = key
-        self._sequence = count(1)
         super().__init__(folder)
         self.bearer = self._enrolled()
 
@@ -227,10 +226,6 @@ class Longtail(ReceivingServer):
         (pid_file,) = (self.folder / "c" / "postgres").rglob("postmaster.pid")
         return _family_cpu_s(int(pid_file.read_text("utf-8").split()[0]))
 
-    def next_sequence(self) -> int:
-        """Of the vehicle's check-ins. Any thread."""
-        return next(self._sequence)
-
     @property
     def _ready(self) -> Path:
         return self.folder / "ready"
@@ -241,22 +236,14 @@ class Longtail(ReceivingServer):
 
     def _enrolled(self) -> dict[str, str]:
         sender = Sender(self.port)
-        as_json = {"Content-Type": "application/json"}
-        sender.ask(
-            "POST", "/v1/vehicles", as_json,
-            enrol_request(self._key, None).model_dump_json().encode(),
-        )  # fmt: skip
-        asked = json.dumps({"vehicle_id": self._key.vehicle_id}).encode()
-        challenge = Challenge.model_validate_json(
-            sender.ask("POST", "/v1/auth/challenge", as_json, asked).body
-        )
-        answered = answer_challenge(self._key, challenge).model_dump_json().encode()
-        token = json.loads(sender.ask("POST", "/v1/auth/token", as_json, answered).body)["token"]
+        body = enrol_request(self._key, None).model_dump_json().encode()
+        sender.ask("POST", "/v1/vehicles", _JSON, body)
+        bearer = earn_token(sender, self._key)
         sender.close()
-        return {"Authorization": f"Bearer {token}"}
+        return bearer
 
     def declare(self, sender: Sender, request: UploadRequest) -> UploadAnswer:
-        headers = self.bearer | {"Content-Type": "application/json"}
+        headers = self.bearer | _JSON
         body = request.model_dump_json().encode()
         answer = sender.ask("POST", "/v1/uploads", headers, body)
         return UploadAnswer.model_validate_json(answer.body)
@@ -273,6 +260,17 @@ class Longtail(ReceivingServer):
         body = sender.ask("GET", f"/v1/uploads/{clip.request.clip_id}", self.bearer).body
         if UploadStatus.model_validate_json(body).state != "committed":
             raise TransientError(f"not committed: {body[:200]!r}")
+
+
+def earn_token(sender: Sender, key: VehicleKey) -> dict[str, str]:
+    """A fresh token of an enrolled vehicle, as a header."""
+    asked = json.dumps({"vehicle_id": key.vehicle_id}).encode()
+    challenge = Challenge.model_validate_json(
+        sender.ask("POST", "/v1/auth/challenge", _JSON, asked).body
+    )
+    answered = answer_challenge(key, challenge).model_dump_json().encode()
+    token = json.loads(sender.ask("POST", "/v1/auth/token", _JSON, answered).body)["token"]
+    return {"Authorization": f"Bearer {token}"}
 
 
 def _wait_for(port: int, process: subprocess.Popen[str]) -> None:

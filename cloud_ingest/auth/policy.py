@@ -110,14 +110,22 @@ def _same(token: str, expected: str) -> bool:
     return hmac.compare_digest(token.encode(), expected.encode())
 
 
-async def require_vehicle(request: Request) -> str:
-    """The calling vehicle's id. Raises `UnknownCallerError`; a revoked vehicle at once."""
+async def named_vehicle(request: Request) -> str:
+    """The vehicle that a token of this service names. Raises `UnknownCallerError`.
+
+    Only for calls that find out themselves, in their own transaction, whether that vehicle is
+    enrolled and not revoked.
+    """
     token = bearer_token(request)
     if token is None:
         raise UnknownCallerError("this call needs a vehicle's bearer token")
-    service = service_of(request)
-    vehicle_id = service.signer.check("vehicle", token)
-    if await service.vehicles.public_key(vehicle_id) is None:
+    return service_of(request).signer.check("vehicle", token)
+
+
+async def require_vehicle(request: Request) -> str:
+    """The calling vehicle's id. Raises `UnknownCallerError`; a revoked vehicle at once."""
+    vehicle_id = await named_vehicle(request)
+    if await service_of(request).vehicles.public_key(vehicle_id) is None:
         raise UnknownCallerError("this vehicle is not enrolled, or was revoked")
     return vehicle_id
 
@@ -143,3 +151,4 @@ Labeller = Depends(at_least("labeller"))
 Operator = Depends(at_least("operator"))
 Admin = Depends(at_least("admin"))
 VehicleId = Annotated[str, Depends(require_vehicle)]
+NamedVehicle = Annotated[str, Depends(named_vehicle)]

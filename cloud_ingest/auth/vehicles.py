@@ -43,33 +43,6 @@ class Vehicles:
             found = (await connection.execute(_KEY, {"vehicle": vehicle_id})).scalar_one_or_none()
         return None if found is None else bytes(found)
 
-    async def contact(
-        self, connection: AsyncConnection, vehicle_id: str, now_ns: int
-    ) -> bytes | None:
-        """Note that the vehicle is in contact; its key, or None when it may not be.
-
-        The vehicle's row stays locked to the end of the transaction, so that its check-ins come
-        one by one and neither revocation nor another key falls between.
-        """
-        now = to_time(now_ns)
-        row = vehicles.c
-        query = (
-            sa.select(row.public_key)
-            .where(row.vehicle_id == vehicle_id, row.revoked_utc.is_(None))
-            .with_for_update(key_share=True)
-        )
-        key = (await connection.execute(query)).scalar_one_or_none()
-        if key is None:
-            return None
-        times = {
-            "first_contact_utc": sa.func.coalesce(row.first_contact_utc, now),
-            "last_contact_utc": sa.func.greatest(row.last_contact_utc, now),
-        }
-        await connection.execute(
-            sa.update(vehicles).where(row.vehicle_id == vehicle_id).values(times)
-        )
-        return bytes(key)
-
     async def revoke(self, connection: AsyncConnection, vehicle_id: str, now_ns: int) -> bool:
         """Refuse the vehicle from the transaction's end on, with all tokens that it holds.
 

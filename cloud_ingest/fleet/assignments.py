@@ -41,6 +41,14 @@ class Assignment:
     attempt: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class HeldSlots:
+    """A row. `counter` is 0 when it orders nothing at all."""
+
+    counter: int
+    slots: Slots
+
+
 def slots_after(slots: Slots, wanted: Assignment) -> dict[str, Mapping[str, Any]]:
     """The slots once `wanted` is ordered.
 
@@ -185,18 +193,14 @@ async def set_killed(
     return len(vehicle_ids)
 
 
-async def held_slots(connection: AsyncConnection, vehicle_id: str) -> Slots:
-    """What a vehicle is ordered to hold; it has a row afterwards."""
-    await make_rows(connection, [vehicle_id])
-    query = sa.select(assignments.c.slots).where(assignments.c.vehicle_id == vehicle_id)
-    slots: Slots = (await connection.execute(query)).scalar_one()
-    return slots
-
-
-async def counter_of(connection: AsyncConnection, vehicle_id: str) -> int:
-    """The newest order's counter; 0 when there is none."""
-    query = sa.select(assignments.c.counter).where(assignments.c.vehicle_id == vehicle_id)
-    return (await connection.execute(query)).scalar_one_or_none() or 0
+async def held_slots(
+    connection: AsyncConnection, vehicle_ids: Sequence[str]
+) -> dict[str, HeldSlots]:
+    """What vehicles are ordered to hold; they have rows afterwards."""
+    await make_rows(connection, vehicle_ids)
+    query = sa.select(assignments.c.vehicle_id, assignments.c.counter, assignments.c.slots)
+    rows = await connection.execute(query.where(_among(vehicle_ids)))
+    return {row.vehicle_id: HeldSlots(row.counter, row.slots) for row in rows}
 
 
 def _knows(trigger_id: str) -> sa.ColumnElement[bool]:

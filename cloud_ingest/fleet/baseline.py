@@ -81,17 +81,26 @@ async def finished_rollouts(connection: AsyncConnection) -> list[Finished]:
     ]
 
 
-async def welcome(connection: AsyncConnection, vehicle_id: str, labels: Mapping[str, str]) -> None:
-    """Give a vehicle that checks in for the first time its row and its baseline.
+async def welcome(
+    connection: AsyncConnection, newcomers: Mapping[str, Mapping[str, str]]
+) -> dict[str, int]:
+    """Give vehicles that check in for the first time their rows and their baseline.
 
     A slot that holds a release already keeps it: the vehicle was known under another key.
+
+    Args:
+        newcomers: their labels by vehicle.
+
+    Returns the counters of their orders.
     """
     await assignments.hold_newcomers(connection, alone=False)
-    held = await assignments.held_slots(connection, vehicle_id)
-    chosen = baseline_for(await finished_rollouts(connection), labels)
+    held = await assignments.held_slots(connection, list(newcomers))
+    finished = await finished_rollouts(connection)
     orders = [
         Assignment(vehicle_id, slot, rollout.release, rollout.attempt)
-        for slot, rollout in chosen.items()
-        if rollout.release is not None and slot.text not in held
+        for vehicle_id, labels in newcomers.items()
+        for slot, rollout in baseline_for(finished, labels).items()
+        if rollout.release is not None and slot.text not in held[vehicle_id].slots
     ]
-    await assignments.assign_all(connection, orders)
+    counters = {vehicle_id: row.counter for vehicle_id, row in held.items()}
+    return counters | await assignments.assign_all(connection, orders)

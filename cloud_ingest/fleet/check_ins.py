@@ -3,32 +3,35 @@
 Guarantees: only a manifest that the calling vehicle signed with its enrolled key, about itself,
 is kept; of several the one with the highest sequence, so that a replayed or late one changes
 nothing but the time of contact; manifest, counter reading and a newcomer's first orders are
-written together. The answer's `sequence` is the newest that the service holds: a vehicle that
-lost count goes on from there.
+written together, before the answer. The answer's `sequence` is the newest that the service holds:
+a vehicle that lost count goes on from there.
+
+Check-ins that come while others are being written are written together (`gathering`): one
+transaction with the rows of all of them locked, in which each is judged by itself. Newcomers have
+transactions of their own, since their first orders may have to wait for a rollout's step.
 
 A vehicle whose key an operator replaced begins anew (`auth.vehicles` forgets its check-ins).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
-import sqlalchemy as sa
 import structlog
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import ValidationError
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cloud_ingest.auth.keys import decode_base64url
-from cloud_ingest.auth.vehicles import Vehicles
 from cloud_ingest.database import to_time
-from cloud_ingest.fleet import assignments, baseline, readings
+from cloud_ingest.fleet import baseline, check_in_rows
+from cloud_ingest.fleet.check_in_rows import NewCheckIn, Present
 from cloud_ingest.fleet.counting import checked, running_of
 from cloud_ingest.fleet.ports import SceneLists, TimeAttestor
-from cloud_ingest.fleet_schema import check_ins
+from cloud_ingest.fleet.readings import next_reading
+from cloud_ingest.gathering import Gathered
 from cloud_ingest.problems import TooLargeError, UnknownCallerError
 from contracts.check_in import (
     CHECK_IN_CONTEXT,
@@ -45,11 +48,22 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    """The check-in that is newest now. `is_news`: rollouts may have something to do."""
+class _Taken:
+    """What became of a check-in. `sequence` is the newest now; `news` what is to be written.
 
+    `is_news`: rollouts may have something to do.
+    """
+
+    manifest: CheckIn
     sequence: int
-    is_news: bool
+    assignment_counter: int
+    news: NewCheckIn | None = None
+    is_first: bool = False
+    is_news: bool = False
+
+
+class _NewcomerError(Exception):
+    """The vehicle's first check-in: not for this batch."""
 
 
 class CheckIns:
@@ -65,7 +79,6 @@ class CheckIns:
         self,
         engine: AsyncEngine,
         clock: Clock,
-        vehicles: Vehicles,
         attestor: TimeAttestor,
         poll_s: float,
         on_news: Callable[[], None],
@@ -73,38 +86,33 @@ class CheckIns:
     ) -> None:
         self._engine = engine
         self._clock = clock
-        self._vehicles = vehicles
         self._attestor = attestor
         self._poll_s = poll_s
         self._on_news = on_news
         self._scene_lists = scene_lists
+        self._known = Gathered[SignedCheckIn, _Taken](self._take_known)
+        self._newcomers = Gathered[SignedCheckIn, _Taken](self._take)
 
     async def accept(self, vehicle_id: str, signed: SignedCheckIn) -> CheckInAnswer:
-        """Take a check-in of the authenticated vehicle.
+        """Take a check-in of the vehicle that a token names.
 
-        Raises `RefusedError` for another's word or signature, `InputError` for a manifest that
-        cannot be read, `ConflictError` for another manifest of the same sequence.
+        Raises `UnknownCallerError` for one that is not enrolled, or revoked, `RefusedError` for
+        another's word or signature, `InputError` for a manifest that cannot be read,
+        `ConflictError` for another manifest of the same sequence.
         """
-        text = signed.manifest.encode()
-        if len(text) > MAX_CHECK_IN_BYTES:
+        if len(signed.manifest.encode()) > MAX_CHECK_IN_BYTES:
             raise TooLargeError(f"a manifest has at most {MAX_CHECK_IN_BYTES} bytes", "manifest")
-        async with self._engine.begin() as connection:
-            key = await self._vehicles.contact(connection, vehicle_id, self._clock.utc_ns())
-            if key is None:
-                raise UnknownCallerError("this vehicle is not enrolled, or was revoked")
-            _check_signature(key, text, signed.signature)
-            manifest = _read(signed.manifest)
-            if manifest.vehicle_id != vehicle_id:
-                raise RefusedError("a vehicle speaks only for itself", "vehicle_id")
-            kept = await self._keep(connection, manifest, signed)
-            counter = await assignments.counter_of(connection, vehicle_id)
-        if kept.is_news:
+        try:
+            taken = await self._known.ask(vehicle_id, signed)
+        except _NewcomerError:
+            taken = await self._newcomers.ask(vehicle_id, signed)
+        if taken.is_news:
             self._on_news()
         return CheckInAnswer(
-            sequence=kept.sequence,
-            assignment_counter=counter,
+            sequence=taken.sequence,
+            assignment_counter=taken.assignment_counter,
             poll_s=self._poll_s,
-            time=await self._signed_time(vehicle_id, manifest.nonce),
+            time=await self._signed_time(vehicle_id, taken.manifest.nonce),
         )
 
     async def _signed_time(self, vehicle_id: str, nonce: str) -> SignedTime | None:
@@ -116,38 +124,67 @@ class CheckIns:
             _log.warning("the time cannot be signed", error=str(error))
             return None
 
-    async def _keep(
-        self, connection: AsyncConnection, manifest: CheckIn, signed: SignedCheckIn
-    ) -> _Kept:
-        vehicle_id, sequence = manifest.vehicle_id, manifest.sequence
-        query = sa.select(check_ins).where(check_ins.c.vehicle_id == vehicle_id)
-        present = (await connection.execute(query)).one_or_none()
-        if present is not None and sequence <= present.sequence:
-            if sequence == present.sequence and signed.manifest != present.manifest:
-                raise ConflictError(
-                    "another manifest of this sequence was signed before", "sequence"
-                )
-            return _Kept(present.sequence, is_news=False)
-        before = None if present is None else CheckIn.model_validate_json(present.manifest)
-        now_ns, counters = self._clock.utc_ns(), checked(manifest.counters)
-        row = {
-            "vehicle_id": vehicle_id,
-            "sequence": sequence,
-            "received_utc": to_time(now_ns),
-            "manifest": signed.manifest,
-            "signature": signed.signature,
-        }
-        statement = insert(check_ins).values(row)
-        await connection.execute(
-            statement.on_conflict_do_update(index_elements=[check_ins.c.vehicle_id], set_=row)
-        )
-        previous = None if before is None else checked(before.counters)
-        await readings.add(
-            connection, vehicle_id, sequence, now_ns, (previous, counters), running_of(manifest)
-        )
-        if before is None:
-            await baseline.welcome(connection, vehicle_id, manifest.labels)
-        return _Kept(sequence, before is None or _differs(before, manifest))
+    async def _take_known(
+        self, batch: Mapping[str, SignedCheckIn]
+    ) -> dict[str, _Taken | Exception]:
+        return await self._take(batch, newcomers=False)
+
+    async def _take(
+        self, batch: Mapping[str, SignedCheckIn], *, newcomers: bool = True
+    ) -> dict[str, _Taken | Exception]:
+        """Judge each, and write what is new, in one transaction."""
+        found: dict[str, _Taken | Exception] = {}
+        async with self._engine.begin() as connection:
+            keys = await check_in_rows.lock(connection, batch)
+            present = await check_in_rows.read(connection, keys)
+            now_ns = self._clock.utc_ns()
+            for vehicle_id, signed in batch.items():
+                known = present.get(vehicle_id)
+                if known is not None and known.sequence is None and not newcomers:
+                    found[vehicle_id] = _NewcomerError()
+                    continue
+                try:
+                    found[vehicle_id] = _judged(
+                        vehicle_id, signed, keys.get(vehicle_id), known, now_ns
+                    )
+                except LongtailError as error:
+                    found[vehicle_id] = error
+            taken = {name: each for name, each in found.items() if isinstance(each, _Taken)}
+            news = {name: each.news for name, each in taken.items() if each.news is not None}
+            if taken:
+                await check_in_rows.write(connection, to_time(now_ns), news, list(taken))
+            firsts = {name: each.manifest.labels for name, each in taken.items() if each.is_first}
+            if firsts:
+                counters = await baseline.welcome(connection, firsts)
+                for name in firsts:
+                    found[name] = replace(taken[name], assignment_counter=counters[name])
+        return found
+
+
+def _judged(
+    vehicle_id: str, signed: SignedCheckIn, key: bytes | None, present: Present | None, now_ns: int
+) -> _Taken:
+    """What is to become of a check-in, from what is known of the vehicle. Raises as `accept`."""
+    if key is None or present is None:
+        raise UnknownCallerError("this vehicle is not enrolled, or was revoked")
+    _check_signature(key, signed.manifest.encode(), signed.signature)
+    manifest = _read(signed.manifest)
+    if manifest.vehicle_id != vehicle_id:
+        raise RefusedError("a vehicle speaks only for itself", "vehicle_id")
+    sequence, counter = manifest.sequence, present.assignment_counter
+    if present.sequence is not None and sequence <= present.sequence:
+        if sequence == present.sequence and signed.manifest != present.manifest:
+            raise ConflictError("another manifest of this sequence was signed before", "sequence")
+        return _Taken(manifest, present.sequence, counter)
+    before = None if present.manifest is None else CheckIn.model_validate_json(present.manifest)
+    previous = None if before is None else checked(before.counters)
+    reading, replaces = next_reading(
+        present.reading, sequence, now_ns, (previous, checked(manifest.counters)),
+        running_of(manifest),
+    )  # fmt: skip
+    news = NewCheckIn(sequence, signed.manifest, signed.signature, reading, replaces)
+    is_news = before is None or _differs(before, manifest)
+    return _Taken(manifest, sequence, counter, news, before is None, is_news)
 
 
 def _differs(before: CheckIn, now: CheckIn) -> bool:

@@ -38,7 +38,7 @@ def open_fleet_desk(
     monitor = Monitor(engine, rollouts, clock, settings.rollout_step_s)
     poll_s = settings.check_in_poll_s
     return FleetDesk(
-        check_ins=CheckIns(engine, clock, vehicles, attestor, poll_s, monitor.nudge, scene_lists),
+        check_ins=CheckIns(engine, clock, attestor, poll_s, monitor.nudge, scene_lists),
         rollouts=rollouts,
         vehicles=VehicleBook(engine, clock, vehicles, poll_s),
         monitor=monitor,

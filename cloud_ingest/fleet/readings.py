@@ -11,13 +11,14 @@ belongs to the interval in which it came in.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cloud_ingest.database import to_ns, to_time
+from cloud_ingest.database import to_time
 from cloud_ingest.fleet.counting import CHANGED, Totals, joined, totals_after
 from cloud_ingest.fleet.intervals import Mark
 from cloud_ingest.fleet_schema import counter_readings
@@ -28,40 +29,36 @@ _MINUTE_NS = 60 * NS_PER_S
 _PRUNED_AT_ONCE = 10_000
 
 
-async def add(
-    connection: AsyncConnection,
-    vehicle_id: str,
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One row. `running` is slot → digest, over all check-ins of the reading's minute."""
+
+    sequence: int
+    received_utc_ns: int
+    totals: Totals
+    running: Mapping[str, str]
+
+
+def next_reading(
+    last: Reading | None,
     sequence: int,
     received_utc_ns: int,
     counters: tuple[Totals | None, Totals],
-    running: dict[str, str],
-) -> None:
-    """Keep what a check-in counted. The caller holds the vehicle's row.
+    running: Mapping[str, str],
+) -> tuple[Reading, int | None]:
+    """The reading that a check-in makes, and the sequence of the one whose place it takes.
 
     Args:
+        last: the vehicle's newest one.
         counters: the previous check-in's, None when it was the first, and this one's.
         running: slot → digest, of this check-in.
     """
     before, now = counters
-    table = counter_readings.c
-    query = (
-        sa.select(table.sequence, table.received_utc, table.counters, table.running)
-        .where(table.vehicle_id == vehicle_id)
-        .order_by(table.sequence.desc())
-        .limit(1)
-    )
-    last = (await connection.execute(query)).one_or_none()
-    totals = totals_after(last.counters if last else {}, now if before is None else before, now)
-    row = {"sequence": sequence, "received_utc": to_time(received_utc_ns), "counters": totals}
-    if last is None or not _same_minute(to_ns(last.received_utc), received_utc_ns):
-        insert = sa.insert(counter_readings)
-        await connection.execute(insert.values(vehicle_id=vehicle_id, running=running, **row))
-        return
-    await connection.execute(
-        sa.update(counter_readings)
-        .where(table.vehicle_id == vehicle_id, table.sequence == last.sequence)
-        .values(running=joined(last.running, running), **row)
-    )
+    totals = totals_after(last.totals if last else {}, now if before is None else before, now)
+    if last is None or not _same_minute(last.received_utc_ns, received_utc_ns):
+        return Reading(sequence, received_utc_ns, totals, running), None
+    ran = joined(last.running, running)
+    return Reading(sequence, received_utc_ns, totals, ran), last.sequence
 
 
 def _same_minute(a_ns: int, b_ns: int) -> bool:

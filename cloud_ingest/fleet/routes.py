@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
-from cloud_ingest.auth.policy import Admin, Operator, VehicleId, Viewer, acting
+from cloud_ingest.auth.policy import Admin, NamedVehicle, Operator, Viewer, acting
 from cloud_ingest.service import service_of
 from contracts.check_in import CheckInAnswer, SignedCheckIn
 from contracts.fleet import (
@@ -30,7 +30,9 @@ _people = APIRouter(tags=["fleet"])
 @router.post(
     "/check-ins", tags=["fleet"], summary="A vehicle tells what it runs and counts, signed"
 )
-async def check_in(request: Request, vehicle_id: VehicleId, body: SignedCheckIn) -> CheckInAnswer:
+async def check_in(
+    request: Request, vehicle_id: NamedVehicle, body: SignedCheckIn
+) -> CheckInAnswer:
     return await service_of(request).fleet.check_ins.accept(vehicle_id, body)
 
 

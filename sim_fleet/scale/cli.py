@@ -32,6 +32,11 @@ def scale(
         Path | None, typer.Option("--out", help="Folder for report, rates and pictures.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON value.")] = False,
+    rollout: Annotated[
+        bool,
+        typer.Option("--rollout", help="Drive every vehicle through a staged rollout of a service "
+                     "that is started for it; 100,000 take most of an hour."),
+    ] = False,
     load: Annotated[
         str | None,
         typer.Option("--load", help="Base URL of a receiver.", rich_help_panel=_PANEL_LOAD),
@@ -70,6 +75,9 @@ def scale(
     ] = None,
 ) -> None:  # fmt: skip
     """Plan for a large fleet as a stream of requests in virtual time, or send it to a receiver."""
+    if rollout:
+        _rollout(vehicles, connections, seed, out, as_json)
+        return
     from sim_fleet.scale.rates import ScaleRates, load_rates
     from sim_fleet.scale.stream import StreamOptions
 
@@ -91,6 +99,19 @@ def scale(
         _write(out / "load.json", json.dumps(asdict(report), indent=2) + "\n")
     if not report.is_exact:
         raise LongtailError("what was acknowledged is not in the database exactly once", load)
+
+
+def _rollout(vehicles: int, connections: int, seed: int, out: Path | None, as_json: bool) -> None:
+    from sim_fleet.scale.rollout.drive import RolloutOptions, drive_rollout
+    from sim_fleet.scale.rollout.report import rollout_table
+
+    options = RolloutOptions(vehicles, connections, seed)
+    report = drive_rollout(options, tell=lambda line: typer.echo(line, err=True))
+    _tell(asdict(report), rollout_table(report), as_json)
+    if out is not None:
+        _write(out / "rollout.json", json.dumps(asdict(report), indent=2) + "\n")
+    if not report.is_exact:
+        raise LongtailError("not every vehicle got what its stage allows", "rollout")
 
 
 def _plan(rates: Any, options: Any, sensitivity: bool, out: Path | None, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -222,3 +223,36 @@ def test_old_readings_are_dropped(fleet: SimulatedFleet, car: FleetVehicle) -> N
     fleet.server.run(fleet.server.app.state.service.fleet.monitor._prune())
     (left,) = readings(fleet)
     assert to_ns(left.received_utc) > fleet.clock.utc_ns() - KEPT_NS
+
+
+def test_check_ins_that_come_at_once_are_each_judged_by_themselves(open_fleet: OpenFleet) -> None:
+    fleet = open_fleet(6)
+    cars = list(fleet.vehicles.values())
+    for car in cars[:4]:
+        car.check_in()
+    fleet.pass_time(90)
+    check_ins_of = fleet.server.app.state.service.fleet.check_ins
+    asked: list[tuple[str, SignedCheckIn]] = []
+    for car in cars:
+        car.sequence += 1
+        asked.append((car.vehicle_id, car.signed(car.manifest())))
+    # One says what another has signed, one comes twice, one nobody knows.
+    asked[1] = (cars[1].vehicle_id, asked[0][1])
+    asked += [asked[2], ("nobody", asked[0][1])]
+
+    async def all_at_once() -> list[Any]:
+        calls = [check_ins_of.accept(vehicle_id, signed) for vehicle_id, signed in asked]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    told = fleet.server.run(all_at_once())
+    assert [type(each).__name__ for each in told] == [
+        "CheckInAnswer", "RefusedError", *["CheckInAnswer"] * 5, "UnknownCallerError",
+    ]  # fmt: skip
+    assert [told[n].sequence for n in (0, 2, 3, 4, 5, 6)] == [2, 2, 2, 1, 1, 2]
+    assert {row.vehicle_id: row.sequence for row in kept(fleet)} == {
+        car.vehicle_id: (1 if n in (1, 4, 5) else 2) for n, car in enumerate(cars)
+    }
+    assert [len(readings(fleet, car.vehicle_id)) for car in cars] == [2, 1, 2, 2, 1, 1]
+    # Each has an order's row of its own since its first check-in.
+    assert all(counter == 0 for counter, _, _ in fleet.assigned().values())
+    assert set(fleet.assigned()) == set(fleet.vehicles)

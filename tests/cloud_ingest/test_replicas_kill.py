@@ -45,6 +45,7 @@ from tests.cloud_ingest.test_spans import open_span
 from tests.cloud_ingest.test_tus_concat import join
 
 MOST_TRIES = 200
+LONGEST_PAUSE_S = 1.0
 BUCKET = "s3://clips/fleet"
 
 
@@ -130,12 +131,14 @@ class Client:
         way = self.source.choice([self._declared, self._in_spans, self._stock, self._joined])
         state: dict[str, str] = {}
         clip_id = clip_id_of_bytes(content)
-        for _ in range(MOST_TRIES):
+        for tries in range(MOST_TRIES):
             with suppress(httpx.HTTPError, UnavailableError):
                 way(content, manifest, state)
                 if self._at_any().status(clip_id)["state"] == "committed":
                     return
-            threading.Event().wait(0.02)
+            # While one replica starts, half of the requests fail, and a clip in spans wants seven
+            # of them to get through: patience has to outlast the start.
+            threading.Event().wait(min(0.02 * (tries + 1), LONGEST_PAUSE_S))
         pytest.fail(f"{way.__name__} of {len(content)} bytes never ended; {state}")
 
     def _at_any(self) -> Vehicle:

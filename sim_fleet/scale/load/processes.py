@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,13 +30,19 @@ class OwnReceiver:
 
 
 @contextmanager
-def own_receiver(folder: Path, clock: Clock) -> Iterator[OwnReceiver]:
+def own_receiver(
+    folder: Path, clock: Clock, settings: Mapping[str, str] | None = None
+) -> Iterator[OwnReceiver]:
     """`longtail cloud serve` on its defaults under `folder`, on a free loopback port.
+
+    Args:
+        settings: environment variables that change a default.
 
     Raises `TransientError`, with the end of its log, when it does not start.
     """
     ready, log_path = folder / "ready", folder / "receiver.log"
     kept = {name: text for name, text in os.environ.items() if name != "DATABASE_URL"}
+    kept |= settings or {}
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, "serve", "--port", "0", "--folder",
@@ -85,3 +91,12 @@ def cpu_seconds(pid: int) -> float:
         grown = not children <= family
         family |= children
     return sum(rows[each][1] for each in family) / os.sysconf("SC_CLK_TCK")
+
+
+def memory_bytes(pid: int) -> int:
+    """Resident memory of a process, without its children's. Raises `TransientError`."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError as error:
+        raise TransientError(f"there is no process {pid}") from error
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,1 @@
+"""A whole fleet driven through a staged rollout, against a real service on this machine."""
