@@ -92,10 +92,11 @@ def test_windows_keep_what_they_showed_when_they_were_taken(
         pushed.append(message(i - 5 * (i % 3 == 0), size, "/ab"[: 2 - i % 2]))
         ring.push(pushed[-1])
         window = ring.window(0, i, lambda channel: True)
-        taken.append((window, sorted(pushed[ring.pushed_out :], key=lambda m: m.mono_ns)))
-        taken[-1] = window, [m for m in taken[-1][1] if m.mono_ns >= 0]
+        held = [each for each in pushed[ring.pushed_out :] if each.mono_ns >= 0]
+        expected = sorted(held, key=lambda each: each.mono_ns)
+        taken.append((window, expected))
         if is_read and len(window):
-            assert window[i % len(window)] == taken[-1][1][i % len(window)]
+            assert window[i % len(window)] == expected[i % len(window)]
     for window, expected in taken:
         heads = [(h.channel, h.mono_ns, h.size_bytes) for h in window.heads()]
         assert heads == [(m.channel, m.mono_ns, len(m.payload)) for m in expected]
