@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 Labelled = tuple["StudentFrame", FrameLabels]
 RANGE_FRAMES = 24
-"""Of the old and of the new each: by their numbers the new, dark and wet, would stretch the int8
-ranges at the cost of the old, which loses a hundredth of its AP.
+"""Of the old and of the new each, whichever are more. The shipped weights lose 0.6 % of their old
+AP by ranges of mostly new frames and nothing by these; of retrained ones no gain was seen.
 """
 SCORE_THRESHOLD = 0.1
 _MODEL = "student-s"
