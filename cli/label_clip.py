@@ -33,7 +33,7 @@ def label_clips(
         bool, typer.Option(help="Fit boxes to the lidar's points: better boxes, a little slower.")
     ] = True,
     bf16: Annotated[
-        bool, typer.Option("--bf16", help="Low precision, faster where the CPU has it.")
+        bool, typer.Option("--bf16", help="Low precision where the device has it, faster then.")
     ] = False,
     workers: WorkersOption = None,
     ray: RayOption = None,

@@ -52,7 +52,7 @@ _RISE, _LOWEST = 0.2, 0.04
 class Recipe:
     """How to train: epochs, frames a step, the highest rate of a one-cycle schedule.
 
-    `bf16` runs the network in bfloat16 where that is safe: twice as fast on a CPU that has it.
+    `bf16` runs the network in bfloat16 where that is safe and the device has it, twice as fast.
     `compiled` joins its element-wise steps by torch's compiler, which needs a C++ compiler: a
     minute at the start, then a third faster.
     """

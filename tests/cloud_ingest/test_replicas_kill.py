@@ -51,17 +51,21 @@ BUCKET = "s3://clips/fleet"
 
 @dataclass(frozen=True)
 class Size:
-    """How much is sent. `large` of the clips have more than one part."""
+    """How much is sent. `large` of the clips have more than one part.
+
+    At least so many `kills`, each after up to `calm` requests with both replicas up.
+    """
 
     clients: int
     clips: int
     large: int
     kills: int
+    calm: int
 
 
-SMALL = Size(clients=5, clips=15, large=3, kills=2)
-LEAST = Size(clients=3, clips=6, large=1, kills=1)
-FULL = Size(clients=50, clips=1000, large=40, kills=40)
+SMALL = Size(clients=5, clips=15, large=3, kills=2, calm=15)
+LEAST = Size(clients=3, clips=6, large=1, kills=1, calm=9)
+FULL = Size(clients=50, clips=1000, large=40, kills=20, calm=200)
 
 
 S3 = Callable[[], AbstractContextManager[str]]
@@ -77,10 +81,10 @@ class Replicas:
 
     processes: list[ServerProcess]
     environment: dict[str, str]
-    due: list[int]
+    calm: int
     source: random.Random
-    requests: int = 0
     kills: int = 0
+    _to_come: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _orders: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
     _killer: threading.Thread | None = None
@@ -88,6 +92,7 @@ class Replicas:
     def start(self) -> None:
         for process in self.processes:
             process.start(**self.environment)
+        self._to_come = self.source.randrange(self.calm)
         self._killer = threading.Thread(target=self._kill, daemon=True)
         self._killer.start()
 
@@ -97,18 +102,23 @@ class Replicas:
     def count(self) -> None:
         """A request is about to go out: perhaps a kill is due while it runs."""
         with self._lock:
-            self.requests += 1
-            if self.due and self.requests >= self.due[0]:
-                self.due.pop(0)
+            self._to_come -= 1
+            if self._to_come == -1:
                 self._orders.put("kill")
 
     def _kill(self) -> None:
-        """One after the other: clients go on with the other replica, or fail at this one."""
+        """One after the other: clients go on with the other replica, or fail at this one.
+
+        The next one is drawn when both are up again: requests that fail at a replica that starts
+        are many, and would have it killed as soon as it is there, so that there was only one.
+        """
         while self._orders.get() == "kill":
             victim = self.source.choice(self.processes)
             victim.kill()
             self.kills += 1
             victim.start(**self.environment)
+            with self._lock:
+                self._to_come = self.source.randrange(self.calm)
 
     def stop(self) -> None:
         self._orders.put("stop")
@@ -311,7 +321,7 @@ def run(size: Size, seed: int, endpoint: str) -> None:
                 "LONGTAIL_OPERATOR_TOKEN": OPERATOR,
                 "LONGTAIL_STEPS_WORKERS": "0",
             },
-            sorted(source.randrange(size.clips * 3) for _ in range(size.kills)),
+            size.calm,
             source,
         )
         replicas.start()
@@ -342,7 +352,7 @@ def run(size: Size, seed: int, endpoint: str) -> None:
         finally:
             replicas.stop()
             shutil.rmtree(folder)
-        assert replicas.kills == size.kills
+        assert replicas.kills >= size.kills
         assert len(sent) == size.clips
         check(sent, database_url, endpoint)
 

@@ -26,8 +26,8 @@ SUFFIX = ".npz"
 
 
 class Settings(Frozen):
-    """The stage's configuration. `bf16`: run the teacher in low precision, faster on machines that
-    have it; `points`: fit boxes to the lidar's points.
+    """The stage's configuration. `bf16`: run the teacher in low precision on machines that have
+    it, faster then; `points`: fit boxes to the lidar's points.
     """
 
     bf16: bool = False
