@@ -1,10 +1,10 @@
 """The frozen scenario suite: what a model must see in situations that never change.
 
 People write the recipe: scenarios in safety slices, each a drive and what is asked of a model in
-it. The machine freezes it: a digest over what each drive holds, so that a suite made anew
-anywhere is checked, and a standing. A scenario that a released model passed with something to
-spare is a `must`, for good; one that none has passed yet is a `target`, which is reported and
-stops nobody.
+it. The machine freezes it: a digest over what each drive holds and its likeness, so that a suite
+made anew anywhere is checked, and a standing. A scenario that a released model passed with
+something to spare is a `must`, for good; one that none has passed yet is a `target`, which is
+reported and stops nobody.
 
 In a folder a suite is `suite.json` beside a folder for each scenario's drive.
 """
@@ -22,6 +22,7 @@ from contracts.canonical import canonical_digest
 from contracts.errors import InputError
 from contracts.geometry import Finite, Frozen
 from contracts.ids import Name, Sha256Hex
+from contracts.likeness import Likeness
 
 SUITE_FILE = "suite.json"
 _MAX_FILE_BYTES = 16 * 1024**2
@@ -104,12 +105,14 @@ class SuiteRecipe(Frozen):
 
 class FrozenScenario(Frozen):
     """A scenario with the digest of what its drive holds (`kernels.clip.content`), and the
-    folder in which that drive lies.
+    folder in which that drive lies. A drive that other arithmetic made is known by its `likeness`;
+    without one, as of recorded drives, every bit counts.
     """
 
     scenario: Scenario
     folder: Name
     frames: Sha256Hex
+    likeness: Likeness | None = None
     standing: Standing = "target"
 
     @property
@@ -120,7 +123,9 @@ class FrozenScenario(Frozen):
 
 
 class FrozenSuite(Frozen):
-    """A whole suite. `digest` changes with whatever is in it, standings included."""
+    """A whole suite. `digest` changes with whatever is in it, standings included; likenesses tell
+    only what the digests of drives tell.
+    """
 
     schema_version: Literal[1] = 1
     name: Name
@@ -134,7 +139,8 @@ class FrozenSuite(Frozen):
 
     @property
     def digest(self) -> str:
-        return canonical_digest(self.model_dump(mode="json", by_alias=True))
+        beside = {"scenarios": {"__all__": {"likeness"}}}
+        return canonical_digest(self.model_dump(mode="json", by_alias=True, exclude=beside))
 
     def promoted(self, names: Collection[str]) -> FrozenSuite:
         """The suite with more scenarios as `must`; none ever goes back.

@@ -4,16 +4,18 @@
     OUT/<scenario>-<seed>/          one drive (`sim_fleet.dataset`), named by its recipe
 
 A suite is two files: the recipe, which people write, and the frozen suite beside it, which holds
-the digest of each drive. A drive that comes out otherwise on another machine is refused.
+the digest of each drive, and its likeness: another kind of processor computes other last bits
+(`contracts.likeness`). A drive that comes out otherwise than that is refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from contracts.errors import CorruptError, InputError
-from contracts.labels import read_labels
+from contracts.labels import FrameLabels, read_labels
 from contracts.scenario_suite import (
     SUITE_FILE,
     FrozenScenario,
@@ -24,10 +26,21 @@ from contracts.scenario_suite import (
 )
 from contracts.spec_yaml import parse_yaml, read_text, validate_located
 from kernels.clip.content import content_digest
+from kernels.clip.likeness import check_as_frozen, likeness_of
 from sim_fleet.dataset import DatasetSpec, write_dataset
 
+CLIP_FILE = "clip.mcap"
 PUBLISHED = Path(__file__).parent / "suites" / "road.yaml"
 Progress = Callable[[int, int, str], None]
+
+
+class WrittenSuite(NamedTuple):
+    """A suite whose drives lie in a folder. `alike` names the scenarios that are not bit for bit
+    as they were frozen, by arithmetic alone.
+    """
+
+    suite: FrozenSuite
+    alike: tuple[str, ...] = ()
 
 
 def read_recipe(path: Path = PUBLISHED) -> SuiteRecipe:
@@ -43,7 +56,7 @@ def frozen_file(recipe: Path) -> Path:
 def write_suite(
     recipe: SuiteRecipe, frozen: FrozenSuite | None, out: Path,
     progress: Progress = lambda done, of, name: None,
-) -> FrozenSuite:  # fmt: skip
+) -> WrittenSuite:  # fmt: skip
     """Write all drives and `suite.json`; drives that are there stay, and are checked too.
 
     Args:
@@ -62,17 +75,12 @@ def write_suite(
     folders = write_dataset(spec, out, progress)
     if len(folders) != len(recipe.scenarios):
         raise InputError("a scenario is one drive: its seeds are [seed, 1]", recipe.name)
-    found = [
-        FrozenScenario(scenario=each, folder=folder.name, frames=_content(folder))
-        for each, folder in zip(recipe.scenarios, folders, strict=True)
-    ]
     if frozen is None:
-        suite = FrozenSuite(name=recipe.name, version=recipe.version, scenarios=tuple(found))
+        written = WrittenSuite(_frozen(recipe, folders))
     else:
-        _check_frames(found, frozen)
-        suite = frozen
-    (out / SUITE_FILE).write_text(suite_text(suite), "utf-8")
-    return suite
+        written = WrittenSuite(frozen, _alike(frozen, folders))
+    (out / SUITE_FILE).write_text(suite_text(written.suite), "utf-8")
+    return written
 
 
 def refrozen(new: FrozenSuite, old: FrozenSuite | None) -> FrozenSuite:
@@ -92,9 +100,21 @@ def refrozen(new: FrozenSuite, old: FrozenSuite | None) -> FrozenSuite:
     return new.promoted([each.scenario.name for each in musts])
 
 
-def _content(folder: Path) -> str:
-    labels = [read_labels(path) for path in sorted((folder / "labels").glob("*.npz"))]
-    return content_digest(folder / "clip.mcap", labels)
+def _frozen(recipe: SuiteRecipe, folders: list[Path]) -> FrozenSuite:
+    found = []
+    for each, folder in zip(recipe.scenarios, folders, strict=True):
+        clip, labels = folder / CLIP_FILE, _labels(folder)
+        found.append(
+            FrozenScenario(
+                scenario=each, folder=folder.name, frames=content_digest(clip, labels),
+                likeness=likeness_of(clip, labels),
+            )
+        )  # fmt: skip
+    return FrozenSuite(name=recipe.name, version=recipe.version, scenarios=tuple(found))
+
+
+def _labels(folder: Path) -> list[FrameLabels]:
+    return [read_labels(path) for path in sorted((folder / "labels").glob("*.npz"))]
 
 
 def _check_same(recipe: SuiteRecipe, frozen: FrozenSuite) -> None:
@@ -107,18 +127,22 @@ def _check_same(recipe: SuiteRecipe, frozen: FrozenSuite) -> None:
         )
 
 
-def _check_frames(found: list[FrozenScenario], frozen: FrozenSuite) -> None:
-    wrong = [
-        each.scenario.name
-        for each, kept in zip(found, frozen.scenarios, strict=True)
-        if each.frames != kept.frames
-    ]
+def _alike(frozen: FrozenSuite, folders: list[Path]) -> tuple[str, ...]:
+    """Names of scenarios whose drives are not bit for bit as frozen, and yet the same."""
+    alike, wrong = [], []
+    for each, folder in zip(frozen.scenarios, folders, strict=True):
+        clip, labels = folder / CLIP_FILE, _labels(folder)
+        try:
+            if not check_as_frozen(clip, labels, each.frames, each.likeness):
+                alike.append(each.scenario.name)
+        except InputError as error:
+            wrong.append(f"{each.scenario.name} ({error.message})")
     if wrong:
         names = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
         raise CorruptError(
-            f"{len(wrong)} of {len(found)} drives do not hold what was frozen: {names}",
-            frozen.name,
+            f"{len(wrong)} of {len(folders)} drives are not what was frozen: {names}", frozen.name
         )
+    return tuple(alike)
 
 
 def suite_of(recipe: Path) -> FrozenSuite | None:

@@ -95,15 +95,14 @@ def checked_folder(frozen: FrozenScenario, root: Path) -> Path:
     Raises `InputError` where it is missing, or holds something else.
     """
     from contracts.labels import read_labels
-    from kernels.clip.content import content_digest
+    from kernels.clip.likeness import check_as_frozen
 
     folder = root / frozen.folder
     clip = folder / "clip.mcap"
     if not clip.is_file():
         raise InputError(f"the drive of {frozen.scenario.name} is missing", str(folder))
     labels = [read_labels(path) for path in sorted((folder / "labels").glob("*.npz"))]
-    if content_digest(clip, labels) != frozen.frames:
-        raise InputError(f"the drive of {frozen.scenario.name} is not the frozen one", str(folder))
+    check_as_frozen(clip, labels, frozen.frames, frozen.likeness)
     return folder
 
 
