@@ -89,7 +89,8 @@ class LoopTurns:
         self._data, self._plan, self._recipe, self._trials = data, plan, recipe, trials
         self._say = say
         self._shipped, run = load_student(STUDENT)
-        self.digests = {**data.digests(), "student": run.weights}
+        shipped = sha256_hex(SHIPPED.read_bytes())
+        self.digests = {**data.digests(), "student": run.weights, "shipped": shipped}
         self.settings = {
             "plan": plan.model_dump_json(), "recipe": recipe.digest(),
             "choice": f"{asked_for().model_dump_json()} {AGGREGATION} {LOOKED_AT}",
@@ -101,7 +102,7 @@ class LoopTurns:
 
     def before(self, trials: bool) -> Measures:
         """The shipped student, as it is shipped."""
-        path = self._data.folder / BEFORE / f"{self._measured_on('student')}.json"
+        path = self._data.folder / BEFORE / f"{self._measured_on('shipped')}.json"
         made = self._kept(path, Measures, lambda: measured(self._data, SHIPPED))
         return self._tried(made, SHIPPED, "before") if trials else made
 

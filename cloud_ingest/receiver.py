@@ -77,13 +77,16 @@ class Receiver:
         """What the vehicle is to do with a clip that it has."""
         clip_id = request.clip_id
         check_declaration(vehicle_id, request, self._settings.max_clip_bytes)
-        if (await self.status(vehicle_id, clip_id)).state == "committed":
+        upload = await self._book.open_declared(vehicle_id, clip_id)
+        if upload is not None and upload.is_full:
+            await self._completer.complete(upload)
+            upload = await self._book.open_declared(vehicle_id, clip_id)
+        if await self._book.delivered_bytes(vehicle_id, clip_id) is not None:
             return UploadAnswer(answer="have_it", clip_id=clip_id)
         if request.stream == "triggered" and not request.safety:
             refusal = await self._wanted.refusal(vehicle_id, request)
             if refusal is not None:
                 return UploadAnswer(answer="not_wanted", clip_id=clip_id, reason=refusal)
-        upload = await self._book.open_declared(vehicle_id, clip_id)
         waits = await self._waits(vehicle_id, request, upload)
         if waits is not None:
             return waits

@@ -102,10 +102,7 @@ class UploadBook:
         self._max_open_uploads = max_open_uploads
 
     async def declare(self, vehicle_id: str, request: UploadRequest) -> Upload:
-        """The open upload of this clip, made when there is none."""
-        present = await self.open_declared(vehicle_id, request.clip_id)
-        if present is not None:
-            return present
+        """An upload of this clip, which had none; another request may have made it meanwhile."""
         row = self._row(vehicle_id, request.size_bytes) | {
             "clip_id": request.clip_id,
             "part_digests": b"".join(map(bytes.fromhex, request.part_digests)),

@@ -228,7 +228,11 @@ class DriveSide:
             log.error("thresholds not kept", reason=str(error))
 
     def close(self, *, in_order: bool = True) -> None:
-        """End the ledger and the spool; a run that had to end counts as one that did not end."""
+        """End the ledger and the spool; a run that had to end counts as one that did not end, and
+        its drive may still hold the ring.
+        """
+        if in_order:
+            self.ring.release()
         try:
             self._thresholds.save()
         except OSError as error:

@@ -21,6 +21,11 @@ from functools import lru_cache
 from cloud_ingest.rollout.observation import VehicleView
 from contracts.errors import InputError
 
+_RANKS = 131_072
+"""More than the largest fleet of one machine (100,000): asked for in turn, a smaller store would
+forget each rank before it is asked for again.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Selector:
@@ -63,7 +68,7 @@ def cohort_of(selector: Selector, fleet: Iterable[VehicleView]) -> Cohort:
     )
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=_RANKS)
 def rank_of(salt: str, vehicle_id: str) -> bytes:
     """The vehicle's place in the rollout's order, as 32 bytes to compare."""
     return hashlib.sha256(f"{len(salt)}:{salt}{vehicle_id}".encode()).digest()

@@ -103,6 +103,14 @@ class Ring:
         self.pushed_out = 0
         """Messages that made room for newer ones."""
 
+    def release(self) -> None:
+        """Give the memory back; windows keep it for as long as they are read. The ring is empty
+        from now on, and takes nothing.
+        """
+        self._view = memoryview(b"")
+        self._slots = _Slots()
+        self.capacity_bytes = self._used_bytes = self._head = 0
+
     @property
     def used_bytes(self) -> int:
         """Bytes of payload held now."""

@@ -190,3 +190,19 @@ def bag_writer(folder: Path, storage: str = "sqlite3") -> Iterator[BagWriter]:
     plugin = StoragePlugin.MCAP if storage == "mcap" else StoragePlugin.SQLITE3
     with Writer(folder, version=9, storage_plugin=plugin) as writer:
         yield BagWriter(writer)
+
+
+def sweep(seed: int = 0, n: int = 256) -> dict[str, Any]:
+    """Columns of a sweep: ring 0 looks lowest, time rises."""
+    rng = np.random.default_rng(seed)
+    ring = np.tile(np.arange(16, dtype=np.uint16), n // 16)
+    elevation = np.deg2rad(-15 + 2.0 * ring)
+    azimuth = np.sort(rng.uniform(0, 2 * np.pi, n))
+    return {
+        "x": (20 * np.cos(azimuth) * np.cos(elevation)).astype(np.float32),
+        "y": (20 * np.sin(azimuth) * np.cos(elevation)).astype(np.float32),
+        "z": (20 * np.sin(elevation)).astype(np.float32),
+        "intensity": rng.integers(0, 255, n).astype(np.float32),
+        "ring": ring,
+        "t": np.arange(n, dtype=np.uint32) * 390_000,
+    }

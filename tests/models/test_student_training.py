@@ -130,6 +130,8 @@ def test_the_int8_graph_runs_and_keeps_the_detections(trained: Trained) -> None:
     )
     assert lost < 0.1
     assert len(content) < 0.75 * len(trained.content)
+    # Eight bits for all box channels together would tell 256 values at most, sizes in fifths.
+    assert min(np.unique(output["boxes"]).size for output in outputs) > 1000
     with pytest.raises(InputError, match="no frame"):
         quantised(trained.content, [])
 

@@ -135,3 +135,17 @@ def test_a_thread_reads_a_window_while_the_ring_is_overwritten() -> None:
             ring.push(message(i, 1000))
         reader.join()
         assert read == expected
+
+
+def test_a_ring_that_is_released_holds_nothing_and_its_windows_all() -> None:
+    ring = Ring(1000)
+    messages = [message(at, 100) for at in range(3)]
+    for each in messages:
+        ring.push(each)
+    window = ring.window(0, 10, lambda _: True)
+    ring.release()
+    assert ring.used_bytes == 0
+    assert list(ring.window(0, 10, lambda _: True)) == []
+    assert list(window) == messages
+    with pytest.raises(InputError, match="does not fit a ring of 0"):
+        ring.push(message(4, 1))
