@@ -54,7 +54,7 @@ version: 1
 owner: tests
 when: ego.speed_mps > -1
 mode: level
-cooldown: 1s
+cooldown: 3s
 capture: {pre: 0.5s, post: 0.5s, channels: ["/signals/*"]}
 budget: {clips_per_day: 100000, bytes_per_day: 100GB}
 """
