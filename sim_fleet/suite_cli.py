@@ -55,8 +55,8 @@ def suite(
     )
     if alike:
         typer.echo(
-            f"{len(alike)} of them came out otherwise in last bits, as another kind of processor "
-            "has it, and are the same in all that is compared"
+            f"{len(alike)} of them are not bit for bit as they were frozen, and alike in all that is "
+            "compared: another kind of processor, or too small a change to tell from one"
         )
 
 
