@@ -55,8 +55,8 @@ def suite(
     )
     if alike:
         typer.echo(
-            f"{len(alike)} of them are not bit for bit as they were frozen, and alike in all that is "
-            "compared: another kind of processor, or too small a change to tell from one"
+            f"{len(alike)} of them are not bit for bit as they were frozen, and alike in all that "
+            "is compared: another kind of processor, or too small a change to tell from one"
         )
 
 
