@@ -24,11 +24,12 @@ from contracts.clock import NS_PER_S
 from edge_agent.config import AgentConfig
 from edge_agent.health.status import AgentReport
 from tests.road.test_kills import ROOT
-from tests.road.updates_rig import VEHICLE, Office, agent_config, office, running_agent
+from tests.road.updates_rig import OFTEN_S, VEHICLE, Office, agent_config, office, running_agent
 
 AGENTS = (sys.executable, "-m", "tests.road.updating_agent")
 SLOT = "trigger:order"
-DRIVE_S = 6
+FIRES = 7
+DRIVE_S = (FIRES - 1) * OFTEN_S
 FIRST_SEED = 100
 
 
@@ -158,7 +159,7 @@ def killed_at(update: Update, number: int) -> None:
 
 
 def check_clips(update: Update, seed: int, run: Run) -> None:
-    """Each second of the drive fires once; each fire's clip is in the cloud, once, and whole."""
+    """Each `OFTEN_S` of the drive fires once; each fire's clip is in the cloud, once, and whole."""
     assert run.report is not None
     assert (run.report.queued_clips, run.report.lost_clips) == (0, 0)
     boot = f"sim-{seed}-{DRIVE_S}s-nocamera-nolidar"
@@ -166,7 +167,7 @@ def check_clips(update: Update, seed: int, run: Run) -> None:
     mine = [row for row in rows if (row.event_key or "").startswith(f"{VEHICLE}/{boot}/")]
     keys = [(row.event_key or "").rpartition("/")[2] for row in mine]
     starts = sorted(int(key.partition("-")[0]) for key in keys)
-    assert starts == [(100 + second) * NS_PER_S for second in range(DRIVE_S + 1)]
+    assert starts == [(100 + fire * OFTEN_S) * NS_PER_S for fire in range(FIRES)]
     assert {row.state for row in mine} == {"ready"}
 
 

@@ -46,7 +46,8 @@ DEADLINE_S = 180.0
 LOOK_S = 0.02
 AT_ONCE = (StageRequest(fraction=1.0),)
 CLOUD = {"LONGTAIL_CHECK_IN_POLL_S": "1", "LONGTAIL_ROLLOUT_STEP_S": "0.2"}
-OFTEN = """\
+OFTEN_S = 3  # each fire is a clip, which slow cores must pack and send as they drive
+OFTEN = f"""\
 apiVersion: longtail/v1
 kind: expression
 id: often
@@ -54,9 +55,9 @@ version: 1
 owner: tests
 when: ego.speed_mps > -1
 mode: level
-cooldown: 3s
-capture: {pre: 0.5s, post: 0.5s, channels: ["/signals/*"]}
-budget: {clips_per_day: 100000, bytes_per_day: 100GB}
+cooldown: {OFTEN_S}s
+capture: {{pre: 0.5s, post: 0.5s, channels: ["/signals/*"]}}
+budget: {{clips_per_day: 100000, bytes_per_day: 100GB}}
 """
 
 
