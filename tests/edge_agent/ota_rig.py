@@ -28,7 +28,8 @@ from edge_agent.ports import Link
 from edge_agent.selection.budget import VehicleLimits
 from edge_agent.upload import CellularLimits, FixedLink, Transport, TransportLimits, WireMeter
 from edge_agent.upload.receiver import Receiver
-from tests.edge_agent.ota_repository import FIRST_UTC_NS, Ordered, OtaCloud, spec_bytes
+from tests.edge_agent.ota_cloud import OtaCloud
+from tests.edge_agent.ota_repository import FIRST_UTC_NS, Ordered, spec_bytes
 from tests.edge_agent.perception.test_perception_runtime import document_for, tiny_onnx
 from tests.edge_agent.upload_rig import BOOT, VEHICLE, WIFI, JumpingClock, open_spool
 
