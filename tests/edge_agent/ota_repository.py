@@ -1,4 +1,4 @@
-"""The two signed repositories, in memory, made with python-tuf's own metadata API."""
+"""The two signed repositories, in memory, by python-tuf's own metadata API; replays as data."""
 
 from __future__ import annotations
 
@@ -210,3 +210,26 @@ def with_signed(content: bytes, **changes: object) -> bytes:
     document = json.loads(content)
     document["signed"].update(changes)
     return json.dumps(document).encode()
+
+
+def older_snapshot(repository: SignedRepository) -> None:
+    """A new timestamp, rightly signed, that points to an earlier snapshot."""
+    version = repository.versions[Snapshot.type] - 1
+    content = repository.served[f"{version}.snapshot.json"]
+    repository.stamp(MetaFile.from_data(version, content, ["sha256"]), 7 * DAY)
+
+
+def older_role(repository: SignedRepository, name: str) -> None:
+    """A new snapshot, rightly signed, that names an earlier version of a targets role."""
+    repository.versions[Snapshot.type] += 1
+    meta = {}
+    for held, role in repository.roles.items():
+        version = role.version - (held == name)
+        content = repository.served[f"{version}.{held}.json"]
+        meta[f"{held}.json"] = MetaFile.from_data(version, content, ["sha256"])
+    snapshot = Snapshot(
+        version=repository.versions[Snapshot.type], expires=repository.now + 7 * DAY, meta=meta
+    )
+    content = repository.signed(snapshot, Snapshot.type)
+    repository.served[f"{snapshot.version}.snapshot.json"] = content
+    repository.stamp(MetaFile.from_data(snapshot.version, content, ["sha256"]), 7 * DAY)
