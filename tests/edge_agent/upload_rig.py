@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from contracts.clip import Cause, Window
-from contracts.clock import VirtualClock
-from contracts.ids import EventKey, PartHasher
+from contracts.clock import NS_PER_S, VirtualClock
+from contracts.ids import PART_BYTES, EventKey, PartHasher
 from contracts.upload import EventRecord, UploadRequest
 from edge_agent.disk import Disk, RealDisk
 from edge_agent.identity import VehicleKey
@@ -26,11 +27,16 @@ from edge_agent.upload import (
     Uploader,
     WireMeter,
 )
+from tests.edge_agent.receiver_simulator import ReceiverSimulator
 
 WIFI = Link("wifi")
 FAST = TransportLimits(connect_s=5, answer_s=5, expect_s=0.5)
 VEHICLE = "car-1"
 BOOT = "boot-1"
+
+LARGE = 2 * PART_BYTES + 12_345
+SMALL = 10_000
+HOUR_NS = 3600 * NS_PER_S
 
 
 class JumpingClock(VirtualClock):
@@ -186,3 +192,25 @@ class Rig:
 
 def rig(folder: Path, base_url: str, link: Link = WIFI, **limits: int) -> Rig:
     return Rig(folder, base_url, JumpingClock(), FixedLink(link), CellularLimits(**limits))
+
+
+Body = Callable[[Rig, ReceiverSimulator], Awaitable[None]]
+
+
+def run(folder: Path, simulator: ReceiverSimulator, body: Body, **options: object) -> None:
+    """Run `body` on a vehicle that is enrolled with the simulator."""
+
+    async def go() -> None:
+        async with simulator.serve() as base_url:
+            vehicle = rig(folder, base_url, **options)  # type: ignore[arg-type]
+            try:
+                await vehicle.receiver.enrol(None)
+                await body(vehicle, simulator)
+            finally:
+                await vehicle.close()
+
+    asyncio.run(go())
+
+
+def deadline(vehicle: Rig, hours: float = 1.0) -> int:
+    return vehicle.clock.mono_ns() + int(hours * HOUR_NS)

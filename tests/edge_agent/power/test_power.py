@@ -28,8 +28,7 @@ from edge_agent.upload import FixedLink
 from edge_agent.upload.links_gate import GatedLinks
 from tests.edge_agent.agent_drives import PUBLISHED
 from tests.edge_agent.receiver_simulator import ReceiverSimulator
-from tests.edge_agent.upload.test_upload_simulator import run
-from tests.edge_agent.upload_rig import FAST, Rig, add_clip, clip_bytes
+from tests.edge_agent.upload_rig import FAST, Rig, add_clip, clip_bytes, run
 
 IN_PIECES = replace(FAST, bytes_per_s=200_000)
 """Shaped, on time that jumps: a part goes in 160 pieces, with a turn of the loop between them."""

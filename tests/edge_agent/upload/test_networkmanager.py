@@ -31,8 +31,7 @@ from tests.edge_agent.fake_bus import (
     private_bus,
 )
 from tests.edge_agent.receiver_simulator import ReceiverSimulator
-from tests.edge_agent.upload.test_upload_simulator import run
-from tests.edge_agent.upload_rig import FAST, Rig, add_clip, clip_bytes
+from tests.edge_agent.upload_rig import FAST, Rig, add_clip, clip_bytes, run
 
 IN_PIECES = replace(FAST, bytes_per_s=200_000)
 """Shaped, on time that jumps: a part goes in 160 pieces, with a turn of the loop between them."""
