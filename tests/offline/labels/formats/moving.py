@@ -30,6 +30,7 @@ from tests.offline.labels.formats.drives import AUTO, HUMAN, OFFSET_NS, camera, 
 
 START_NS, STEP_NS, SWEEPS = 1_000_000_000, 100_000_000, 16
 INSTANTS = tuple(START_NS + STEP_NS * number for number in range(SWEEPS))
+TWO_HZ = INSTANTS[::5]
 FRONT = camera("front")
 REAR = camera("rear_left", 2.5)
 LIDAR = "/lidar/top"
@@ -94,6 +95,11 @@ def sequence(drive_id: str = "drive-1") -> LabelSequence:
         )  # fmt: skip
         frames.append(FrameLabels(record))
     return LabelSequence(tuple(frames))
+
+
+def at_two_hz(labels: LabelSequence) -> LabelSequence:
+    """What of them is on nuScenes' keyframes."""
+    return LabelSequence(tuple(one for one in labels.frames if one.record.mono_ns in TWO_HZ))
 
 
 def ego_pose(mono_ns: int) -> EgoPose:
