@@ -26,6 +26,7 @@ from contracts.ota import ReleaseId
 
 AT_ONCE = Retries(attempts=2, first_pause_s=0.001, longest_pause_s=0.002)
 PIECE = 2**20
+SPEC_PATH = "triggers/brake/1/spec.yaml"
 
 
 def spec_text(trigger_id: str = "brake", version: int = 1, **changes: Any) -> str:
