@@ -56,9 +56,17 @@ def clip_value(manifest: ClipManifest, priority: Priority) -> float:
 
 
 def yield_to_others() -> None:
-    """Let this thread have what the others leave of the processor, where threads can (Linux)."""
+    """Let this thread have what the others leave of the processor, where threads can (Linux) and
+    may: a sandbox can forbid it, and clips are made all the same.
+    """
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        thread = threading.get_native_id()
+        try:
+            # The agent may have been started as nicer than this: rising again takes a right.
+            niceness = max(_NICENESS, os.getpriority(os.PRIO_PROCESS, thread))
+            os.setpriority(os.PRIO_PROCESS, thread, niceness)
+        except OSError as error:
+            log.warning("the pack thread keeps its priority", reason=str(error))
 
 
 @dataclass(frozen=True, slots=True)

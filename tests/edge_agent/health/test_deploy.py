@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import platform
 import re
 import shutil
 import subprocess
@@ -12,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from edge_agent.config import AgentConfig, load_config
+from tests.edge_agent.health.confined_agent import PRIVILEGED, RESOURCES
 
-DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
+ROOT = Path(__file__).resolve().parents[3]
+DEPLOY = ROOT / "deploy"
 UNIT = DEPLOY / "longtail-agent.service"
 SAMPLE = DEPLOY / "agent.toml"
 
@@ -106,3 +110,31 @@ def test_the_unit_exposes_little(tmp_path: Path) -> None:
     if "unrecognized option" in done.stderr:
         pytest.skip("this systemd-analyze cannot judge a file")
     assert done.returncode == 0, done.stdout[-300:]
+
+
+def denied_by_the_unit() -> set[str]:
+    """The calls that the unit's filter takes away from the agent."""
+    allowed, denied, *again = settings()["SystemCallFilter"]
+    assert (allowed, denied) == ("@system-service", "~@privileged @resources")
+    return (RESOURCES | PRIVILEGED).keys() - set(again)
+
+
+@pytest.mark.skipif(
+    (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="numbers of x86-64"
+)
+@pytest.mark.parametrize("more", [(), ("setpriority",)])
+def test_clips_are_packed_under_the_unit_s_filter(tmp_path: Path, more: tuple[str, ...]) -> None:
+    """And under a stricter one: the pack thread's priority is no reason to pack nothing."""
+    state = tmp_path / "state"
+    words = ["agent", "run", "--once", "--source", "sim:duration_s=20", "--state", str(state)]
+    denied = sorted(denied_by_the_unit() | set(more))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.edge_agent.health.confined_agent", *denied, "--", *words,
+         "--json"],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    report = json.loads(done.stdout)
+    assert report["lost_clips"] == 0
+    assert len(report["clips"]) >= 1
+    assert ("keeps its priority" in done.stderr) == bool(more), done.stderr[-2000:]
