@@ -38,13 +38,13 @@ def payloads() -> tuple[EncodedMessage, ...]:
 
 @cache
 def sweeps() -> tuple[bytes, ...]:
-    from tests.kernels.test_lidar_codec import PAYLOADS
+    from tests.kernels.test_lidar_codec_damage import PAYLOADS
 
     return tuple(PAYLOADS)
 
 
 def seal_sweep(content: bytes) -> bytes:
-    from tests.kernels.test_lidar_codec import reseal
+    from tests.kernels.test_lidar_codec_damage import reseal
 
     return reseal(content) if len(content) >= 32 else content
 
