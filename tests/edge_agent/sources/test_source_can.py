@@ -1,28 +1,23 @@
-"""CAN: a user's DBC and mapping, logs in several formats, and python-can's virtual bus."""
+"""CAN: a user's DBC and mapping, logs in several formats, and whatever a frame carries."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any
 
 import can
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.clock import NS_PER_S, VirtualClock
-from contracts.errors import CorruptError, InputError, TransientError
+from contracts.clock import NS_PER_S
+from contracts.errors import CorruptError, InputError
 from contracts.samples import SignalSample
-from edge_agent.kit.conformance import check_live_source, check_refusals, check_source
-from edge_agent.ports import LiveSource
+from edge_agent.kit.conformance import check_refusals, check_source
 from edge_agent.sources.can.binding import BoundMap, Frame, bind_map, load_dbc
-from edge_agent.sources.can.frames import BusPort
 from edge_agent.sources.can.mapping import load_map
-from edge_agent.sources.can.source import CanBusSource, CanLogSource
-from edge_agent.sources.device_time import LiveTime, RecordedTime
+from edge_agent.sources.can.source import CanLogSource
 from edge_agent.sources.registry import open_source
 from tests.edge_agent.can_logs import MAP, START_S, Vehicle, drive, write_log, write_vehicle
 
@@ -225,132 +220,6 @@ def test_a_log_that_breaks_off_gives_what_is_whole(tmp_path: Path) -> None:
     assert given == whole[: len(given)] and len(given) > 100
     path.write_text("")
     check_refusals(lambda: open_source(address), "an empty log")
-
-
-# Live ----------------------------------------------------------------------------------------
-
-
-def test_a_live_bus_is_heard_and_stops_when_told(tmp_path: Path) -> None:
-    mapping = write_vehicle(tmp_path)
-    vehicle = Vehicle()
-    with can.Bus(interface="virtual", channel="longtail-test") as sender:
-
-        def feed() -> None:
-            for i in range(50):
-                sender.send(vehicle.motion(0.0, float(i)))
-
-        report = check_live_source(
-            lambda: open_source(f"can:virtual/longtail-test,map={mapping}"), feed, expect=100
-        )
-    assert report.samples["/signals/ego.speed_mps"] == 50
-
-
-class ScriptedBus(BusPort):
-    """A bus by a script: `r` a frame, `.` a poll without one, `e` an error frame, `E` bus down,
-    `x` cannot be opened. Each letter takes `POLL` of virtual time; after the last it is silent.
-    """
-
-    def __init__(self, script: str, clock: VirtualClock, poll_s: float = 1.0) -> None:
-        super().__init__("virtual", "scripted", {})
-        self._script, self._clock, self._poll_ns = script, clock, round(poll_s * 1e9)
-        self._up, self._vehicle, self.opened = False, Vehicle(), 0
-
-    @property
-    def is_open(self) -> bool:
-        return self._up
-
-    def _letter(self) -> str:
-        letter, self._script = self._script[:1] or ".", self._script[1:]
-        self._clock.set_mono_ns(self._clock.mono_ns() + self._poll_ns)
-        return letter
-
-    def open(self) -> None:
-        if self._script[:1] == "x":
-            self._letter()
-            raise TransientError("the bus cannot be opened: no such device", self.place)
-        self._up, self.opened = True, self.opened + 1
-
-    def close(self) -> None:
-        self._up = False
-
-    def recv(self, timeout_s: float) -> can.Message | None:
-        letter = self._letter()
-        at_s = self._clock.mono_ns() / 1e9
-        match letter:
-            case "r":
-                return self._vehicle.motion(at_s, 36.0)
-            case "e":
-                return can.Message(timestamp=at_s, is_error_frame=True, arbitration_id=0x40)
-            case "E":
-                raise TransientError("the bus is down: network is down", self.place)
-        return None
-
-
-def scripted(folder: Path, script: str, **options: Any) -> tuple[CanBusSource, ScriptedBus]:
-    clock = VirtualClock(10 * NS_PER_S)
-
-    def wait(seconds: float) -> bool:
-        clock.set_mono_ns(clock.mono_ns() + round(seconds * 1e9))
-        return False
-
-    bus = ScriptedBus(script, clock)
-    loaded = load_map(write_vehicle(folder))
-    source = CanBusSource(
-        bus, loaded, folder / "vehicle.dbc", clock=clock, wait=wait, **options
-    )  # fmt: skip
-    return source, bus
-
-
-def test_a_silent_bus_is_a_gap_and_then_the_end(tmp_path: Path) -> None:
-    source, _ = scripted(tmp_path, "rr" + "." * 30 + "rr", give_up_ns=60 * NS_PER_S)
-    assert isinstance(source, LiveSource)
-    times = [s.mono_ns // NS_PER_S for s in source.samples() if s.name == "ego.speed_mps"]  # type: ignore[union-attr]
-    assert times == [11, 12, 43, 44]
-    assert source.gaps == 2  # the one in the middle, and the one that ended it
-
-
-def test_a_bus_that_goes_down_is_opened_again(tmp_path: Path) -> None:
-    source, bus = scripted(tmp_path, "rrExxrr", give_up_ns=60 * NS_PER_S)
-    speeds = [s for s in source.samples() if s.name == "ego.speed_mps"]  # type: ignore[union-attr]
-    assert len(speeds) == 4 and bus.opened == 2 and not bus.is_open
-    assert source.counts["bus down"] == 3
-
-
-def test_error_frames_alone_are_no_sign_of_life(tmp_path: Path) -> None:
-    source, _ = scripted(tmp_path, "r" + "e" * 200, give_up_ns=60 * NS_PER_S)
-    assert len(list(source.samples())) == 2
-    assert source.counts["bus off"] == source.counts["error frames"] == 60
-
-
-def test_a_bus_that_is_down_at_the_start_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be opened"):
-        scripted(tmp_path, "xr")
-
-
-def test_stamps_of_a_live_clock_follow_arrival_without_its_jitter() -> None:
-    time = LiveTime()
-    jitter = [0, 3_000_000, 1_000_000, 9_000_000]
-    arrivals = [1_000_000_000 + i * 10_000_000 + jitter[i % 4] for i in range(100)]
-    found = [time.mono_ns(i * 10_000_000, at) for i, at in enumerate(arrivals)]
-    steps = [b - a for a, b in itertools.pairwise(found)]
-    assert min(steps) > 9_990_000 and max(steps) < 10_010_000
-    # two hours back and forth again: time goes on, both are told
-    late = time.mono_ns(-7_200 * NS_PER_S, arrivals[-1] + 10_000_000)
-    again = time.mono_ns(0, arrivals[-1] + 20_000_000)
-    assert found[-1] < late < again and time.jumps == 2
-
-
-def test_small_disorder_of_a_recording_is_straightened() -> None:
-    time = RecordedTime()
-    assert [time.mono_ns(t) for t in (5, 9, 7, 10)] == [5, 9, 9, 10]
-    assert (time.jumps, time.disordered) == (0, 1)
-
-
-def test_one_wrong_stamp_does_not_move_all_that_come_after() -> None:
-    time = RecordedTime(slack_ns=100)
-    assert [time.mono_ns(t) for t in (5000, 5010, 0, 5020, 5030)] == [5000, 5010, 5010, 5020, 5030]
-    assert [time.mono_ns(t) for t in (100, 110, 120)] == [5030, 5040, 5050]  # a clock that was set
-    assert time.jumps == 2
 
 
 def test_the_mapping_has_a_schema_for_editors() -> None:
