@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from contracts.clock import NS_PER_S
@@ -67,6 +69,14 @@ def for_single_reads(engine: AsyncEngine) -> AsyncEngine:
     """The same pool for single SELECTs: no BEGIN and ROLLBACK around each."""
     singles: AsyncEngine = engine.get_execution_options()[_SINGLES]
     return singles
+
+
+def among(column: sa.ColumnElement[str], texts: Iterable[str]) -> sa.ColumnElement[bool]:
+    """Whether a column is one of these, of which there may be any number.
+
+    They are one array: `IN` has a parameter for each, and PostgreSQL takes 65,535.
+    """
+    return column == sa.any_(sa.literal(list(texts), ARRAY(sa.Text)))
 
 
 def migrate(url: str) -> None:

@@ -12,15 +12,15 @@ Not here: who should hold what (`rollout`), and signing (`ota`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cloud_ingest.database import to_time
+from cloud_ingest.database import among, to_time
 from cloud_ingest.fleet_schema import assignments, killed_triggers
 from contracts.errors import ExhaustedError
 from contracts.ota import MAX_KILLED, ReleaseId, Slot
@@ -90,7 +90,7 @@ async def assign_all(connection: AsyncConnection, wanted: Sequence[Assignment]) 
     await make_rows(connection, vehicle_ids)
     query = (
         sa.select(assignments.c.vehicle_id, assignments.c.counter, assignments.c.slots)
-        .where(_among(vehicle_ids))
+        .where(among(assignments.c.vehicle_id, vehicle_ids))
         .order_by(assignments.c.vehicle_id)
         .with_for_update()
     )
@@ -120,7 +120,7 @@ async def make_rows(connection: AsyncConnection, vehicle_ids: Sequence[str]) -> 
 
     A new row's counter is 0 when it orders nothing at all.
     """
-    query = sa.select(assignments.c.vehicle_id).where(_among(vehicle_ids))
+    query = sa.select(assignments.c.vehicle_id).where(among(assignments.c.vehicle_id, vehicle_ids))
     present = set((await connection.execute(query)).scalars())
     missing = [vehicle_id for vehicle_id in vehicle_ids if vehicle_id not in present]
     if not missing:
@@ -187,7 +187,7 @@ async def set_killed(
     vehicle_ids = list((await connection.execute(in_order)).scalars())
     await connection.execute(
         sa.update(assignments)
-        .where(_among(vehicle_ids))
+        .where(among(assignments.c.vehicle_id, vehicle_ids))
         .values(killed=after, counter=assignments.c.counter + 1)
     )
     return len(vehicle_ids)
@@ -199,15 +199,9 @@ async def held_slots(
     """What vehicles are ordered to hold; they have rows afterwards."""
     await make_rows(connection, vehicle_ids)
     query = sa.select(assignments.c.vehicle_id, assignments.c.counter, assignments.c.slots)
-    rows = await connection.execute(query.where(_among(vehicle_ids)))
+    rows = await connection.execute(query.where(among(assignments.c.vehicle_id, vehicle_ids)))
     return {row.vehicle_id: HeldSlots(row.counter, row.slots) for row in rows}
 
 
 def _knows(trigger_id: str) -> sa.ColumnElement[bool]:
     return sa.literal(trigger_id) == sa.any_(assignments.c.killed)
-
-
-def _among(vehicle_ids: Iterable[str]) -> sa.ColumnElement[bool]:
-    # One array instead of one parameter a vehicle, of which PostgreSQL takes 65,535.
-    ids = sa.literal(list(vehicle_ids), ARRAY(sa.Text))
-    return assignments.c.vehicle_id == sa.any_(ids)

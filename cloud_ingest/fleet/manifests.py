@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cloud_ingest.database import to_ns
+from cloud_ingest.database import among, to_ns
 from cloud_ingest.fleet.counting import running_of
 from cloud_ingest.fleet_schema import check_ins
 from cloud_ingest.schema import vehicles
@@ -99,9 +98,7 @@ def _ns(time: dt.datetime | None) -> int | None:
 async def _fetch(connection: AsyncConnection, vehicle_ids: list[str]) -> dict[str, Manifest]:
     if not vehicle_ids:
         return {}
-    query = sa.select(check_ins).where(
-        check_ins.c.vehicle_id == sa.any_(sa.literal(vehicle_ids, ARRAY(sa.Text)))
-    )
+    query = sa.select(check_ins).where(among(check_ins.c.vehicle_id, vehicle_ids))
     rows = (await connection.execute(query)).all()
     return await asyncio.to_thread(_parse, rows)
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from cloud_ingest.database import among
 from cloud_ingest.fleet.assignments import Assignment, assign_all
 from cloud_ingest.fleet.baseline import Finished, baseline_for, finished_rollouts
 from cloud_ingest.fleet.told import Target
@@ -75,7 +76,7 @@ async def _published(
         sa.select(releases)
         .where(
             releases.c.kind == slot.kind,
-            releases.c.digest.in_(digests),
+            among(releases.c.digest, (digest for digest in digests if digest is not None)),
             releases.c.withdrawn_utc.is_(None),
             sa.true() if slot.kind == "model" else releases.c.name == slot.name,
         )

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tuf.api.metadata import Metadata, Root, Targets
 
 from cloud_ingest import audit
-from cloud_ingest.database import to_time
+from cloud_ingest.database import among, to_time
 from cloud_ingest.fleet_schema import assignments, releases
 from cloud_ingest.ota import files, image_state, lifetimes, online, release_rules, store
 from cloud_ingest.ota.keyring import Keyring
@@ -222,7 +222,7 @@ async def _tell_director(connection: AsyncConnection, release: ReleaseId) -> Non
     column = assignments.c.vehicle_id
     query = sa.select(column).where(holds).order_by(column).with_for_update()
     found = list((await connection.execute(query)).scalars())
-    rise = sa.update(assignments).where(column.in_(found))
+    rise = sa.update(assignments).where(among(column, found))
     await connection.execute(rise.values(counter=assignments.c.counter + 1))
 
 
