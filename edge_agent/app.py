@@ -291,7 +291,7 @@ class Agent:
             signal_log_lost_ticks=side.signal_log.lost_ticks,
             queued_clips=len(queue),
             queued_bytes=sum(entry.size_bytes for entry in queue),
-            waiting_events=len(side.ledger.outbox.waiting()),
+            waiting_events=side.ledger.outbox.count(),
             sent_wire_bytes=self._meter.total_bytes(),
             link=self._links.link().kind,
             upload_note=cloud.note if cloud is not None else "",

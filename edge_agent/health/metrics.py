@@ -189,7 +189,7 @@ class Readings:
             sizes = [entry.size_bytes for entry in queue if entry.priority == priority]
             yield Row("queue_clips", (priority,), len(sizes))
             yield Row("queue_bytes", (priority,), sum(sizes))
-        yield Row("queue_events", (), len(side.ledger.outbox.waiting()))
+        yield Row("queue_events", (), side.ledger.outbox.count())
 
     def _read_tombstones(self) -> None:
         while found := self.drive.ledger.tombstones.after(self._last_tombstone):

@@ -73,6 +73,11 @@ class Outbox:
         )
         return tuple(OutboxRow(*row) for row in found)
 
+    def count(self) -> int:
+        """How many records are still to be sent."""
+        ((count,),) = self._store.rows("SELECT count(*) FROM outbox WHERE refused IS NULL")
+        return int(count)
+
     def sent(self, number: int) -> None:
         """Forget a record that the server has answered for."""
         with self._store.transaction() as connection:

@@ -40,7 +40,6 @@ from edge_agent.upload.policy import CellularLimits
 
 SUPPRESSED_DAYS = 2
 SEQUENCE_BLOCK = 100
-MOST_OUTBOX_ROWS = 10_000
 _HIGHEST_SEQUENCE = 2**53
 _SHEDDABLE = {
     "suppressed": "suppression counts",
@@ -127,7 +126,7 @@ class Figures:
         return QueueDepth(
             clips=len(waiting),
             size_bytes=sum(entry.size_bytes for entry in waiting),
-            waiting_events=len(self._ledger.outbox.waiting(MOST_OUTBOX_ROWS)),
+            waiting_events=self._ledger.outbox.count(),
             tombstones=self._tombstones,
         )
 

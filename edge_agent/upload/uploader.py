@@ -178,7 +178,7 @@ class Uploader:
             uploaded=tuple(self._progress.uploaded),
             kept=tuple((entry.clip_id, reasons.get(entry.clip_id, last_reason)) for entry in queue),
             events_sent=self._events.sent - begin_events,
-            events_kept=len(self._ledger.outbox.waiting()),
+            events_kept=self._ledger.outbox.count(),
             wire_bytes=self._transport.meter.total_bytes() - begin_bytes,
         )
 
