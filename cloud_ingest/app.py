@@ -62,8 +62,14 @@ from cloud_ingest.span_book import SpanBook
 from cloud_ingest.steps import routes as steps_routes
 from cloud_ingest.steps.after import open_after_commit
 from cloud_ingest.steps.on_ray import encoding_by, ray_driver
-from cloud_ingest.stores.opening import open_log_objects, open_objects, open_parts
+from cloud_ingest.stores.opening import (
+    open_cold_objects,
+    open_log_objects,
+    open_objects,
+    open_parts,
+)
 from cloud_ingest.tiers import routes as tiers_routes
+from cloud_ingest.tiers.store import TieredObjects
 from cloud_ingest.tus import routes as tus_routes
 from cloud_ingest.upload_book import UploadBook
 from cloud_ingest.webhooks import routes as webhooks_routes
@@ -118,7 +124,9 @@ def create_app(
             ThreadPoolExecutor(settings.store_threads, thread_name_prefix="store")
         )
         signer = TokenSigner(await _server_key(engine, chosen_clock), chosen_clock)
-        committer = Committer(engine, chosen_objects, chosen_reader, chosen_clock)
+        # What was set aside may lie in the cold tier when it is read again.
+        tiers = TieredObjects(chosen_objects, open_cold_objects(settings))
+        committer = Committer(engine, tiers, chosen_reader, chosen_clock)
         book = UploadBook(engine, chosen_clock, settings.upload_expiry_s, settings.max_open_uploads)
         catalog = Catalog(engine)
         mining = open_mining(
@@ -153,6 +161,7 @@ def create_app(
             vehicles=vehicles,
             people=People(engine, chosen_clock),
             receiver=receiver,
+            committer=committer,
             catalog=catalog,
             mining=mining,
             events=EventBook(engine, chosen_clock),

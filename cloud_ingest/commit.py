@@ -12,6 +12,8 @@ Decisions that lose nothing:
 - A second clip of an event that is catalogued already (the vehicle packed it twice with
   different software, say) is stored and *quarantined* with the other's id as the reason. A
   refusal would have the vehicle send it for ever, or lose it.
+- A store that fails while the manifest is read says nothing of the clip: nothing is written, and
+  the completion is tried again. What was set aside can be read again (`read_again`).
 """
 
 from __future__ import annotations
@@ -27,11 +29,12 @@ from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from cloud_ingest.clip_row import Reading, bare, clip_row, quarantined
-from cloud_ingest.database import to_time
+from cloud_ingest.database import to_ns, to_time
 from cloud_ingest.ports import ManifestReader, ObjectStore
 from cloud_ingest.problems import GoneError
 from cloud_ingest.schema import (
     COMMITTED,
+    QUARANTINED,
     READY,
     REFUSED,
     clip_identity,
@@ -44,7 +47,7 @@ from cloud_ingest.schema import (
 from cloud_ingest.upload_book import Upload
 from contracts.clip import ClipManifest
 from contracts.clock import Clock
-from contracts.errors import CorruptError, InputError
+from contracts.errors import CorruptError, ExhaustedError, InputError, TransientError
 
 COMMITTED_TOPIC = "clip.committed"
 ERASED = "this clip was erased, and does not come back"
@@ -52,11 +55,18 @@ _log = structlog.get_logger(__name__)
 
 
 def read_quietly(reader: ManifestReader, source: Path | IO[bytes]) -> Reading:
-    """The manifest, or why there is none. Blocks."""
+    """The manifest, or why there is none. Blocks.
+
+    Raises `TransientError` or `ExhaustedError` when the store has failed, and not the clip.
+    """
     try:
         return Reading(reader(source))
     except (CorruptError, InputError) as error:
         return Reading(None, f"cannot be read: {error.message}")
+    except (TransientError, ExhaustedError):
+        raise
+    except OSError as error:
+        raise _store_failed(error) from error
     except Exception as error:  # noqa: BLE001 - hostile bytes must not keep a clip from arriving
         _log.exception("the manifest reader failed")
         return Reading(None, f"cannot be read: {type(error).__name__}")
@@ -89,9 +99,34 @@ class Committer:
             raise GoneError(ERASED)
         _log.info("committed", clip_id=clip_id, vehicle_id=upload.vehicle_id, state=row["state"])
 
+    async def read_again(self, clip_id: str) -> None:
+        """Catalogue a clip that was set aside by what it says now, where that is better.
+
+        Nothing to do for any other clip. Raises `TransientError` when the store fails.
+        """
+        columns = (clips.c.vehicle_id, clips.c.size_bytes, clips.c.received_utc)
+        aside = clips.c.state == QUARANTINED
+        query = sa.select(*columns).where(clips.c.clip_id == clip_id, aside)
+        async with self._engine.connect() as connection:
+            found = (await connection.execute(query)).one_or_none()
+        if found is None:
+            return
+        reading = await asyncio.to_thread(self._read, clip_id)
+        received_ns = to_ns(found.received_utc)
+        row = clip_row(clip_id, found.size_bytes, found.vehicle_id, received_ns, reading)
+        identity = sa.select(clip_identity.c.erased_utc).where(clip_identity.c.clip_id == clip_id)
+        async with self._engine.begin() as connection:
+            erased = (await connection.execute(identity.with_for_update())).scalar_one()
+            if erased is None and row["state"] == READY:
+                await self._write_clip(connection, row, reading.manifest)
+        _log.info("read again", clip_id=clip_id, state=row["state"])
+
     def _read(self, clip_id: str) -> Reading:
-        with self._objects.open(clip_id) as stream:
-            return read_quietly(self._reader, stream)
+        try:
+            with self._objects.open(clip_id) as stream:
+                return read_quietly(self._reader, stream)
+        except OSError as error:
+            raise _store_failed(error) from error
 
     async def _write(
         self,
@@ -196,6 +231,10 @@ class Committer:
         except DataError:
             # Values beyond single precision. The clip is good without; its manifest keeps them.
             _log.warning("an embedding cannot be indexed", clip_id=clip_id)
+
+
+def _store_failed(error: OSError) -> TransientError:
+    return TransientError(f"the object store failed: {error.strerror or type(error).__name__}")
 
 
 async def _upsert(connection: AsyncConnection, row: dict[str, Any]) -> None:

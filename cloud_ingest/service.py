@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cloud_ingest.auth.tokens import TokenSigner
     from cloud_ingest.auth.vehicles import Vehicles
     from cloud_ingest.catalog import Catalog
+    from cloud_ingest.commit import Committer
     from cloud_ingest.event_book import EventBook
     from cloud_ingest.fleet.desk import FleetDesk
     from cloud_ingest.mining.desk import Mining
@@ -36,6 +37,7 @@ class Service:
     vehicles: Vehicles
     people: People
     receiver: Receiver
+    committer: Committer
     catalog: Catalog
     mining: Mining
     events: EventBook

@@ -25,11 +25,12 @@ async def steps(request: Request, clip_id: ClipId) -> ClipSteps:
 
 @router.post(
     "/steps/redo",
-    summary="Run again what failed or was skipped",
+    summary="Run again what failed or was skipped; read again what was set aside",
     dependencies=[Operator],
 )
 async def redo(request: Request, clip_id: ClipId) -> ClipSteps:
     after = service_of(request).after
+    await service_of(request).committer.read_again(clip_id)
     await after.book.redo(clip_id)
     return await after.progress.of(clip_id)
 
