@@ -3,7 +3,8 @@
 Guarantees: on a metered link nothing is sent that was not debited, the socket refuses what
 exceeds the debit, and each exchange is settled with what the wire really carried; bytes that
 trickle in between exchanges are added to the next settlement. When a free link turns out to
-be metered, what went since it was last seen to be free is charged too.
+be metered, what went since it was last seen to be free is charged too: at the gate of a part, and
+at the end of any exchange, small calls included, which have no gate.
 """
 
 from __future__ import annotations
@@ -69,8 +70,10 @@ class Charger:
             try:
                 yield
             finally:
-                # A link that is metered by now was charged by the gate that saw it.
-                self._accounted_bytes = self._meter.total_bytes()
+                if is_metered(self._links.link()):
+                    self._charge_remainder()
+                else:
+                    self._accounted_bytes = self._meter.total_bytes()
             return
         allowance = event_allowance if event else payload_allowance
         left_bytes = allowance(self.spent(), self._limits)
@@ -92,7 +95,9 @@ class Charger:
         return taken
 
     def _charge_remainder(self) -> None:
-        taken_bytes = self._take_bytes()
+        taken_bytes = self._meter.total_bytes() - self._accounted_bytes
         if taken_bytes > 0:
             debit = self._ledger.cellular.debit(taken_bytes)
+            # Not before: what a full disk could not charge is charged next time.
+            self._accounted_bytes += taken_bytes
             self._ledger.cellular.settle(debit, taken_bytes)

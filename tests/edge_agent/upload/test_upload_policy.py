@@ -227,6 +227,23 @@ def test_a_free_link_found_metered_is_charged_for_what_went(tmp_path: Path) -> N
     assert ledger.cellular.spent().day_bytes == 300
 
 
+def test_a_small_call_that_ends_on_a_metered_link_is_charged(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    ledger = Ledger(tmp_path / "ledger.sqlite", clock, BOOT)
+    links, meter = FixedLink(WIFI), ScriptedMeter()
+    charger = Charger(ledger, links, meter, LIMITS)
+    with charger.exchange(1000):
+        meter.send(500)
+    with charger.exchange(1000):
+        meter.send(600)
+        links.change(CELLULAR)
+        meter.send(50)
+    assert ledger.cellular.spent().day_bytes == 650
+    with charger.exchange(1000):
+        meter.send(70)
+    assert ledger.cellular.spent().day_bytes == 720
+
+
 def test_events_have_a_reserve_that_payloads_cannot_use() -> None:
     limits = CellularLimits(10_000, 10_000, event_reserve_bytes=4_000, slack_bytes=1_000)
     assert payload_allowance(CellularSpent(5_000, 5_000), limits) == 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from aiohttp import web
+
 from contracts.clock import NS_PER_S, VirtualClock
 from contracts.ids import PART_BYTES
 from edge_agent.ports import Link
@@ -101,6 +103,29 @@ def test_no_link_sends_nothing(tmp_path: Path) -> None:
         assert (report.events_kept, simulator.requests) == (1, [])
 
     run(tmp_path, ReceiverSimulator(), body)
+
+
+def test_a_record_during_which_the_link_turns_metered_is_charged(tmp_path: Path) -> None:
+    class Roaming(ReceiverSimulator):
+        async def _event(self, request: web.Request) -> web.Response:
+            roam()
+            return await super()._event(request)
+
+    def roam() -> None:
+        vehicles[0].link.change(Link("cellular"))
+
+    vehicles: list[Rig] = []
+
+    async def body(vehicle: Rig, simulator: ReceiverSimulator) -> None:
+        vehicles.append(vehicle)
+        await vehicle.receiver.authenticate(renew=False)
+        vehicle.ledger.outbox.put(record(1))
+        before = vehicle.meter.total_bytes()
+        assert (await vehicle.uploader.drain()).events_sent == 1
+        sent = vehicle.meter.total_bytes() - before
+        assert vehicle.ledger.cellular.spent().day_bytes >= sent - 300 > 500
+
+    run(tmp_path, Roaming(), body)
 
 
 def test_a_more_urgent_clip_goes_ahead_between_parts(tmp_path: Path) -> None:
