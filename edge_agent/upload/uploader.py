@@ -223,8 +223,8 @@ class Uploader:
 
     def _or_events(self, wait: policy.Wait) -> policy.Wait:
         """Wake for event records that could not be sent, if that is sooner."""
-        at_ns = self._calendar.events_at_ns()
-        if at_ns <= self._clock.mono_ns() or not self._ledger.outbox.waiting(1):
+        at_ns = self._events.next_at_ns()
+        if at_ns is None or at_ns <= self._clock.mono_ns():
             return wait
         until_ns = at_ns if wait.until_ns is None else min(wait.until_ns, at_ns)
         return policy.Wait(until_ns, wait.reason)
