@@ -248,7 +248,6 @@ class Agent:
         """What this run has done so far."""
         side, cloud, power = self._drive, self._cloud, self._power
         queue = side.spool.queue()
-        states = {row.entry.clip_id: row.entry.state for row in side.spool.ls() if row.entry}
         timing = side.drive.timer.report()
         now = side.runtime.report()
         model = side.drive.model
@@ -284,8 +283,9 @@ class Agent:
             counters=now.counters,
             ota=cloud.updater.status() if cloud is not None else None,
             clips=tuple(
-                Clip(**asdict(clip), state=states.get(clip.clip_id, "evicted"))
-                for clip in list(side.clips.values())
+                Clip(**asdict(clip), state=entry.state if entry is not None else "evicted")
+                for clip in side.newest_clips()
+                for entry in (side.spool.entry(clip.clip_id),)
             ),
             lost_clips=side.packer.counts["lost"],
             signal_log_lost_ticks=side.signal_log.lost_ticks,

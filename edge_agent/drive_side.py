@@ -8,7 +8,7 @@ is `runtime`'s: built-in specs and model, until it is offered more.
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +48,9 @@ from edge_agent.supervisor.source import supervised_samples
 from edge_agent.supervisor.supervisor import Restarts
 from kernels.triggers.cause import cause_of
 from kernels.triggers.engine import Fire
+
+CLIPS_TOLD = 200
+"""The newest clips of a run, that its report names: it is written each second, for weeks."""
 
 log = structlog.get_logger(__name__)
 
@@ -96,7 +99,7 @@ class DriveSide:
         self._pace = Pace(config.pace, clock, self._stop.wait) if config.pace else None
         self.fires: Counter[tuple[str, str]] = Counter()
         self.kinds: dict[str, str] = {}
-        self.clips: dict[str, PackedClip] = {}
+        self._clips: deque[PackedClip] = deque(maxlen=CLIPS_TOLD)
         self.wake: Callable[[], object] = lambda: None
         self._open_parts(is_connected, sent_bytes, opener)
 
@@ -191,6 +194,10 @@ class DriveSide:
     def not_recording(self) -> str:
         """Why nothing is recorded now (parked, a no-record zone), empty when it is."""
         return self._supervised.not_recording
+
+    def newest_clips(self) -> tuple[PackedClip, ...]:
+        """Clips packed in this run, oldest first; of many the newest `CLIPS_TOLD`."""
+        return tuple(self._clips)
 
     # From the event loop ---------------------------------------------------------------------
 
@@ -314,8 +321,19 @@ class DriveSide:
         )  # fmt: skip
 
     def _on_job(self, job: ClipJob) -> None:
-        messages = collect(job, self.ring)
-        passed = self._gate.judge(job, messages)
+        """Raises nothing: a clip that fails is told as lost, and the others due with it go on."""
+        try:
+            messages = collect(job, self.ring)
+        except Exception as error:
+            log.exception("clip could not be collected", key=job.event.text())
+            self.packer.lose(job, f"{type(error).__name__}: {error}")
+            return
+        passed: ClipJob | None = job
+        try:
+            passed = self._gate.judge(job, messages)
+        except Exception:
+            # The gate saves room and bytes: without its word, too much is kept and not too little.
+            log.exception("clip could not be judged", key=job.event.text())
         if passed is not None:
             self.packer.submit(passed, messages)
 
@@ -327,7 +345,7 @@ class DriveSide:
             self._events.tell(job.event, cause, "suppressed", "duplicate")
 
     def _on_packed(self, packed: PackedClip) -> None:
-        self.clips[packed.clip_id] = packed
+        self._clips.append(packed)
         self._tally.packed(packed.size_bytes)
         self._gate.packed(packed.event)
         self.wake()

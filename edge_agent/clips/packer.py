@@ -123,7 +123,7 @@ class Packer:
         try:
             self._jobs.put((job, messages, self.facts), block=wait)
         except queue.Full:
-            self._lose(job, "the pack queue is full")
+            self.lose(job, "the pack queue is full")
 
     @property
     def is_idle(self) -> bool:
@@ -154,12 +154,12 @@ class Packer:
         try:
             self._pack(job, messages, facts)
         except ExhaustedError as error:
-            self._lose(job, f"disk: {error.message}")
+            self.lose(job, f"disk: {error.message}")
         except (LongtailError, OSError) as error:
-            self._lose(job, str(error))
+            self.lose(job, str(error))
         except Exception as error:
             log.exception("clip could not be packed", key=job.event.text())
-            self._lose(job, f"{type(error).__name__}: {error}")
+            self.lose(job, f"{type(error).__name__}: {error}")
 
     def _pack(self, job: ClipJob, messages: Sequence[EncodedMessage], facts: DriveFacts) -> None:
         # Here and not by the drive, which has no time for it: the messages leave the ring.
@@ -223,7 +223,8 @@ class Packer:
         )  # fmt: skip
         self._on_packed(packed)
 
-    def _lose(self, job: ClipJob, reason: str) -> None:
+    def lose(self, job: ClipJob, reason: str) -> None:
+        """Tell a job's clip as lost, and give its budget back. Any thread."""
         self.counts["lost"] += 1
         log.error("clip lost", key=job.event.text(), reason=reason)
         try:

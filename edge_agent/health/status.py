@@ -109,7 +109,7 @@ class AgentReport(Wire):
     `blind_frames` counts, by reason, instants on which no model could be asked; `not_recorded`,
     by reason, samples that were left out whole, and `not_recording` tells why they are now.
     `images` counts what redaction did to images of clips. `ended` tells what ended the daemon
-    when it could not go on.
+    when it could not go on. `clips` are the newest, `counters` count them all.
     """
 
     software_version: str = SOFTWARE_VERSION

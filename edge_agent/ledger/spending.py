@@ -9,6 +9,7 @@ to the vehicle. Deciding is `edge_agent.selection.budget`'s.
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -79,11 +80,15 @@ class Spending:
     def __init__(self, store: LedgerStore) -> None:
         self._store = store
         self._held_fires: dict[str, int] = {}
+        self._writing: dict[str, int] = {}
+        self._lock = threading.Lock()
         store.add_rider(self)
 
     def of(self, trigger_id: str) -> DaySpending:
         """Today's spending as it concerns one trigger."""
         day = self._store.budget_day()
+        # Before the disk is asked: a mark that is held now may be there by then, and held no more.
+        held_fire = self._held_fires.get(trigger_id)
         spent = {
             scope: Spent(clips, size_bytes)
             for scope, clips, size_bytes in self._store.rows(
@@ -103,7 +108,7 @@ class Spending:
             day=day,
             trigger=spent.get(f"trigger/{trigger_id}", Spent()),
             pools={pool: spent.get(f"pool/{pool}", Spent()) for pool in POOLS},
-            last_fire_mono_ns=self._held_fires.get(trigger_id, last_fire_mono_ns),
+            last_fire_mono_ns=last_fire_mono_ns if held_fire is None else held_fire,
             clip_bytes=clip_bytes,
         )
 
@@ -130,22 +135,28 @@ class Spending:
         return added == 1
 
     def note_fire(self, fire: Fire) -> None:
-        """Start a cooldown; on disk with the next transaction."""
-        self._held_fires[fire[0]] = fire[1]
+        """Start a cooldown; on disk with the next transaction, whichever thread makes it."""
+        with self._lock:
+            self._held_fires[fire[0]] = fire[1]
 
     def write(self, connection: sqlite3.Connection) -> None:
         """A rider's part of a transaction (`LedgerStore.add_rider`)."""
+        with self._lock:
+            self._writing = dict(self._held_fires)
         connection.executemany(
             "INSERT INTO trigger_state(trigger_id, boot_id, fired_mono_ns) VALUES(?, ?, ?)"
             " ON CONFLICT(trigger_id) DO UPDATE SET boot_id = excluded.boot_id,"
             " fired_mono_ns = excluded.fired_mono_ns",
-            [(trigger, self._store.boot_id, at) for trigger, at in self._held_fires.items()],
+            [(trigger, self._store.boot_id, at) for trigger, at in self._writing.items()],
         )
 
     def ended(self, committed: bool) -> None:
-        """Forget held fires once they are on disk."""
-        if committed:
-            self._held_fires.clear()
+        """Forget held fires once they are on disk; one noted meanwhile is held on."""
+        with self._lock:
+            for trigger_id, fired_mono_ns in self._writing.items():
+                if committed and self._held_fires[trigger_id] == fired_mono_ns:
+                    del self._held_fires[trigger_id]
+            self._writing = {}
 
     def settle(self, event: EventKey, fires: Sequence[Fire], pool: Pool, size_bytes: int) -> bool:
         """Turn an event's reservations into what its clip took. False: settled before."""

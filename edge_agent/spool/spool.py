@@ -273,6 +273,10 @@ class Spool:
         """Clips still to be sent, in order of commit."""
         return self._index.entries("queued")
 
+    def entry(self, clip_id: str) -> Entry | None:
+        """A clip's entry as it is now, from memory; None for a clip that is not here (any more)."""
+        return self._index.get(clip_id)
+
     def request(self, clip_id: str) -> UploadRequest:
         """What to declare. Raises `FileNotFoundError` when the clip is not here."""
         sidecar = self._sidecar(clip_id)
@@ -324,5 +328,5 @@ class Spool:
         )
 
     def ls(self) -> tuple[SpoolRow, ...]:
-        """All files of the spool, as `list_spool` reads them."""
+        """All files of the spool, as `list_spool` reads them: each sidecar, so not every second."""
         return list_spool(self._paths.root)

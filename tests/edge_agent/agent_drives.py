@@ -19,6 +19,18 @@ from edge_agent.sources.registry import open_source
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "trigger_specs"
 Act = Callable[[Agent], None]
+OFTEN = """\
+apiVersion: longtail/v1
+kind: expression
+id: often
+version: 1
+owner: tests
+when: ego.speed_mps > -1
+mode: level
+cooldown: 3s
+capture: {pre: 0.5s, post: 0.5s, channels: ["/signals/*"]}
+budget: {clips_per_day: 100, bytes_per_day: 1GB}
+"""
 
 
 class Interrupted:
@@ -41,6 +53,15 @@ class Interrupted:
                 assert self.agent is not None
                 acts.pop(0)[1](self.agent)
             yield sample
+
+
+def driven_with_many_clips(state: Path, **more: object) -> AgentReport:
+    """A drive of some seconds without a camera, with a small clip every three."""
+    state.mkdir()
+    spec = state / "often.yaml"
+    spec.write_text(OFTEN)
+    source = "sim:seed=7,duration_s=12,camera=0,lidar=0"
+    return driven(state, source, {}, specs=(spec,), **more)[0]
 
 
 def driven(

@@ -15,6 +15,8 @@ from contracts.ids import EventKey
 from edge_agent.ledger import Ledger, Tombstone
 from edge_agent.ledger.cellular import month_of
 from edge_agent.ledger.records import HELD_NS
+from edge_agent.ledger.spending import Spending
+from edge_agent.ledger.store import LedgerStore
 from tests.edge_agent.upload_rig import BOOT, VEHICLE, cause, record
 
 HOUR_NS = 3600 * NS_PER_S
@@ -132,6 +134,31 @@ def test_release_gives_back_once(tmp_path: Path) -> None:
     assert not ledger.spending.release([("a", 5)])
     spent = ledger.spending.of("a")
     assert (spent.trigger.clips, spent.pools["random"].size_bytes) == (0, 0)
+
+
+def test_a_cooldown_that_begins_while_another_thread_writes_is_kept(tmp_path: Path) -> None:
+    """Noted after the marks were written and before the transaction has ended."""
+    clock = VirtualClock()
+    ledger_at(tmp_path, clock).close()
+    store = LedgerStore(tmp_path / "ledger.sqlite", clock, BOOT)
+    spending = Spending(store)
+
+    class Meanwhile:
+        def write(self, connection: sqlite3.Connection) -> None:
+            spending.note_fire(("a", 9))
+            spending.note_fire(("b", 7))
+
+        def ended(self, committed: bool) -> None:
+            pass
+
+    spending.note_fire(("a", 5))
+    store.add_rider(Meanwhile())
+    with store.transaction():
+        pass
+    assert spending.of("a").last_fire_mono_ns == 9
+    assert spending.of("b").last_fire_mono_ns == 7
+    again = ledger_at(tmp_path, clock)  # a crash: what was not on disk yet is what was written
+    assert again.spending.of("a").last_fire_mono_ns == 5
 
 
 def test_a_settlement_after_midnight_is_charged_to_the_day_of_the_fire(tmp_path: Path) -> None:
