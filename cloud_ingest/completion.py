@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from cloud_ingest.body_writer import BodyWriter
 from cloud_ingest.commit import Committer
@@ -27,6 +28,9 @@ from contracts.ids import clip_id_of
 
 PATIENCE_S = 25.0
 """How long a request waits for a completion; clients give up after a minute."""
+
+CLOSE_S = 5.0
+"""How long the service's end waits for completions under way."""
 
 _log = structlog.get_logger(__name__)
 
@@ -76,12 +80,24 @@ class Completer:
         if task.done():
             task.result()
 
+    async def close(self) -> None:
+        """Let what is under way end, or end it: another replica takes it up."""
+        tasks = set(self._completing.values())
+        if tasks:
+            _, left = await asyncio.wait(tasks, timeout=CLOSE_S)
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
     async def sweep(self) -> None:
-        """Complete what is full and forget bytes of uploads that are over: after a crash."""
+        """Complete what is full and forget bytes of uploads that are over: after a crash.
+
+        What one upload meets keeps no other from being swept.
+        """
         for upload in await self._book.full():
             try:
                 await self.complete(upload)
-            except LongtailError as error:
+            except (LongtailError, SQLAlchemyError) as error:
                 _log.warning("could not complete", upload_id=upload.upload_id, error=str(error))
         found = await asyncio.to_thread(self._parts.remains)
         # Asked after the listing: what is held for an upload that begins now is not in it.
@@ -90,8 +106,12 @@ class Completer:
             {remains.owner for remains in found if remains.kind == "clip"},
         )
         for remains in found:
-            if remains.owner not in live:
+            if remains.owner in live:
+                continue
+            try:
                 await asyncio.to_thread(self._parts.clear, remains)
+            except LongtailError as error:
+                _log.warning("could not clear", what=remains.name, error=str(error))
 
     async def partial(self, vehicle_id: str, upload_id: str) -> Upload:
         """A partial upload that can be joined. Raises `InputError`, `AbsentError`."""

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from cloud_ingest.database import for_single_reads, to_ns, to_time
+from cloud_ingest.database import among, for_single_reads, to_ns, to_time
 from cloud_ingest.ports import Piece, Place
 from cloud_ingest.pressure import Value
 from cloud_ingest.problems import BusyError
@@ -176,7 +176,7 @@ class UploadBook:
         """Which of these uploads, and of these clips, have an open upload."""
         query = sa.select(uploads.c.upload_id, uploads.c.clip_id).where(
             uploads.c.state == OPEN,
-            sa.or_(uploads.c.upload_id.in_(upload_ids), uploads.c.clip_id.in_(clip_ids)),
+            sa.or_(among(uploads.c.upload_id, upload_ids), among(uploads.c.clip_id, clip_ids)),
         )
         async with self._reads.connect() as connection:
             rows = (await connection.execute(query)).all()
