@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from cloud_ingest.database import to_time
+from cloud_ingest.database import among, to_time
 from cloud_ingest.label_schema import review_tasks
 from cloud_ingest.schema import clips
 from cloud_ingest.steps_schema import clip_pins, clip_storage
@@ -79,34 +79,33 @@ class Storage:
         used, self._used = self._used, set()
         if not used:
             return
+        try:
+            await self._write_uses(used)
+        except BaseException:
+            self._used |= used  # to be written in the next round
+            raise
+
+    async def _write_uses(self, used: set[str]) -> None:
         now = to_time(self._clock.utc_ns())
-        known = sa.select(clips.c.clip_id).where(clips.c.clip_id.in_(sorted(used)))
-        async with self._engine.begin() as connection:
-            present = sorted((await connection.execute(known)).scalars())
-            if not present:
-                return
-            rows = [
-                {"clip_id": each, "tier": "hot", "changed_utc": now, "used_utc": now}
-                for each in present
-            ]
-            await connection.execute(
-                insert(clip_storage).on_conflict_do_update(
-                    index_elements=[clip_storage.c.clip_id],
-                    set_={
-                        "used_utc": now,
-                        "wanted": sa.case(
-                            (
-                                sa.and_(
-                                    clip_storage.c.tier == "cold", clip_storage.c.wanted.is_(None)
-                                ),
-                                "hot",
-                            ),
-                            else_=clip_storage.c.wanted,
-                        ),
-                    },
-                ),
-                rows,
+        known = (
+            sa.select(clips.c.clip_id, sa.literal("hot"), sa.literal(now), sa.literal(now))
+            .where(among(clips.c.clip_id, used))
+            .order_by(clips.c.clip_id)
+        )
+        is_back = sa.and_(clip_storage.c.tier == "cold", clip_storage.c.wanted.is_(None))
+        statement = (
+            insert(clip_storage)
+            .from_select(["clip_id", "tier", "changed_utc", "used_utc"], known)
+            .on_conflict_do_update(
+                index_elements=[clip_storage.c.clip_id],
+                set_={
+                    "used_utc": now,
+                    "wanted": sa.case((is_back, "hot"), else_=clip_storage.c.wanted),
+                },
             )
+        )
+        async with self._engine.begin() as connection:
+            await connection.execute(statement)
 
     async def sweep(self) -> dict[str, int]:
         """Mark what should move, by the rules; returns how many to each tier."""

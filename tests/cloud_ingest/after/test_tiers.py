@@ -121,6 +121,31 @@ def test_the_tail_goes_cold_and_comes_back_when_used(
         assert [pin["name"] for pin in http.get("/v1/pins").json()["pins"]] == ["d1"]
 
 
+def test_no_use_is_lost_however_many_and_whatever_fails(
+    server: RunningServer, clock: VirtualClock, tmp_path: Path, tables: sa.Engine
+) -> None:
+    storage = server.app.state.service.after.storage
+    with httpx.Client(base_url=server.url, timeout=30) as http:
+        clip_id, content = uploaded(enrolled(http), 1)
+        days(server, clock, 31)
+        settle(server)
+        assert where(tmp_path / "cloud", clip_id) == ["cold"]
+        assert http.get(f"/clips/{clip_id}.mcap").content == content
+    # More than a statement of PostgreSQL has parameters; the store knows nothing of them.
+    for number in range(70_000):
+        storage._on_use(f"{number:064x}")
+    with tables.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE clip_storage RENAME TO elsewhere"))
+    try:
+        with pytest.raises(sa.exc.SQLAlchemyError):
+            server.run(storage.write_uses())
+    finally:
+        with tables.begin() as connection:
+            connection.execute(sa.text("ALTER TABLE elsewhere RENAME TO clip_storage"))
+    server.run(storage.write_uses())
+    assert [(row.clip_id, row.wanted) for row in rows(tables, clip_storage)] == [(clip_id, "hot")]
+
+
 @pytest.mark.parametrize("step", ["publish", "remove"])
 def test_a_move_that_is_cut_off_is_gone_on_with(
     server: RunningServer, clock: VirtualClock, tmp_path: Path, tables: sa.Engine, step: str,
