@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from cloud_ingest.database import among
 from cloud_ingest.label_schema import review_judgements, review_tasks
 from contracts.errors import ConflictError, InputError
 from contracts.review import FrameBox, Judgement, Review, ReviewTask, review_of
@@ -94,7 +95,7 @@ async def told(connection: AsyncConnection, rows: Sequence[Row]) -> list[TaskRow
     columns = review_judgements.c
     query = (
         sa.select(columns.task_id, columns.judgement)
-        .where(columns.task_id.in_([row.task_id for row in rows]))
+        .where(among(columns.task_id, (row.task_id for row in rows)))
         .order_by(columns.round, columns.received_utc, columns.annotator)
     )
     answers: dict[str, list[Judgement]] = {}

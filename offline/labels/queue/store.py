@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from cloud_ingest import audit
-from cloud_ingest.database import to_time
+from cloud_ingest.database import among, to_time
 from cloud_ingest.fleet_schema import audit_log
 from cloud_ingest.label_schema import review_judgements, review_purposes, review_tasks
 from contracts.clock import NS_PER_S, Clock
@@ -313,7 +313,7 @@ class ReviewQueue:
 
     async def purposes(self, task_ids: Sequence[str]) -> dict[str, SealedPurpose]:
         """Why tasks exist. For those who decide about labels, never for annotators."""
-        query = sa.select(review_purposes).where(review_purposes.c.task_id.in_(task_ids))
+        query = sa.select(review_purposes).where(among(review_purposes.c.task_id, task_ids))
         async with self._engine.connect() as connection:
             rows = (await connection.execute(query)).mappings().all()
         return {row["task_id"]: SealedPurpose.model_validate(dict(row)) for row in rows}
