@@ -231,7 +231,7 @@ class DriveSide:
             log.error("counts not kept", reason=str(error))
         try:
             self._thresholds.save()
-        except OSError as error:
+        except LongtailError as error:
             log.error("thresholds not kept", reason=str(error))
 
     def close(self, *, in_order: bool = True) -> None:
@@ -242,7 +242,7 @@ class DriveSide:
             self.ring.release()
         try:
             self._thresholds.save()
-        except OSError as error:
+        except LongtailError as error:
             log.error("thresholds not kept", reason=str(error))
         try:
             if in_order:

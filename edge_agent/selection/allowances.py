@@ -18,9 +18,10 @@ from threading import RLock
 
 import structlog
 
+from contracts.errors import LongtailError
+from edge_agent.disk import Disk, RealDisk, replace_file
 from edge_agent.ledger import Pool, Spent
 from edge_agent.ledger.spending import POOLS
-from edge_agent.selection.thresholds import replace_whole
 
 Fire = tuple[str, int]
 
@@ -44,13 +45,17 @@ NO_ALLOWANCE = Allowance(drive_pools={pool: Spent() for pool in POOLS})
 class Allowances:
     """One vehicle's counts. Safe to share between threads.
 
+    What charges or gives back raises `LongtailError` when that cannot be written.
+
     Args:
         path: where they are durable; None counts for this process only.
         drive: names this drive.
+        disk: where durable steps go.
     """
 
-    def __init__(self, path: Path | None = None, drive: str = "") -> None:
+    def __init__(self, path: Path | None = None, drive: str = "", disk: Disk | None = None) -> None:
         self._path = path
+        self._disk = disk or RealDisk()
         self._lock = RLock()
         self._drive = drive
         self._day = -1
@@ -141,11 +146,17 @@ class Allowances:
     def _save(self, durable: bool) -> None:
         if self._path is None or not (durable or self._is_kept):
             return
-        replace_whole(self._path, {
+        content = json.dumps({
             "drive": self._drive, "day": self._day, "fires": self._fires,
             "cellular": self._cellular, "triggers": self._triggers, "pools": self._pools,
             "open": self._open,
-        })  # fmt: skip
+        }).encode()  # fmt: skip
+        try:
+            replace_file(self._disk, self._path, content)
+        except LongtailError as error:
+            # A disk that fails once must not cost a clip.
+            log.warning("allowances are written again", reason=str(error))
+            replace_file(self._disk, self._path, content)
 
     def _load(self, path: Path) -> None:
         try:
@@ -159,7 +170,9 @@ class Allowances:
                 }
                 self._pools = {str(n): [int(c), int(b)] for n, (c, b) in held["pools"].items()}
                 self._open = {str(n): [str(p), int(b)] for n, (p, b) in held["open"].items()}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (
+            OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError,
+        ) as error:  # fmt: skip
             log.warning("allowances begin anew", path=str(path), reason=str(error))
 
 

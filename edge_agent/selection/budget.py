@@ -24,7 +24,7 @@ from typing import Literal
 import structlog
 
 from contracts.clip import Cause
-from contracts.errors import ExhaustedError, InputError
+from contracts.errors import ExhaustedError, InputError, LongtailError
 from contracts.ids import EventKey
 from contracts.trigger_spec import LoadedSpec, OperatorBookmarkSpec
 from edge_agent.ledger import DaySpending, Ledger, Pool
@@ -293,7 +293,7 @@ class BudgetBook:
         durable = fire.fires_per_day is not None
         try:
             self._allowances.note_fire(fire.trigger_id, day, durable=durable)
-        except OSError as error:
+        except LongtailError as error:
             log.error("allowances not kept", reason=str(error))
             return False
         return True
@@ -310,12 +310,22 @@ class BudgetBook:
             return Suppress("disk")
         try:
             self._allowances.reserve(key, fire.pool, verdict.expected_bytes, durable=durable)
-            self._ledger.spending.reserve(key, fire.pool, verdict.expected_bytes)
-        except (ExhaustedError, OSError):
-            with suppress(OSError):
-                self._allowances.release([key])
+        except LongtailError as error:
+            log.error("allowances not kept", reason=str(error))
+            self._give_back(key)
             return Suppress("disk")
+        try:
+            self._ledger.spending.reserve(key, fire.pool, verdict.expected_bytes)
+        except LongtailError as error:
+            self._give_back(key)
+            if isinstance(error, ExhaustedError):
+                return Suppress("disk")
+            raise
         return verdict
+
+    def _give_back(self, key: tuple[str, int]) -> None:
+        with suppress(LongtailError):  # on a disk that fails it stands: too much is spent then
+            self._allowances.release([key])
 
     def may_use_cellular(self, specs: Sequence[LoadedSpec], size_bytes: int) -> bool:
         """Whether a clip of these specs may go over a link that costs, by what the triggers that
@@ -325,7 +335,7 @@ class BudgetBook:
         limits = [(spec.id, spec.budget.cellular_bytes_per_day) for spec in asking]
         try:
             return self._allowances.charge_cellular(limits, self._ledger.budget_day(), size_bytes)
-        except OSError as error:
+        except LongtailError as error:
             log.error("allowances not kept", reason=str(error))
             return False
 
@@ -341,14 +351,14 @@ class BudgetBook:
         fires = [(cause.trigger_id, cause.fired_mono_ns) for cause in causes]
         settled = self._ledger.spending.settle(event, fires, pool, size_bytes)
         if settled:
-            with suppress(OSError):  # what was reserved stands then
+            with suppress(LongtailError):  # what was reserved stands then
                 self._allowances.settle(fires, pool, size_bytes)
         return settled
 
     def release(self, causes: Sequence[Cause], reason: Reason) -> None:
         """Give back admitted fires whose clip will not come, and count them with the reason."""
         fires = [(cause.trigger_id, cause.fired_mono_ns) for cause in causes]
-        with suppress(OSError):
+        with suppress(LongtailError):
             self._allowances.release(fires)
         if self._ledger.spending.release(fires):
             for trigger_id, _ in fires:

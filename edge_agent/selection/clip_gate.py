@@ -18,11 +18,11 @@ import structlog
 from pydantic import ValidationError
 
 from contracts.errors import LongtailError
+from edge_agent.disk import Disk, RealDisk, replace_file
 from edge_agent.selection.budget import BudgetBook
 from edge_agent.selection.capture import ClipJob
 from edge_agent.selection.scene_of import scene_of
 from edge_agent.selection.scenes import Known, Scene, SceneBook
-from edge_agent.selection.thresholds import replace_whole
 from kernels.clip.encoding import EncodedMessage, payload_bytes
 
 WAITING = 64
@@ -41,6 +41,7 @@ class ClipGate:
         path: where known scenes are kept; None remembers for this process only.
         fleet: a file of scenes that others have kept, as `path`'s; another one may take its place.
         tell: told of each clip that is suppressed.
+        disk: where durable steps go.
     """
 
     def __init__(
@@ -51,8 +52,10 @@ class ClipGate:
         path: Path | None = None,
         fleet: Path | None = None,
         tell: Callable[[ClipJob], None] = lambda _: None,
+        disk: Disk | None = None,
     ) -> None:
         self._book = book
+        self._disk = disk or RealDisk()
         self._day = day
         self._model_digest = model_digest
         self._path = path
@@ -118,8 +121,8 @@ class ClipGate:
             document = [known.model_dump(mode="json") for known in self.scenes.own]
         if found and self._path is not None:
             try:
-                replace_whole(self._path, document)
-            except OSError as error:
+                replace_file(self._disk, self._path, json.dumps(document).encode())
+            except LongtailError as error:
                 log.warning("scenes not kept", reason=str(error))
 
 
@@ -140,6 +143,6 @@ def read_scenes(path: Path | None) -> list[Known]:
         return []
     try:
         return [Known.model_validate(each) for each in json.loads(path.read_text("utf-8"))]
-    except (OSError, ValueError, TypeError, ValidationError) as error:
+    except (OSError, ValueError, TypeError, ValidationError, RecursionError) as error:
         log.warning("known scenes begin anew", path=str(path), reason=str(error))
         return []

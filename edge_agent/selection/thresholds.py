@@ -8,13 +8,13 @@ begins at its own bound. The newest `KEPT` specs are remembered.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
 
 import structlog
 
+from edge_agent.disk import Disk, RealDisk, replace_file
 from kernels.triggers.adapt import Threshold, Thresholds
 
 KEPT = 500
@@ -27,13 +27,15 @@ class ThresholdBook:
 
     Args:
         path: where they are kept; None remembers for this process only.
+        disk: where durable steps go.
 
     Attributes:
         known: by the spec's digest, the newest last.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, disk: Disk | None = None) -> None:
         self._path = path
+        self._disk = disk or RealDisk()
         self._lock = Lock()
         self._saved: dict[str, Threshold] = {}
         self.known: dict[str, Threshold] = {}
@@ -51,34 +53,20 @@ class ThresholdBook:
                 del self.known[digest]
 
     def save(self) -> None:
-        """Write what has changed since. Raises `OSError` when it cannot be written."""
+        """Write what has changed since. Raises `LongtailError` when it cannot be written."""
         with self._lock:
             held = dict(self.known)
         if self._path is None or held == self._saved:
             return
-        replace_whole(self._path, {digest: asdict(each) for digest, each in held.items()})
+        document = {digest: asdict(each) for digest, each in held.items()}
+        replace_file(self._disk, self._path, json.dumps(document).encode())
         self._saved = held
-
-
-def replace_whole(path: Path, document: object) -> None:
-    """Write a JSON document in place of another, which stands until the new one is on disk."""
-    beside = path.with_suffix(".new")
-    with beside.open("w", encoding="utf-8") as stream:
-        json.dump(document, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _read(path: Path) -> dict[str, Threshold]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         return {str(digest): Threshold(**values) for digest, values in document.items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         log.warning("thresholds begin anew", path=str(path), reason=str(error))
         return {}

@@ -233,5 +233,7 @@ class FailingStream(io.RawIOBase):
 
 
 def _name(path: Path) -> str:
-    """A file by its kind."""
-    return f"{path.parent.name}/*{''.join(path.suffixes)}"
+    """A file by its kind: those of the spool are many, the others have names of their own."""
+    if path.parent.name in ("active", "clips", "quarantine"):
+        return f"{path.parent.name}/*{''.join(path.suffixes)}"
+    return path.name

@@ -29,9 +29,12 @@ from edge_agent.clips.packer import PackedClip, Packer
 from edge_agent.identity import VehicleKey
 from edge_agent.ledger import Ledger
 from edge_agent.ports import Link
+from edge_agent.selection.allowances import Allowances
 from edge_agent.selection.budget import BudgetBook, Keep, VehicleLimits
 from edge_agent.selection.capture import CaptureBook
+from edge_agent.selection.clip_gate import ClipGate
 from edge_agent.selection.recovered import settle_recovered
+from edge_agent.selection.thresholds import ThresholdBook
 from edge_agent.spool import Spool
 from edge_agent.upload import (
     CellularLimits,
@@ -44,6 +47,7 @@ from edge_agent.upload import (
 )
 from edge_agent.upload.policy import is_metered
 from kernels.clip.encoding import EncodedMessage, encode_sample
+from kernels.triggers.adapt import Threshold
 from kernels.triggers.cause import cause_of
 from kernels.triggers.engine import Fire
 from tests.edge_agent.failing_disk import FailingDisk
@@ -62,10 +66,14 @@ FACTS = DriveFacts("d", 0, ClockQuality(synchronised=True), None, {})
 QUOTA_BYTES = 90_000
 """Room for two clips: the third drives one out."""
 
-_HEAD = "apiVersion: longtail/v1\nversion: 1\nowner: x\nupload: {priority: %s, cellular: allowed}\n"
-SAFETY = _HEAD % "safety" + "kind: hard_brake\nid: hard-brake\ncooldown: 0 s\n"
+_HEAD = (
+    "apiVersion: longtail/v1\nversion: 1\nowner: x\nupload: {priority: %s, cellular: allowed}\n"
+    "budget: {fires_per_day: 1000, clips_per_drive: 1000, cellular_bytes_per_day: 1GB%s}\n"
+)
+SAFETY = _HEAD % ("safety", "") + "kind: hard_brake\nid: hard-brake\ncooldown: 0 s\n"
 ORDINARY = (
-    _HEAD % "normal" + "kind: expression\nid: fast\nwhen: ego.speed_mps > 20\ncooldown: 0 s\n"
+    _HEAD % ("normal", ", clips_per_scene: 1000")
+    + "kind: expression\nid: fast\nwhen: ego.speed_mps > 20\ncooldown: 0 s\n"
 )
 
 
@@ -83,8 +91,12 @@ def picture(number: int) -> bytes:
 
 def messages(number: int) -> list[EncodedMessage]:
     at_ns = number * 60 * NS_PER_S
+    signals = {
+        "ego.speed_mps": 20.0 + number, "gnss.lat_deg": 48.0 + number, "gnss.lon_deg": 11.0,
+        "gnss.bearing_rad": 0.5,
+    }  # fmt: skip
     return [
-        encode_sample(SignalSample("ego.speed_mps", at_ns, 20.0 + number), 0),
+        *(encode_sample(SignalSample(name, at_ns, value), 0) for name, value in signals.items()),
         encode_sample(ImageSample("/camera/a", at_ns, "jpeg", picture(number), 0, 0, "a"), 0),
     ]
 
@@ -119,10 +131,16 @@ class Trip:
             self.quota_bytes, 0, self.clock, self.disk, self.ledger,
             describe_clip,
         )  # fmt: skip
-        self.book = BudgetBook(self.ledger, VehicleLimits(), self.spool.has_room)
+        allowances = Allowances(self.folder / "allowances.json", "d", self.disk)
+        self.book = BudgetBook(self.ledger, VehicleLimits(), self.spool.has_room, allowances)
+        self.gate = ClipGate(
+            self.book, self.ledger.budget_day, lambda: None, self.folder / "scenes.json",
+            disk=self.disk,
+        )  # fmt: skip
+        self.thresholds = ThresholdBook(self.folder / "thresholds.json", self.disk)
         settle_recovered(self.spool, self.book)
         self.events = EventTeller(self.ledger, 0)
-        self.packer = Packer(self.spool, self.book, self.events, FACTS, self.packed.append)
+        self.packer = Packer(self.spool, self.book, self.events, FACTS, self._on_packed)
         self.meter = WireMeter()
         self._counted_bytes = 0
         self.transport = Transport(self.base_url, self.clock, self.meter, QUICK)
@@ -146,8 +164,17 @@ class Trip:
         self.events.tell(capture.event_of(fire), cause_of(fire), "captured")
         capture.add(fire)
         (job,) = capture.flush()
+        passed = self.gate.judge(job, messages(number))
+        assert passed is not None, "each scene is met for the first time"
         assert self.packer is not None
-        self.packer.pack(job, messages(number), FACTS)
+        self.packer.pack(passed, messages(number), FACTS)
+        self.thresholds.update({f"{number}" * 64: Threshold(float(number), 10.0, 3, 7)})
+        with suppress(LongtailError):
+            self.thresholds.save()
+
+    def _on_packed(self, packed: PackedClip) -> None:
+        self.packed.append(packed)
+        self.gate.packed(packed.event)
 
     async def upload(self, link: Link, hours: float = 1.0) -> None:
         """Send what may go over this link."""

@@ -166,6 +166,8 @@ def test_the_life_takes_every_kind_of_durable_step() -> None:
         "write clips/*.json.tmp", "rename clips/*.json.tmp clips/*.json",
         "rename active/*.active clips/*.mcap", "sync clips/", "sync active/",
         "remove clips/*.mcap", "remove clips/*.json", "commit ledger",
+        "write allowances.json.tmp", "sync scenes.json.tmp",
+        "rename thresholds.json.tmp thresholds.json",
     ):  # fmt: skip
         assert kinds[kind] > 0, kind
 
