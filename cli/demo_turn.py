@@ -8,10 +8,12 @@ few scenes, a few frames of the old, twelve scenarios in the suite. People are s
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,20 +53,33 @@ def rendering(folder: Path) -> Iterator[Callable[[], None]]:
         ["sim", "suite", "--recipe", str(recipe("suite")), "--out", str(folder / "suite")],
         *(["sim", "dataset", str(recipe(name)), "--out", str(folder / name)] for name in RECIPES),
     ]
-    script = "\n".join(shlex.join(longtail(*each)) + " || exit 1" for each in words)
-    with (folder / "rendering.log").open("wb") as log:
-        process = subprocess.Popen(["/bin/sh", "-c", script], stdout=log, stderr=log)
+    with _beside("rendering", folder / "rendering.log", words) as rendered:
+        yield rendered
+
+
+@contextmanager
+def _beside(
+    what: str, log_path: Path, commands: Sequence[Sequence[str]]
+) -> Iterator[Callable[[], None]]:
+    """Run commands, one after another, beside the block; the call waits for them, and raises
+    `TransientError` where one failed.
+    """
+    script = "\n".join(shlex.join(longtail(*each)) + " || exit 1" for each in commands)
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", script], stdout=log, stderr=log, start_new_session=True
+        )
+
+        def waited() -> None:
+            if process.wait() != 0:
+                raise TransientError(f"{what} failed; the log tells why", absolute(log_path))
+
         try:
-            yield lambda: _waited(process, folder / "rendering.log")
+            yield waited
         finally:
             if process.poll() is None:
-                process.terminate()
+                os.killpg(process.pid, signal.SIGTERM)  # the shell would leave its child behind
             process.wait()
-
-
-def _waited(process: subprocess.Popen[bytes], log: Path) -> None:
-    if process.wait() != 0:
-        raise TransientError("rendering failed; the log tells why", absolute(log))
 
 
 def turn(
@@ -84,13 +99,25 @@ def turn(
     spec.write_text(yaml.safe_dump(_document(folder, url), sort_keys=False), "utf-8")
     say(f"{len(found)} clips; the loop's file: {absolute(spec)}")
     loop = folder / "loop"
-    done = json.loads(_run_turn(spec, loop, folder, say))
+    with ExitStack() as beside:
+        driven_before: list[Callable[[], None]] = []
+
+        def told(stage: str, text: str) -> None:
+            say(text)
+            if stage == "dataset":
+                # Training has one thread: meanwhile the other core drives by the shipped student.
+                drives = _beside("driving", folder / "trials.log", _drives_before(folder))
+                driven_before.append(beside.enter_context(drives))
+
+        done = json.loads(_run_turn(spec, loop, folder, told))
+        for wait in driven_before:
+            wait()
     for name in _told(done):
         say(name)
     model = next((loop / "stages" / "train").glob("*/product/model/student-s.onnx"))
     say("the next day: the vehicles wake, take what was rolled out, and drive the same scenes")
     next_day = drive_fleet(folder, url, seed, lambda text: None, day=1)
-    reports = {name: _driven(folder, name, model, run) for name in ("cattle", "elsewhere")}
+    reports = {name: _driven(folder, name, model, run) for name in TRIALS}
     cattle = folder / "trials" / "cattle"
     before, after = _report_files(cattle, shipped_student(), model)
     page = json.loads(run(
@@ -144,8 +171,8 @@ def _drawn(folder: Path) -> Path:
     return path
 
 
-def _run_turn(spec: Path, loop: Path, folder: Path, say: Say) -> str:
-    """The command, its stages told as they end."""
+def _run_turn(spec: Path, loop: Path, folder: Path, told: Callable[[str, str], None]) -> str:
+    """The command, its stages told as they end: name and line."""
     words = ["loop", "run", str(spec), "--loop", str(loop), "--folder", str(folder / "cloud"),
              "--json"]  # fmt: skip
     with (folder / "loop.json").open("w+b") as out:
@@ -153,15 +180,16 @@ def _run_turn(spec: Path, loop: Path, folder: Path, say: Say) -> str:
         last = ""
         for line in process.stderr or ():
             text = line.rpartition("\r\x1b[K")[2].strip()
-            if text.partition(":")[0] in _STAGES and text.partition(": ")[2].startswith("done"):
-                say(text)
+            stage, _, how = text.partition(": ")
+            if stage in _STAGES and how.startswith("done"):
+                told(stage, text)
             last = text or last
         code = process.wait()
         out.seek(0)
         answer = out.read().decode()
     if code != 0:
-        told = json.loads(answer) if answer.strip() else {"why": last, "report": absolute(loop)}
-        raise TransientError(f"nothing was shipped: {told['why']}", told["report"])
+        found = json.loads(answer) if answer.strip() else {"why": last, "report": absolute(loop)}
+        raise TransientError(f"nothing was shipped: {found['why']}", found["report"])
     return answer
 
 
@@ -183,12 +211,24 @@ def _told(done: dict[str, Any]) -> Iterator[str]:
     yield f"{passed} gates passed, then {figures['shadow']['frames']} frames in shadow"
 
 
+TRIALS = "cattle", "elsewhere"
+
+
+def _drives(folder: Path, name: str) -> list[str]:
+    """The words that drive a recipe by the shipped student; what is driven is kept."""
+    return [
+        "sim", "trials", str(recipe(name)), "--model", str(shipped_student()),
+        "--out", str(folder / "trials" / name),
+    ]  # fmt: skip
+
+
+def _drives_before(folder: Path) -> list[list[str]]:
+    return [[*_drives(folder, name), "--workers", "1"] for name in TRIALS]
+
+
 def _driven(folder: Path, name: str, model: Path, run: Run) -> list[dict[str, Any]]:
     """The same drives by both models: what changed."""
-    told = json.loads(run([
-        "sim", "trials", str(recipe(name)), "--model", str(shipped_student()),
-        "--model", str(model), "--out", str(folder / "trials" / name), "--json",
-    ]))  # fmt: skip
+    told = json.loads(run([*_drives(folder, name), "--model", str(model), "--json"]))
     rows: list[dict[str, Any]] = told["comparisons"][0]["figures"]
     return [row for row in rows if row["slice"] == "all"]
 

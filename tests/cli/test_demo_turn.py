@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from cli.demo_turn import _document
+from cli.demo_turn import _beside, _document
+from contracts.errors import TransientError
 
 
 def words(tree: Any) -> Iterator[str]:
@@ -28,3 +29,15 @@ def test_a_folder_given_by_a_relative_path_is_found_from_the_loops_file(
     named = [each for each in words(_document(folder, "http://x")) if "some/demo" in each]
     assert len(named) > 5
     assert all(Path(each).is_relative_to(tmp_path / folder) for each in named)
+
+
+def test_what_runs_beside_is_waited_for_and_its_failure_told(tmp_path: Path) -> None:
+    log = tmp_path / "beside.log"
+    with _beside("asking", log, [["--version"], ["spec", "--help"]]) as waited:
+        waited()
+    assert "lint" in log.read_text()
+    with (
+        _beside("asking", log, [["no-such-command"], ["--version"]]) as waited,
+        pytest.raises(TransientError, match="asking failed"),
+    ):
+        waited()
