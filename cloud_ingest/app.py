@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 import structlog
@@ -32,6 +33,7 @@ from cloud_ingest.auth import routes as auth_routes
 from cloud_ingest.auth.people import People
 from cloud_ingest.auth.tokens import TokenSigner, new_key
 from cloud_ingest.auth.vehicles import Vehicles
+from cloud_ingest.background import Background, Loop
 from cloud_ingest.bodies import BoundedBodies
 from cloud_ingest.catalog import Catalog
 from cloud_ingest.collector import Collector
@@ -44,6 +46,7 @@ from cloud_ingest.fleet import routes as fleet_routes
 from cloud_ingest.fleet.desk import open_fleet_desk
 from cloud_ingest.metrics import MeasuredRequests, RequestMetrics
 from cloud_ingest.mining import routes as mining_routes
+from cloud_ingest.mining.picture_encoder import PictureEncoder
 from cloud_ingest.mining.start import open_mining, picture_encoder, text_encoders
 from cloud_ingest.mining.text_ports import TextEncoder
 from cloud_ingest.ota import routes as ota_routes
@@ -61,7 +64,7 @@ from cloud_ingest.signal_logs import SignalLogs
 from cloud_ingest.span_book import SpanBook
 from cloud_ingest.steps import routes as steps_routes
 from cloud_ingest.steps.after import open_after_commit
-from cloud_ingest.steps.on_ray import encoding_by, ray_driver
+from cloud_ingest.steps.on_ray import RayDriver, encoding_by, ray_driver
 from cloud_ingest.stores.opening import (
     open_cold_objects,
     open_log_objects,
@@ -82,8 +85,43 @@ _EXPOSED = [
     "Tus-Checksum-Algorithm", "Upload-Offset", "Upload-Length", "Upload-Metadata",
     "Upload-Expires", "Upload-Concat", "ETag", "Content-Range", "Accept-Ranges", "Content-Length",
 ]  # fmt: skip
+_ROUTES = (
+    auth_routes,
+    people_routes,
+    metrics,
+    readiness,
+    uploads_routes,
+    tus_routes,
+    events_routes,
+    clips_routes,
+    embeddings_routes,
+    mining_routes,
+    ota_routes,
+    fleet_routes,
+    signal_logs_routes,
+    steps_routes,
+    scenes_routes,
+    tiers_routes,
+    erasure_routes,
+    webhooks_routes,
+)
 _LOCAL_PAGES = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Adapters:
+    """What was chosen for one service, before its event loop runs."""
+
+    database_url: str
+    clock: Clock
+    reader: ManifestReader
+    objects: ObjectStore
+    parts: PartStore
+    wanted: Wanted | None
+    encoders: tuple[TextEncoder, ...]
+    by_picture: PictureEncoder | None
+    ray: RayDriver | None
 
 
 def create_app(
@@ -111,85 +149,25 @@ def create_app(
             raise InputError("no database is named", "DATABASE_URL")
         database_url = settings.database_url.get_secret_value()
     chosen_objects = objects or open_objects(settings)
-    chosen_parts = parts or open_parts(settings, chosen_objects)
-    chosen_clock = clock or SystemClock()
-    chosen_reader = reader or clip_manifest_reader()
-    chosen_encoders = text_encoders(settings) if encoders is None else encoders
-    by_picture, ray = picture_encoder(settings), ray_driver(settings)
+    adapters = _Adapters(
+        database_url=database_url,
+        clock=clock or SystemClock(),
+        reader=reader or clip_manifest_reader(),
+        objects=chosen_objects,
+        parts=parts or open_parts(settings, chosen_objects),
+        wanted=wanted,
+        encoders=text_encoders(settings) if encoders is None else encoders,
+        by_picture=picture_encoder(settings),
+        ray=ray_driver(settings),
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        engine = open_engine(database_url)
-        asyncio.get_running_loop().set_default_executor(
-            ThreadPoolExecutor(settings.store_threads, thread_name_prefix="store")
-        )
-        signer = TokenSigner(await _server_key(engine, chosen_clock), chosen_clock)
-        # What was set aside may lie in the cold tier when it is read again.
-        tiers = TieredObjects(chosen_objects, open_cold_objects(settings))
-        committer = Committer(engine, tiers, chosen_reader, chosen_clock)
-        book = UploadBook(engine, chosen_clock, settings.upload_expiry_s, settings.max_open_uploads)
-        catalog = Catalog(engine)
-        mining = open_mining(
-            engine, chosen_clock, settings.folder / "mining", catalog, chosen_encoders, by_picture
-        )
-        pictures = None if by_picture is None else encoding_by(ray, mining.pictures, by_picture)
-        after = open_after_commit(
-            engine, chosen_clock, settings, chosen_objects, pictures, mining.captioner, ray
-        )
-        pieces = PieceBook(engine)
-        spans = SpanBook(engine, settings.max_spans)
-        completer = Completer(book, pieces, chosen_parts, committer)
-        receiver = Receiver(
-            book,
-            spans,
-            pieces,
-            chosen_parts,
-            completer,
-            settings,
-            Pressure(engine, chosen_clock, settings),
-            wanted or after.scenes,
-        )
-        vehicles = Vehicles(engine, chosen_clock)
-        ota = await _open_ota(app, engine, settings, chosen_clock)
-        fleet = open_fleet_desk(engine, chosen_clock, settings, vehicles, ota, after.scene_lists)
-        app.state.service = Service(
-            settings=settings,
-            clock=chosen_clock,
-            engine=engine,
-            objects=after.objects,
-            signer=signer,
-            vehicles=vehicles,
-            people=People(engine, chosen_clock),
-            receiver=receiver,
-            committer=committer,
-            catalog=catalog,
-            mining=mining,
-            events=EventBook(engine, chosen_clock),
-            ota=ota,
-            fleet=fleet,
-            signal_logs=SignalLogs(
-                engine, open_log_objects(settings), settings.folder / "incoming", chosen_clock
-            ),
-            after=after,
-        )
-        app.state.collector = Collector(engine, chosen_parts, completer, chosen_clock)
-        tasks = [
-            asyncio.create_task(app.state.collector.run()),
-            asyncio.create_task(fleet.monitor.run()),
-            asyncio.create_task(after.run()),
-            asyncio.create_task(mining.run(is_captioning=after.works)),
-        ]
-        if settings.is_laptop:
-            _log.warning("laptop mode: this machine's user needs no token", host=settings.host)
-        try:
+        async with AsyncExitStack() as stack:
+            await _open(app, settings, adapters, stack)
+            if settings.is_laptop:
+                _log.warning("laptop mode: this machine's user needs no token", host=settings.host)
             yield
-        finally:
-            for task in tasks:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
-            await mining.close()
-            await close_engine(engine)
 
     app = FastAPI(
         title="Longtail cloud",
@@ -209,29 +187,92 @@ def create_app(
         allow_headers=["*"],
         expose_headers=_EXPOSED,
     )
-    for module in (
-        auth_routes,
-        people_routes,
-        metrics,
-        readiness,
-        uploads_routes,
-        tus_routes,
-        events_routes,
-        clips_routes,
-        embeddings_routes,
-        mining_routes,
-        ota_routes,
-        fleet_routes,
-        signal_logs_routes,
-        steps_routes,
-        scenes_routes,
-        tiers_routes,
-        erasure_routes,
-        webhooks_routes,
-    ):
+    for module in _ROUTES:
         app.include_router(module.router)
     app.add_api_route("/healthz", healthz, tags=["service"], summary="Whether the service works")
     return app
+
+
+async def _open(
+    app: FastAPI, settings: Settings, adapters: _Adapters, stack: AsyncExitStack
+) -> None:
+    """Put the service together in the running loop.
+
+    `stack` closes it: loops first, then completions, what they used, and the database last; each
+    whatever becomes of the others.
+    """
+    clock, by_picture = adapters.clock, adapters.by_picture
+    engine = open_engine(adapters.database_url)
+    stack.push_async_callback(close_engine, engine)
+    asyncio.get_running_loop().set_default_executor(
+        ThreadPoolExecutor(settings.store_threads, thread_name_prefix="store")
+    )
+    signer = TokenSigner(await _server_key(engine, clock), clock)
+    background = Background(clock)
+    # What was set aside may lie in the cold tier when it is read again.
+    tiers = TieredObjects(adapters.objects, open_cold_objects(settings))
+    committer = Committer(engine, tiers, adapters.reader, clock)
+    book = UploadBook(engine, clock, settings.upload_expiry_s, settings.max_open_uploads)
+    catalog = Catalog(engine)
+    mining = open_mining(
+        engine, clock, settings.folder / "mining", catalog, adapters.encoders, by_picture
+    )
+    stack.push_async_callback(mining.close)
+    pictures = None
+    if by_picture is not None:
+        pictures = encoding_by(adapters.ray, mining.pictures, by_picture)
+    after = open_after_commit(
+        engine, clock, settings, adapters.objects, pictures, mining.captioner, adapters.ray,
+        background.failed,
+    )  # fmt: skip
+    stack.push_async_callback(after.close)
+    pieces = PieceBook(engine)
+    completer = Completer(book, pieces, adapters.parts, committer)
+    stack.push_async_callback(completer.close)
+    receiver = Receiver(
+        book,
+        SpanBook(engine, settings.max_spans),
+        pieces,
+        adapters.parts,
+        completer,
+        settings,
+        Pressure(engine, clock, settings),
+        adapters.wanted or after.scenes,
+    )
+    vehicles = Vehicles(engine, clock)
+    ota = await _open_ota(app, engine, settings, clock)
+    fleet = open_fleet_desk(engine, clock, settings, vehicles, ota, after.scene_lists)
+    app.state.service = Service(
+        settings=settings,
+        clock=clock,
+        engine=engine,
+        objects=after.objects,
+        signer=signer,
+        vehicles=vehicles,
+        people=People(engine, clock),
+        receiver=receiver,
+        committer=committer,
+        catalog=catalog,
+        mining=mining,
+        events=EventBook(engine, clock),
+        ota=ota,
+        fleet=fleet,
+        signal_logs=SignalLogs(
+            engine, open_log_objects(settings), settings.folder / "incoming", clock
+        ),
+        after=after,
+        background=background,
+    )
+    app.state.collector = Collector(engine, adapters.parts, completer, clock)
+    loops: dict[str, Loop] = {
+        "collector": app.state.collector.run,
+        "rollouts": fleet.monitor.run,
+        **after.loops(),
+        **mining.loops(is_captioning=after.works),
+    }
+    stack.push_async_callback(background.close)
+    for name, run in loops.items():
+        background.start(name, run)
 
 
 async def healthz(request: Request) -> dict[str, str]:
@@ -254,7 +295,6 @@ async def _open_ota(app: FastAPI, engine: AsyncEngine, settings: Settings, clock
         return await open_ota(engine, settings, clock)
     except LongtailError as error:
         app.state.start_error = error
-        await engine.dispose()
         raise
 
 

@@ -7,18 +7,19 @@ label. The dashboard in `deploy/grafana` uses these names; a test holds both tog
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from time import perf_counter
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud_ingest.auth.policy import Viewer
+from cloud_ingest.background import Background
 from cloud_ingest.database import to_time
 from cloud_ingest.fleet.rollout_book import ENDED
 from cloud_ingest.fleet_schema import rollouts
@@ -39,6 +40,7 @@ GAUGES = {
     "outbox_entries": "Commits that what comes after them has not taken up yet.",
     "vehicles": "Vehicles that are enrolled and not revoked, and of them those in contact.",
     "rollouts_live": "Rollouts that have not ended.",
+    "loops": "Loops of this process beside its requests: 1 for one that lives, 0 for one down.",
     "database_connections": "Connections of this process to the database, by what they do.",
 }
 
@@ -98,8 +100,10 @@ class MeasuredRequests:
                 self._metrics.received.labels(route).inc(received)
 
 
-async def gauges(engine: AsyncEngine, clock: Clock) -> list[GaugeMetricFamily]:
-    """Depths as the database knows them now."""
+async def gauges(
+    engine: AsyncEngine, clock: Clock, background: Background
+) -> list[GaugeMetricFamily]:
+    """Depths as the database knows them now, and what this process is at."""
     since = to_time(max(0, clock.utc_ns() - CONTACT_NS))
     is_in = vehicles.c.revoked_utc.is_(None)
     async with engine.connect() as connection:
@@ -122,6 +126,7 @@ async def gauges(engine: AsyncEngine, clock: Clock) -> list[GaugeMetricFamily]:
         "outbox_entries": ("", {"": float(waiting)}),
         "vehicles": ("state", {"enrolled": float(enrolled), "in contact": float(in_contact)}),
         "rollouts_live": ("", {"": float(live)}),
+        "loops": ("loop", {name: float(is_up) for name, is_up in background.states().items()}),
         "database_connections": ("state", {"busy": float(busy), "idle": float(idle)}),
     }))  # fmt: skip
 
@@ -159,13 +164,23 @@ def _families(
     yield info
 
 
+def _failures(background: Background) -> Metric:
+    family = CounterMetricFamily(
+        f"{PREFIX}loop_failures", "Failures after which a loop or chore has gone on.",
+        labels=["loop"],
+    )  # fmt: skip
+    for name, count in sorted(background.failures.items()):
+        family.add_metric([name], count)
+    return family
+
+
 class _Once:
     """Families that were read already, as a registry's collector."""
 
-    def __init__(self, families: list[GaugeMetricFamily]) -> None:
+    def __init__(self, families: Sequence[Metric]) -> None:
         self._families = families
 
-    def collect(self) -> list[GaugeMetricFamily]:
+    def collect(self) -> Sequence[Metric]:
         return self._families
 
 
@@ -179,7 +194,8 @@ router = APIRouter(tags=["service"])
 async def metrics(request: Request) -> Response:
     service = service_of(request)
     depths = CollectorRegistry()
-    depths.register(_Once(await gauges(service.engine, service.clock)))
+    depths.register(_Once(await gauges(service.engine, service.clock, service.background)))
+    depths.register(_Once([_failures(service.background)]))
     own: RequestMetrics = request.app.state.request_metrics
     content = generate_latest(own.registry) + generate_latest(depths)
     return Response(content, media_type=CONTENT_TYPE_LATEST)

@@ -24,7 +24,7 @@ router = APIRouter(tags=["service"])
 
 
 class Readiness(Wire):
-    """Each part's word: `ok`, or `away`."""
+    """Each part's word: `ok`, or `away`; of the service's loops which are `down`."""
 
     ready: bool
     parts: dict[str, str]
@@ -39,7 +39,9 @@ async def readyz(request: Request) -> JSONResponse:
     asked = {"database": _database(service), "objects": service.objects.size_bytes(_NO_CLIP)}
     words = await asyncio.gather(*(_word(name, each) for name, each in asked.items()))
     parts = dict(zip(asked, words, strict=True))
-    is_ready = all(word == "ok" for word in words)
+    down = service.background.down()
+    parts["loops"] = f"down: {', '.join(down)}" if down else "ok"
+    is_ready = all(word == "ok" for word in parts.values())
     found = Readiness(ready=is_ready, parts=parts)
     return JSONResponse(found.model_dump(), 200 if is_ready else 503)
 

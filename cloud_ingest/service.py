@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cloud_ingest.auth.people import People
     from cloud_ingest.auth.tokens import TokenSigner
     from cloud_ingest.auth.vehicles import Vehicles
+    from cloud_ingest.background import Background
     from cloud_ingest.catalog import Catalog
     from cloud_ingest.commit import Committer
     from cloud_ingest.event_book import EventBook
@@ -45,6 +46,7 @@ class Service:
     fleet: FleetDesk
     signal_logs: SignalLogs
     after: AfterCommit
+    background: Background
 
 
 def service_of(request: Request) -> Service:

@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
+from pydantic import ValidationError
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -31,6 +33,7 @@ from contracts.clip import ClipManifest
 from contracts.clock import Clock
 
 BATCH = 64
+_log = structlog.get_logger(__name__)
 
 Row = sa.Row[Any, Any]
 
@@ -146,10 +149,18 @@ def _left_out(job: Row) -> sa.Select[Any]:
 
 def _texts(rows: Sequence[Row]) -> list[str]:
     """A clip without a manifest says nothing; an empty caption marks it as done."""
-    return [
-        "" if row.manifest is None else caption_of(ClipManifest.model_validate(row.manifest))
-        for row in rows
-    ]
+    return [_text(row) for row in rows]
+
+
+def _text(row: Row) -> str:
+    if row.manifest is None:
+        return ""
+    try:
+        return caption_of(ClipManifest.model_validate(row.manifest))
+    except ValidationError as error:
+        # Of another version. It would hold up all clips behind it.
+        _log.warning("a clip has no caption", clip_id=row.clip_id, error=str(error)[:300])
+        return ""
 
 
 async def _encoded(encoder: TextEncoder, texts: Sequence[str]) -> list[list[float]]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from cloud_ingest.background import Loop
 from cloud_ingest.catalog import Catalog, shown_clips
 from cloud_ingest.embeddings import Embeddings
 from cloud_ingest.mining.captioner import Captioner
@@ -31,7 +34,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Mining:
-    """Searches of all kinds. `run` for as long as the service runs, then `close`."""
+    """Searches of all kinds. `loops` for as long as the service runs, then `close`."""
 
     engine: AsyncEngine
     catalog: Catalog
@@ -45,12 +48,12 @@ class Mining:
     facets: Facets
     saved: SavedSearches
 
-    async def run(self, *, is_captioning: bool = True) -> None:
-        """The mining index's own work, for ever: durable files, captions, spaces made anew.
+    def loops(self, *, is_captioning: bool = True) -> Mapping[str, Loop]:
+        """The mining index's own work: durable files, captions, spaces made anew.
 
         Not `is_captioning`: captions and spaces are left to other replicas.
         """
-        await asyncio.gather(self.index.run(), self._caption(is_captioning))
+        return {"mining index": self.index.run, "captions": partial(self._caption, is_captioning)}
 
     async def _caption(self, is_captioning: bool) -> None:
         is_registered = False

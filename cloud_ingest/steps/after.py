@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from cloud_ingest.background import Loop
 from cloud_ingest.erasure.erasures import Erasures
 from cloud_ingest.ports import ObjectStore
 from cloud_ingest.scenes.book import FleetScenes
@@ -33,7 +34,7 @@ from contracts.clock import Clock
 
 @dataclass(frozen=True, slots=True)
 class AfterCommit:
-    """What the routes reach, and the tasks that run beside them.
+    """What the routes reach, and the loops that run beside them; `close` once these have ended.
 
     `objects` holds the clips of both tiers, and takes note of who reads which.
     """
@@ -53,14 +54,15 @@ class AfterCommit:
     computing: Computing
     works: bool
 
-    async def run(self) -> None:
-        """Until cancelled; at once over where this replica leaves the work to others."""
+    def loops(self) -> Mapping[str, Loop]:
+        """None where this replica leaves the work to others."""
         if not self.works:
-            return
-        try:
-            await asyncio.gather(self.runner.run(), self.chores.run())
-        finally:
-            await self.computing.close()
+            return {}
+        return {"steps": self.runner.run, "chores": self.chores.run}
+
+    async def close(self) -> None:
+        """End the processes that compute for steps."""
+        await self.computing.close()
 
 
 def open_after_commit(
@@ -71,8 +73,12 @@ def open_after_commit(
     encoder: Encoder | None = None,
     captioner: Captioner | None = None,
     ray: RayDriver | None = None,
+    failed: Callable[[str], None] = lambda _: None,
 ) -> AfterCommit:
-    """Without encoder or captioner their steps are skipped, and say so. Heavy steps go to `ray`."""
+    """Without encoder or captioner their steps are skipped, and say so. Heavy steps go to `ray`.
+
+    `failed` is told of each failure after which the work goes on, by its loop or chore.
+    """
     views = open_views(settings)
     cold = open_cold_objects(settings)
     objects, quiet = TieredObjects(hot, cold), TieredObjects(hot, cold)
@@ -95,13 +101,15 @@ def open_after_commit(
             "tiers": storage.chore,
             "webhooks": WebhookSender(engine, clock).send_due,
         },
+        failed,
     )
+    workers, poll_s = settings.steps_workers, settings.steps_poll_s
     return AfterCommit(
         objects=objects,
         views=views,
         book=book,
         progress=StepProgress(engine, tuple(STEPS)),
-        runner=StepRunner(book, STEPS, means, settings.steps_workers, settings.steps_poll_s),
+        runner=StepRunner(book, STEPS, means, workers, poll_s, failed),
         chores=chores,
         scenes=scenes,
         scene_lists=lists,

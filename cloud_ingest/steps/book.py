@@ -9,6 +9,7 @@ within a lease.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,13 +123,19 @@ class StepBook:
             rows = (await connection.execute(held)).all()
         return [Run(row.clip_id, row.round, worker) for row in rows]
 
-    async def renew(self, worker: str) -> None:
-        """The worker lives: all that it holds stays its own."""
+    async def renew(self, worker: str, clip_ids: Sequence[str]) -> None:
+        """The worker lives: what it has in hand stays its own."""
+        if not clip_ids:
+            return
         until = to_time(self._clock.utc_ns() + self.lease_ns)
         async with self._engine.begin() as connection:
             await connection.execute(
                 sa.update(step_runs)
-                .where(step_runs.c.worker == worker, step_runs.c.state == OPEN)
+                .where(
+                    step_runs.c.clip_id.in_(clip_ids),
+                    step_runs.c.worker == worker,
+                    step_runs.c.state == OPEN,
+                )
                 .values(lease_utc=until)
             )
 
@@ -213,6 +220,13 @@ class StepBook:
             await self._skip(connection, run, steps, reason)
             await self._close(connection, run)
 
+    async def fail_all(self, run: Run, steps: list[str], reason: str) -> None:
+        """End a run whose clip cannot be worked on as it is: what is not done has failed."""
+        async with self._engine.begin() as connection:
+            await self._fence(connection, run)
+            await self._skip(connection, run, steps, reason, "failed")
+            await self._close(connection, run)
+
     async def redo(self, clip_id: str) -> bool:
         """Begin a new round for what is not done; False when the clip has no run."""
         now = to_time(self._clock.utc_ns())
@@ -267,15 +281,20 @@ class StepBook:
         )
 
     async def _skip(
-        self, connection: AsyncConnection, run: Run, steps: list[str], reason: str
+        self,
+        connection: AsyncConnection,
+        run: Run,
+        steps: list[str],
+        reason: str,
+        state: StepState = "skipped",
     ) -> None:
         if not steps:
             return
         now = to_time(self._clock.utc_ns())
         rows = [
             {
-                "clip_id": run.clip_id, "step": step, "round": run.round, "state": "skipped",
-                "reason": reason, "attempts": 0, "began_utc": now, "changed_utc": now,
+                "clip_id": run.clip_id, "step": step, "round": run.round, "state": state,
+                "reason": reason[:1000], "attempts": 0, "began_utc": now, "changed_utc": now,
             }
             for step in steps
         ]  # fmt: skip
@@ -285,6 +304,7 @@ class StepBook:
             fresh.on_conflict_do_update(
                 index_elements=[clip_steps.c.clip_id, clip_steps.c.step],
                 set_={name: fresh.excluded[name] for name in names},
+                where=None if state == "skipped" else clip_steps.c.state != "done",
             )
         )
 

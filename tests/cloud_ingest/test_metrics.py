@@ -82,9 +82,12 @@ def test_a_replica_without_its_store_is_not_ready(start_cloud: StartCloud, tmp_p
     with httpx.Client(base_url=server.url) as http:
         answer = http.get("/readyz")
         assert answer.status_code == 503
-        assert answer.json() == {"ready": False, "parts": {"database": "ok", "objects": "away"}}
+        assert answer.json() == {
+            "ready": False,
+            "parts": {"database": "ok", "objects": "away", "loops": "ok"},
+        }
         assert http.get("/healthz").status_code == 200
     with httpx.Client(base_url=start_cloud().url) as http:
         assert http.get("/readyz").json() == {
-            "ready": True, "parts": {"database": "ok", "objects": "ok"},
+            "ready": True, "parts": {"database": "ok", "objects": "ok", "loops": "ok"},
         }  # fmt: skip
