@@ -108,7 +108,7 @@ class Collector:
             await connection.execute(sa.delete(uploads).where(among(uploads.c.upload_id, gone)))
         return _Batch((claimed[-1].expires_utc, claimed[-1].upload_id), len(gone))
 
-    async def _forget(self, row: sa.Row[Any]) -> bool:
+    async def _forget(self, row: Any) -> bool:
         """Give an upload's bytes up; whether they are gone."""
         if row.place is None or row.kind == SPAN:
             return True

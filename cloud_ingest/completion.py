@@ -101,7 +101,7 @@ class Completer:
                 _log.warning("could not complete", upload_id=upload.upload_id, error=str(error))
         found = await asyncio.to_thread(self._parts.remains)
         # Asked after the listing: what is held for an upload that begins now is not in it.
-        live = await self._book.open_owners(
+        live = await self._book.live_owners(
             {remains.owner for remains in found if remains.kind == "upload"},
             {remains.owner for remains in found if remains.kind == "clip"},
         )

@@ -30,6 +30,7 @@ from cloud_ingest.schema import (
     deliveries,
     uploads,
 )
+from cloud_ingest.steps_schema import clip_storage
 from contracts.clock import NS_PER_S, Clock
 from contracts.upload import UploadRequest
 
@@ -172,15 +173,22 @@ class UploadBook:
         async with self._reads.connect() as connection:
             return [_upload(row) for row in await connection.execute(query)]
 
-    async def open_owners(self, upload_ids: set[str], clip_ids: set[str]) -> set[str]:
-        """Which of these uploads, and of these clips, have an open upload."""
+    async def live_owners(self, upload_ids: set[str], clip_ids: set[str]) -> set[str]:
+        """Which of these uploads are open; which of these clips have an open upload, or are on
+        their way between the tiers: both write at a clip's key."""
         query = sa.select(uploads.c.upload_id, uploads.c.clip_id).where(
             uploads.c.state == OPEN,
             sa.or_(among(uploads.c.upload_id, upload_ids), among(uploads.c.clip_id, clip_ids)),
         )
+        moving = sa.select(clip_storage.c.clip_id).where(
+            clip_storage.c.wanted.is_not(None), among(clip_storage.c.clip_id, clip_ids)
+        )
         async with self._reads.connect() as connection:
+            # Moves last: one that ends meanwhile has nothing unfinished any more.
             rows = (await connection.execute(query)).all()
-        return {row.upload_id for row in rows} | {row.clip_id for row in rows if row.clip_id}
+            moved = (await connection.execute(moving)).scalars().all()
+        open_clips = {row.clip_id for row in rows if row.clip_id}
+        return {row.upload_id for row in rows} | open_clips | set(moved)
 
     async def identify(self, upload_id: str, clip_id: str) -> None:
         """Record which clip an undeclared upload has turned out to be."""

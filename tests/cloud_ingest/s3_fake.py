@@ -252,10 +252,15 @@ def _handler(s3: FakeS3) -> type[BaseHTTPRequestHandler]:
                         s3.objects.pop(key, None)
                     return 204, b"", {}
                 case "DeleteObjects":
+                    asked = ET.fromstring(body)
+                    gone = [found.text or "" for found in asked.findall("{*}Object/{*}Key")]
                     with s3._lock:
-                        for found in ET.fromstring(body).findall("{*}Object/{*}Key"):
-                            s3.objects.pop(f"{bucket}/{found.text}", None)
-                    return 200, _xml("DeleteResult", ""), {}
+                        for name in gone:
+                            s3.objects.pop(f"{bucket}/{name}", None)
+                    if asked.findtext("{*}Quiet") == "true":
+                        return 200, _xml("DeleteResult", ""), {}
+                    told = "".join(f"<Deleted><Key>{escape(n)}</Key></Deleted>" for n in gone)
+                    return 200, _xml("DeleteResult", told), {}
                 case "ListParts":
                     with s3._lock:
                         held = dict(s3._multipart(key, query["uploadId"]).parts)
