@@ -6,6 +6,7 @@ observed: how much of an upload has arrived is what the part store holds.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from contracts.clip import ClipManifest
 from contracts.errors import ConflictError, CorruptError
 from contracts.ids import PART_BYTES
 from contracts.upload import UploadRequest
+
+UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
+"""An upload's id: what part stores name its bytes by, and the only names that a sweep clears."""
 
 Chunks = Sequence[bytes | memoryview]
 """Consecutive bytes in pieces as they came from the socket, so that nothing is copied."""
@@ -58,7 +62,8 @@ class Place:
 class Remains:
     """Bytes that a part store holds, and what they are held for: an upload or a clip.
 
-    They may go when there is no open upload of that id, or of that clip.
+    They may go when there is no open upload of that id, or of that clip, nor a move of the clip
+    between the tiers.
     """
 
     kind: Literal["upload", "clip"]
@@ -140,8 +145,15 @@ class PartStore(Protocol):
         """Forget the bytes; nothing to do when none are there."""
         ...
 
+    def own(self, service_id: str) -> None:
+        """Take the place for one service, that is: one database.
+
+        Another's uploads would look like nobody's. Raises `ConflictError` when it is another's.
+        """
+        ...
+
     def remains(self) -> list[Remains]:
-        """All that is held now."""
+        """All that is held now, under names of the store's own form."""
         ...
 
     def clear(self, remains: Remains) -> None:

@@ -1,7 +1,8 @@
 """Unfinished uploads in a local or shared POSIX folder, written by several processes at once.
 
-Layout: a folder for each upload; in it *images* of the clip, files in which bytes lie where
-they lie in the clip, with holes elsewhere. A token is an image's name.
+Layout: a folder for each upload, named by its id; in it *images* of the clip, files in which
+bytes lie where they lie in the clip, with holes elsewhere. A token is an image's name. Whatever
+else lies beside these folders is not the store's, and stays.
 
 Guarantees, with no lock between processes:
 - Bytes are on disk, file and folder synced, before a `put` returns.
@@ -32,6 +33,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cloud_ingest.ports import (
+    UPLOAD_ID,
     Chunks,
     Completion,
     DamagedPieceError,
@@ -43,11 +45,12 @@ from cloud_ingest.ports import (
     pieces_from,
 )
 from cloud_ingest.stores.files import disk_errors, make_folder, sync_folder, write_batches
-from contracts.errors import ExhaustedError, InputError
+from contracts.errors import ConflictError, ExhaustedError, InputError
 
 _READ_BYTES = 1024 * 1024
 _REMEMBERED_UPLOADS = 1024
 _ASSEMBLED = "whole-"
+_OWNED = ".owned-by-"
 _NO_RANGE_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
@@ -87,10 +90,19 @@ class LocalParts:
         folder: shared by all replicas.
         objects: where complete clips go.
         free_bytes_kept: room on the disk that is left to others.
+        is_shared: whether services of other databases could be given the same folder.
     """
 
-    def __init__(self, folder: Path, objects: ObjectStore, free_bytes_kept: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        objects: ObjectStore,
+        free_bytes_kept: int = 0,
+        *,
+        is_shared: bool = False,
+    ) -> None:
         self._folder = folder
+        self._is_shared = is_shared
         self._objects = objects
         self._free_bytes_kept = free_bytes_kept
         self._images: OrderedDict[str, _Image] = OrderedDict()
@@ -150,20 +162,37 @@ class LocalParts:
             self._images.pop(place.upload_id, None)
         self.clear(Remains("upload", place.upload_id, place.upload_id))
 
-    def remains(self) -> list[Remains]:
+    def own(self, service_id: str) -> None:
+        if not self._is_shared:
+            return
+        mark = self._folder / f"{_OWNED}{service_id}"
         with disk_errors("parts"):
-            names = sorted(entry.name for entry in os.scandir(self._folder))
+            is_new = not mark.exists()
+            mark.touch(0o600)
+            sync_folder(self._folder)
+            # Of two that come at once each may see the other; neither goes on unseen.
+            others = [path for path in self._folder.glob(f"{_OWNED}*") if path != mark]
+            if others and is_new:
+                mark.unlink()
+        if others:
+            raise ConflictError(
+                "unfinished uploads of a service with another database lie here; give each its "
+                f"own folder, or remove {others[0].name} in it when that service is no more",
+                str(self._folder),
+            )
+
+    def remains(self) -> list[Remains]:
+        with disk_errors("parts"), os.scandir(self._folder) as entries:
+            names = sorted(
+                entry.name
+                for entry in entries
+                if UPLOAD_ID.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+            )
         return [Remains("upload", name, name) for name in names]
 
     def clear(self, remains: Remains) -> None:
-        path = self._folder / Path(remains.name).name
-        with disk_errors("parts"):
-            try:
-                shutil.rmtree(path)
-            except FileNotFoundError:
-                return
-            except NotADirectoryError:
-                path.unlink(missing_ok=True)
+        with disk_errors("parts"), suppress(FileNotFoundError):
+            shutil.rmtree(self._folder_of(remains.name))
 
     def free_bytes(self) -> int:
         with disk_errors("parts"):
@@ -309,8 +338,8 @@ class LocalParts:
             os.close(source)
 
     def _folder_of(self, upload_id: str) -> Path:
-        if not upload_id.isalnum():
-            raise InputError("an upload id has letters and digits only", "upload_id")
+        if not UPLOAD_ID.fullmatch(upload_id):
+            raise InputError("an upload id is 32 hexadecimal digits", "upload_id")
         return self._folder / upload_id
 
     def _image(self, place: Place, token: str) -> Path:

@@ -48,9 +48,13 @@ def open_parts(settings: Settings, objects: ObjectStore) -> PartStore:
     elif buffer is not None and not buffer.startswith("file://"):
         raise InputError("must be s3://… or file:///…", "LONGTAIL_BUFFER_URL")
     if buffer is not None and buffer.startswith("file://"):
-        return LocalParts(_path(buffer), objects, settings.free_bytes_kept)
+        folder = _path(buffer)
+        _check_apart(folder, settings)
+        return LocalParts(folder, objects, settings.free_bytes_kept, is_shared=True)
     if url is None or not url.startswith("s3://"):
-        return LocalParts(settings.folder / "parts", objects, settings.free_bytes_kept)
+        folder = settings.folder / "parts"
+        _check_apart(folder, settings)
+        return LocalParts(folder, objects, settings.free_bytes_kept)
     from cloud_ingest.stores.s3_client import open_bucket
     from cloud_ingest.stores.s3_parts import S3Parts
 
@@ -58,6 +62,27 @@ def open_parts(settings: Settings, objects: ObjectStore) -> PartStore:
     if buffer is None:
         return S3Parts(store)
     return S3Parts(store, open_bucket(buffer, settings.buffer_endpoint, settings.store_threads))
+
+
+def _check_apart(parts: Path, settings: Settings) -> None:
+    """What is swept and what is kept lie apart, neither within the other. Raises `InputError`.
+
+    Only the service's own `parts` may lie in a store's folder: no object has that name.
+    """
+    url, folder = settings.object_store_url, settings.folder
+    if url is None:
+        kept = [folder / name for name in ("objects", "cold", "signal-logs", "views")]
+    else:
+        kept = [_path(url)] if url.startswith("file://") else []
+    swept = parts.resolve()
+    for path in (each.resolve() for each in kept):
+        is_within = settings.buffer_url is not None and swept.is_relative_to(path)
+        if is_within or path.is_relative_to(swept):
+            raise InputError(
+                f"unfinished uploads in {swept} and stored objects in {path} lie within each "
+                "other; give them folders apart",
+                "LONGTAIL_BUFFER_URL",
+            )
 
 
 def _objects(settings: Settings, folder: str, prefix: str, suffix: str) -> ObjectStore:
@@ -72,13 +97,17 @@ def _objects(settings: Settings, folder: str, prefix: str, suffix: str) -> Objec
     from cloud_ingest.stores.s3_client import open_bucket
     from cloud_ingest.stores.s3_objects import S3Objects
 
-    endpoint = settings.object_store_endpoint
-    options: dict[str, Any] = {}
-    if endpoint is not None:
-        plain = endpoint.startswith("http://")
-        options = {"endpoint": endpoint, "client_options": {"allow_http": plain}}
-    bucket = open_bucket(url, endpoint, settings.store_threads)
-    return S3Objects(url, bucket, prefix, suffix, options)
+    bucket = open_bucket(url, settings.object_store_endpoint, settings.store_threads)
+    return S3Objects(url, bucket, prefix, suffix, obstore_options(settings))
+
+
+def obstore_options(settings: Settings) -> dict[str, Any]:
+    """What obstore has to know beside `object_store_url`, of objects and of views alike."""
+    url, endpoint = settings.object_store_url, settings.object_store_endpoint
+    if url is None or not url.startswith("s3://") or endpoint is None:
+        return {}
+    plain = endpoint.startswith("http://")
+    return {"endpoint": endpoint, "client_options": {"allow_http": plain}}
 
 
 def _path(url: str) -> Path:

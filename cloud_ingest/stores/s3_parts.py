@@ -32,6 +32,7 @@ from itertools import islice
 from typing import Any
 
 from cloud_ingest.ports import (
+    UPLOAD_ID,
     Chunks,
     Completion,
     LostPiecesError,
@@ -48,6 +49,7 @@ from contracts.ids import PART_BYTES, clip_id_of, parse_sha256_hex
 _UNFINISHED = "parts/"
 _CLIPS = "raw/"
 _SUFFIX = ".mcap"
+_WHOLE = "whole"
 _DELETE_AT_ONCE = 1000
 
 
@@ -147,6 +149,9 @@ class S3Parts:
             self._buffer.abort(key, upload)
         self._delete(self._keys(self._folder(place.upload_id)))
 
+    def own(self, service_id: str) -> None:
+        """Services of other databases have a bucket or prefix of their own: nothing is marked."""
+
     def remains(self) -> list[Remains]:
         found = [
             Remains("upload", upload_id, f"{self._folder(upload_id)} ")
@@ -232,12 +237,12 @@ class S3Parts:
         return self._buffer.bucket.name
 
     def _folder(self, upload_id: str) -> str:
-        if not upload_id.isalnum():
-            raise InputError("an upload id has letters and digits only", "upload_id")
+        if not UPLOAD_ID.fullmatch(upload_id):
+            raise InputError("an upload id is 32 hexadecimal digits", "upload_id")
         return f"{self._root}{upload_id}/"
 
     def _whole_key(self, upload_id: str) -> str:
-        return f"{self._folder(upload_id)}whole"
+        return f"{self._folder(upload_id)}{_WHOLE}"
 
     def _size_of(self, key: str) -> int | None:
         from botocore.exceptions import ClientError
@@ -265,16 +270,26 @@ class S3Parts:
             )
             for page in pages:
                 for found in page.get("CommonPrefixes", []):
-                    yield str(found["Prefix"])[len(self._root) :].rstrip("/")
+                    upload_id = str(found["Prefix"])[len(self._root) :].rstrip("/")
+                    if UPLOAD_ID.fullmatch(upload_id):
+                        yield upload_id
 
     def _multiparts(self, uploads: S3Multipart) -> Iterator[Remains]:
-        prefix = uploads.bucket.prefix
-        for key, upload in uploads.open_uploads(prefix):
+        holds_clips = uploads is self._store or not self._is_apart
+        for key, upload in uploads.open_uploads(uploads.bucket.prefix):
             name = f"{key} {upload}"
-            if uploads is self._buffer and key.startswith(self._root):
-                yield Remains("upload", key[len(self._root) :].partition("/")[0], name)
-            elif key.startswith(prefix + _CLIPS) and key.endswith(_SUFFIX):
-                yield Remains("clip", key.rpartition("/")[2].removesuffix(_SUFFIX), name)
+            clip_id = _clip_at(uploads.bucket, key) if holds_clips else None
+            upload_id = self._upload_at(key) if uploads is self._buffer else None
+            if clip_id is not None:
+                yield Remains("clip", clip_id, name)
+            elif upload_id is not None:
+                yield Remains("upload", upload_id, name)
+
+    def _upload_at(self, key: str) -> str | None:
+        """The upload whose whole bytes lie at a key; None for any other key."""
+        upload_id = key[len(self._root) :].partition("/")[0]
+        is_own = UPLOAD_ID.fullmatch(upload_id) and key == self._whole_key(upload_id)
+        return upload_id if is_own else None
 
     def _delete(self, keys: Iterable[str]) -> None:
         left = iter(keys)
@@ -285,6 +300,15 @@ class S3Parts:
                     Delete={"Objects": batch, "Quiet": True},
                     ChecksumAlgorithm="SHA256",
                 )
+
+
+def _clip_at(bucket: Bucket, key: str) -> str | None:
+    """The clip that lies at a key; None for any other key."""
+    clip_id = key.rpartition("/")[2].removesuffix(_SUFFIX)
+    try:
+        return clip_id if key == clip_key(bucket, clip_id) else None
+    except InputError:
+        return None
 
 
 def _named(place: Place) -> tuple[str, str]:

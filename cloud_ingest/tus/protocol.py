@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cloud_ingest.ports import UPLOAD_ID
 from cloud_ingest.problems import MediaTypeError, TooLargeError, TusVersionError
 from contracts.errors import InputError
 from contracts.upload import MAX_CHECKSUMMED_PATCH_BYTES
@@ -33,7 +34,6 @@ MAX_METADATA_CHARACTERS = 4096
 MAX_JOINED = 1000
 
 _NUMBER = re.compile(r"[0-9]{1,19}")
-_UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def parse_concat(text: str | None) -> Concat | None:
     if not 1 <= len(found) <= MAX_JOINED:
         raise InputError(f"names 1 to {MAX_JOINED} partial uploads", "Upload-Concat")
     for upload_id in found:
-        if not _UPLOAD_ID.fullmatch(upload_id):
+        if not UPLOAD_ID.fullmatch(upload_id):
             raise InputError(f"{upload_id[:80]!r} is no upload's id", "Upload-Concat")
     return Concat(found)
 

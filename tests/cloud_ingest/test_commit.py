@@ -267,7 +267,8 @@ def test_bytes_of_ended_uploads_are_swept(cloud: RunningServer, vehicle: Vehicle
     parts = cloud.app.state.service.settings.folder / "parts"
     url = vehicle.create(len(CLIP)).headers["Location"]
     vehicle.patch(url, 0, CLIP[:10])
-    (parts / "0123abcd").write_bytes(b"left behind")
+    (parts / ("0123abcd" * 4)).mkdir()
+    (parts / ("0123abcd" * 4) / "image").write_bytes(b"left behind")
     cloud.run(cloud.app.state.collector.sweep())
     assert [path.name for path in parts.iterdir()] == [url.rsplit("/", 1)[1]]
 

@@ -31,6 +31,7 @@ from tests.cloud_ingest.support import clip_id_of_bytes
 __all__ = ["s3"]
 CONTENT = bytes(range(256)) * 70_000
 CLIP_ID = clip_id_of_bytes(CONTENT)
+A, B, C = ("a1" * 16, "b2" * 16, "c3" * 16)
 STORES = ["local", "s3-direct", "s3-staged", "s3-apart"]
 Stores = tuple[PartStore, ObjectStore, str | None]
 
@@ -48,7 +49,7 @@ def stores(request: pytest.FixtureRequest, tmp_path: Path, s3: FakeS3) -> Stores
     return parts, found, None if request.param == "s3-staged" else CLIP_ID
 
 
-def begin(parts: PartStore, clip_id: str | None, upload_id: str = "a1") -> Place:
+def begin(parts: PartStore, clip_id: str | None, upload_id: str = A) -> Place:
     return Place(upload_id, parts.begin(upload_id, clip_id))
 
 
@@ -78,7 +79,7 @@ def test_parts_become_an_object(stores: Stores) -> None:
     place = begin(parts, known)
     pieces = put_all(parts, place)
     assert parts.held_bytes(place, pieces) == len(CONTENT)
-    assert [remains.owner in ("a1", CLIP_ID) for remains in parts.remains()] == [True]
+    assert [remains.owner in (A, CLIP_ID) for remains in parts.remains()] == [True]
     assert complete(parts, place, pieces) == "done"
     assert complete(parts, place, pieces) == "exists"
     assert parts.held_bytes(place, pieces) == len(CONTENT)
@@ -146,13 +147,13 @@ def test_what_is_given_up_leaves_nothing(stores: Stores) -> None:
 
 def test_remains_are_cleared_one_by_one(stores: Stores) -> None:
     parts, _, known = stores
-    first, second = begin(parts, known), begin(parts, None, "b2")
+    first, second = begin(parts, known), begin(parts, None, B)
     parts.put_tail(first, 0, [b"abc"])
     kept = put(parts, second, 0)
     for remains in parts.remains():
-        if remains.owner != "b2":
+        if remains.owner != B:
             parts.clear(remains)
-    assert {remains.owner for remains in parts.remains()} == {"b2"}
+    assert {remains.owner for remains in parts.remains()} == {B}
     assert parts.held_bytes(second, [kept]) == PART_BYTES
 
 
@@ -167,7 +168,7 @@ def local(tmp_path: Path) -> Iterator[LocalParts]:
 def test_one_process_publishes_without_a_copy(local: LocalParts, tmp_path: Path) -> None:
     place = begin(local, CLIP_ID)
     pieces = put_all(local, place)
-    (image,) = (tmp_path / "parts" / "a1").iterdir()
+    (image,) = (tmp_path / "parts" / A).iterdir()
     inode = image.stat().st_ino
     complete(local, place, pieces)
     (found,) = (tmp_path / "objects").glob("??/*.mcap")
@@ -177,7 +178,7 @@ def test_one_process_publishes_without_a_copy(local: LocalParts, tmp_path: Path)
 def test_another_process_reads_and_verifies(local: LocalParts, tmp_path: Path) -> None:
     place = begin(local, CLIP_ID)
     pieces = put_all(local, place)
-    (image,) = (tmp_path / "parts" / "a1").iterdir()
+    (image,) = (tmp_path / "parts" / A).iterdir()
     with image.open("r+b") as file:
         file.seek(PART_BYTES + 7)
         file.write(b"?")
@@ -219,7 +220,7 @@ def test_the_reserve_is_kept(tmp_path: Path) -> None:
         parts.put_tail(begin(parts, None), 0, [b"x"])
 
 
-@pytest.mark.parametrize("name", ["../a1", "a/b", "", "a.b"])
+@pytest.mark.parametrize("name", ["../a1", "a/b", "", "a.b", "a1", "A1" * 16])
 def test_a_path_never_comes_from_a_client(stores: Stores, name: str) -> None:
     with pytest.raises(InputError):
         stores[0].begin(name, None)
@@ -237,7 +238,7 @@ def nothing(_: FakeS3) -> None:
 def delivered(fake: FakeS3) -> None:
     """Somebody else's upload of the same clip is complete."""
     parts = S3Parts(bucket_at(fake))
-    place = begin(parts, CLIP_ID, "other")
+    place = begin(parts, CLIP_ID, C)
     complete(parts, place, put_all(parts, place))
 
 

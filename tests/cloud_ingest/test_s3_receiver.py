@@ -31,6 +31,7 @@ MANIFEST = make_manifest()
 CLIP = make_clip(MANIFEST, PART_BYTES + 3_000_000)
 CLIP_ID = clip_id_of_bytes(CLIP)
 KEY = f"clips/fleet/raw/{CLIP_ID[:2]}/{CLIP_ID}.mcap"
+ORPHAN = "0123456789abcdef" * 2
 Pair = tuple[Vehicle, Vehicle]
 
 
@@ -229,9 +230,9 @@ def leave_half(vehicle: Vehicle, server: RunningServer, s3: FakeS3) -> None:
     send_split(vehicle, CLIP, [5_000_000])
     vehicle.create(10)
     # A replica died between the store and the row: these are named nowhere.
-    s3.create("clips/fleet/parts/0123456789abcdef/whole")
+    s3.create(f"clips/fleet/parts/{ORPHAN}/whole")
     s3.create(KEY)
-    s3.put("clips/fleet/parts/0123456789abcdef/000-x", b"tail", {})
+    s3.put(f"clips/fleet/parts/{ORPHAN}/000-x", b"tail", {})
 
 
 def test_nothing_is_left_after_expiry(
@@ -250,7 +251,7 @@ def test_nothing_is_left_after_expiry(
         # Bytes of uploads that are open stay, whoever sweeps.
         server.run(server.app.state.collector.sweep())
         assert len(s3.multiparts) == 5
-        assert "clips/fleet/parts/0123456789abcdef/000-x" not in s3.names()
+        assert f"clips/fleet/parts/{ORPHAN}/000-x" not in s3.names()
         clock.jump_utc_ns(1001 * NS_PER_S)
         assert other.run(other.app.state.collector.collect_expired()) == 5
         server.run(server.app.state.collector.sweep())

@@ -1,0 +1,132 @@
+"""Folders of unfinished uploads: apart from what is kept, one service's, and swept of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cloud_ingest.ports import Remains
+from cloud_ingest.settings import Settings
+from cloud_ingest.stores.local_objects import LocalObjects
+from cloud_ingest.stores.local_parts import LocalParts
+from cloud_ingest.stores.opening import open_objects, open_parts
+from cloud_ingest.stores.s3_parts import S3Parts
+from contracts.errors import ConflictError, InputError
+from tests.cloud_ingest.s3_fake import FakeS3
+from tests.cloud_ingest.s3_support import bucket_at, s3
+
+__all__ = ["s3"]
+UPLOAD = "a1" * 16
+
+
+def opened(tmp_path: Path, **urls: str) -> LocalParts:
+    """The part store for URLs under the test's folder."""
+    named = {name: (tmp_path / path).as_uri() for name, path in urls.items()}
+    settings = Settings.model_validate({"folder": tmp_path / "service", **named})
+    parts = open_parts(settings, open_objects(settings))
+    assert isinstance(parts, LocalParts)
+    return parts
+
+
+@pytest.mark.parametrize(
+    "urls",
+    [
+        {"object_store_url": "clips", "buffer_url": "clips"},
+        {"object_store_url": "clips", "buffer_url": "clips/near"},
+        {"object_store_url": "near/clips", "buffer_url": "near"},
+        {"object_store_url": "clips", "buffer_url": "linked"},
+        {"object_store_url": "clips", "buffer_url": "clips/../clips"},
+        {"object_store_url": "service/parts"},
+        {"object_store_url": "service/parts/clips"},
+        {"buffer_url": "service"},
+        {"buffer_url": "service/objects"},
+        {"buffer_url": "service/views/near"},
+    ],
+)
+def test_a_buffer_lies_apart_from_what_is_kept(tmp_path: Path, urls: dict[str, str]) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "linked").symlink_to(tmp_path / "clips")
+    with pytest.raises(InputError, match="within each other"):
+        opened(tmp_path, **urls)
+
+
+@pytest.mark.parametrize(
+    "urls",
+    [
+        {},
+        {"object_store_url": "clips"},
+        {"object_store_url": "service"},
+        {"object_store_url": "near", "buffer_url": "nearer"},
+        {"buffer_url": "service/parts"},
+        {"buffer_url": "service/near"},
+    ],
+)
+def test_folders_that_lie_apart_are_taken(tmp_path: Path, urls: dict[str, str]) -> None:
+    opened(tmp_path, **urls)
+
+
+def test_only_the_store_s_own_names_are_swept(tmp_path: Path) -> None:
+    folder = tmp_path / "parts"
+    parts = LocalParts(folder, LocalObjects(tmp_path / "objects"))
+    parts.begin(UPLOAD, None)
+    for name in ("lost+found", "ab", "b" * 31, "B" * 32, ".snapshot"):
+        (folder / name).mkdir()
+    for name in ("readme.txt", "c" * 32):
+        (folder / name).write_text("another's")
+    (folder / ("d" * 32)).symlink_to(tmp_path / "objects")
+    assert parts.remains() == [Remains("upload", UPLOAD, UPLOAD)]
+    for remains in parts.remains():
+        parts.clear(remains)
+    assert len(list(folder.iterdir())) == 8
+    with pytest.raises(InputError):
+        parts.clear(Remains("upload", "lost+found", "lost+found"))
+    assert (folder / "lost+found").is_dir()
+
+
+def test_only_the_store_s_own_keys_are_swept(s3: FakeS3) -> None:
+    parts = S3Parts(bucket_at(s3, "s3://clips"), bucket_at(s3, "s3://near"))
+    clip_id = "e" * 64
+    own = [f"near/parts/{UPLOAD}/whole", f"clips/raw/ee/{clip_id}.mcap"]
+    for key in (
+        *own,
+        "near/parts/of-a-car/whole",
+        f"near/parts/{UPLOAD}/another",
+        f"near/raw/ee/{clip_id}.mcap",
+        "clips/raw/ee/notes.mcap",
+        f"clips/raw/ff/{clip_id}.mcap",
+    ):
+        s3.create(key)
+    s3.put("near/parts/spare/door", b"another's", {})
+    found = parts.remains()
+    assert {remains.name.partition(" ")[0] for remains in found} == {
+        key.partition("/")[2] for key in own
+    }
+    for remains in found:
+        parts.clear(remains)
+    assert len(s3.multiparts) == 5
+    assert s3.names() == ["near/parts/spare/door"]
+
+
+def test_a_buffer_is_one_service_s(tmp_path: Path) -> None:
+    first, second = (opened(tmp_path, buffer_url="near") for _ in range(2))
+    first.own("one")
+    first.own("one")
+    second.own("one")  # a replica
+    with pytest.raises(ConflictError, match="another database"):
+        second.own("two")
+    first.begin(UPLOAD, None)
+    assert [remains.owner for remains in first.remains()] == [UPLOAD]
+    first.own("one")
+    # Where the first one is no more.
+    (tmp_path / "near" / ".owned-by-one").unlink()
+    second.own("two")
+    with pytest.raises(ConflictError, match=r"\.owned-by-two"):
+        first.own("one")
+
+
+def test_the_service_s_own_folder_is_nobody_else_s_anyway(tmp_path: Path) -> None:
+    parts = opened(tmp_path)
+    parts.own("one")
+    parts.own("two")
+    assert list((tmp_path / "service" / "parts").iterdir()) == []
