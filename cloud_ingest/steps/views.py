@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -21,6 +22,7 @@ from obstore.store import from_url
 from cloud_ingest.settings import Settings
 from cloud_ingest.steps.ports import ViewStore
 from cloud_ingest.stores.files import disk_errors
+from cloud_ingest.stores.opening import obstore_options
 from contracts.errors import InputError, TransientError
 from contracts.ids import parse_sha256_hex
 
@@ -42,7 +44,7 @@ def open_views(settings: Settings) -> ViewStore:
         return LocalViews(settings.folder / "views")
     if url.startswith("file://"):
         return LocalViews(Path(unquote(urlsplit(url).path)) / "views")
-    return ObstoreViews(url)
+    return ObstoreViews(url, options=obstore_options(settings))
 
 
 class LocalViews:
@@ -98,8 +100,10 @@ class LocalViews:
 class ObstoreViews:
     """Views in S3, GCS, Azure or memory."""
 
-    def __init__(self, url: str, prefix: str = "views/") -> None:
-        self._store: Any = from_url(url)
+    def __init__(
+        self, url: str, prefix: str = "views/", options: Mapping[str, Any] | None = None
+    ) -> None:
+        self._store: Any = from_url(url, **(options or {}))
         self._prefix = prefix
 
     def put(self, clip_id: str, name: str, content: bytes) -> None:
