@@ -1,9 +1,10 @@
 """Lidar codec: size, speed and error on a simulated grid and on recorded scans.
 
 Sizes and speeds count 16 raw bytes a point, float32 x, y, z and intensity, as recorded scans
-have them. The peer is zstd level 1 on those raw floats; the physical limit is a memcpy of
-them. Speed is of one thread, in CPU time, over a stream of different sweeps that do not fit the
-core's own cache, as on a vehicle, and with the jobs taking turns.
+have them. Peers are zstd level 1 on those raw floats, and Draco and LAZ at a step of 4 mm a
+coordinate (`bench.lidar_peers`); the physical limit is a memcpy of them. Speed is of one thread,
+in CPU time, over a stream of different sweeps that do not fit the core's own cache, as on a
+vehicle, and with the jobs taking turns.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from bench.figures import Figure, figure, median_cpu_ns
+from bench.lidar_peers import Peer, draco, largest_error_m, laz
 from bench.street_grid import street_grid
 from contracts.errors import InputError
 from kernels.lidar.grid import grid_points
@@ -34,6 +36,7 @@ RAW_BYTES_PER_POINT = 16
 _REPETITIONS = 21
 _SCANS = 30
 _BATCH = 8
+_PEER_SCANS, _PEER_REPETITIONS = 3, 3
 
 Float32s = NDArray[np.float32]
 Job = Callable[[], object]
@@ -88,6 +91,7 @@ def _grid_figures(grid: LidarGrid) -> list[Figure]:
             lambda: [decode_grid(encoded) for _ in grids],
             ">= 9",
         ),
+        *_peer_figures(name, [cells[held]], [encoded], lambda: encode_grid(grids[0])),
         figure(f"{name}: largest range error", float(error_m.max()) * 1e3, "mm", goal="<= 1.01"),
     ]
 
@@ -118,6 +122,10 @@ def _scan_figures(scans: list[Float32s]) -> list[Figure]:
             reference=size.reference, reference_value=size.reference_value, goal=">= 7.5",
         ),
         *speed,
+        *_peer_figures(
+            name, scans[:_PEER_SCANS], encoded[:_PEER_SCANS],
+            lambda: [encode_sweep(sweep) for sweep in sweeps[:_PEER_SCANS]],
+        ),
         figure(f"{name}: mean point error", float(errors_m.mean()) * 1e3, "mm"),
         figure(f"{name}: largest point error", float(errors_m.max()) * 1e3, "mm"),
         figure(f"{name}: largest point error within 50 m", near * 1e3, "mm", goal="<= 10"),
@@ -169,6 +177,38 @@ def _size_and_speed(
             reference="memcpy of the raw floats", reference_value=speed["memcpy"],
         ),
     ]  # fmt: skip
+
+
+def _peer_figures(
+    name: str, scans: list[Float32s], encoded: list[bytes], encode: Job
+) -> list[Figure]:
+    """Size and speed beside those of each peer, on points alone: a grid's empty cells are free."""
+    peers = [draco(), laz()]
+    jobs = {peer.name: _encoding(peer, scans) for peer in peers}
+    spent = median_cpu_ns({"encode": encode, **jobs}, _PEER_REPETITIONS)
+    raw_bytes = sum(scan.nbytes for scan in scans)
+    figures = []
+    for peer in peers:
+        packed = [peer.encode(scan) for scan in scans]
+        error_mm = 1e3 * max(largest_error_m(peer, scan) for scan in scans)
+        figures += [
+            figure(
+                f"{name}: raw bytes of points over encoded bytes, beside {peer.name}",
+                raw_bytes / sum(map(len, encoded)), "ratio",
+                reference=f"{peer.name}, {error_mm:.1f} mm off a coordinate at most",
+                reference_value=raw_bytes / sum(map(len, packed)), goal="ratio >= 1",
+            ),
+            figure(
+                f"{name}: encode beside {peer.name}", raw_bytes / spent["encode"],
+                "GB/s of raw floats a core", reference=peer.name,
+                reference_value=raw_bytes / spent[peer.name], goal="ratio >= 1",
+            ),
+        ]  # fmt: skip
+    return figures
+
+
+def _encoding(peer: Peer, scans: list[Float32s]) -> Job:
+    return lambda: [peer.encode(scan) for scan in scans]
 
 
 def _copy_all(sources: list[Float32s], targets: list[Float32s]) -> None:
