@@ -50,7 +50,6 @@ from cloud_ingest.mining.picture_encoder import PictureEncoder
 from cloud_ingest.mining.start import open_mining, picture_encoder, text_encoders
 from cloud_ingest.mining.text_ports import TextEncoder
 from cloud_ingest.ota import routes as ota_routes
-from cloud_ingest.ota.ota import Ota
 from cloud_ingest.ota.start import open_ota
 from cloud_ingest.piece_book import PieceBook
 from cloud_ingest.ports import ManifestReader, ObjectStore, PartStore, Wanted
@@ -164,7 +163,11 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            await _open(app, settings, adapters, stack)
+            try:
+                await _open(app, settings, adapters, stack)
+            except LongtailError as error:
+                app.state.start_error = error  # it tells why there is no service
+                raise
             if settings.is_laptop:
                 _log.warning("laptop mode: this machine's user needs no token", host=settings.host)
             yield
@@ -208,6 +211,7 @@ async def _open(
         ThreadPoolExecutor(settings.store_threads, thread_name_prefix="store")
     )
     signer = TokenSigner(await _server_key(engine, clock), clock)
+    await asyncio.to_thread(adapters.parts.own, signer.service_id)
     background = Background(clock)
     # What was set aside may lie in the cold tier when it is read again.
     tiers = TieredObjects(adapters.objects, open_cold_objects(settings))
@@ -240,7 +244,7 @@ async def _open(
         adapters.wanted or after.scenes,
     )
     vehicles = Vehicles(engine, clock)
-    ota = await _open_ota(app, engine, settings, clock)
+    ota = await open_ota(engine, settings, clock)
     fleet = open_fleet_desk(engine, clock, settings, vehicles, ota, after.scene_lists)
     app.state.service = Service(
         settings=settings,
@@ -287,15 +291,6 @@ def clip_manifest_reader() -> ManifestReader:
     from kernels.clip.reader import read_manifest
 
     return read_manifest
-
-
-async def _open_ota(app: FastAPI, engine: AsyncEngine, settings: Settings, clock: Clock) -> Ota:
-    """The updates' half. What forbids it forbids the start: `app.state.start_error` tells why."""
-    try:
-        return await open_ota(engine, settings, clock)
-    except LongtailError as error:
-        app.state.start_error = error
-        raise
 
 
 async def _server_key(engine: AsyncEngine, clock: Clock) -> dict[str, str]:

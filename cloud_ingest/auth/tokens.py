@@ -17,6 +17,7 @@ from joserfc.jwk import OKPKey
 
 from cloud_ingest.problems import UnknownCallerError
 from contracts.clock import NS_PER_S, Clock
+from contracts.ids import sha256_hex
 
 Audience = Literal["challenge", "vehicle", "clip"]
 
@@ -34,11 +35,15 @@ def new_key() -> dict[str, str]:
 
 
 class TokenSigner:
-    """Signs and checks the service's tokens."""
+    """Signs and checks the service's tokens.
+
+    `service_id` names all replicas together, and no service with another database.
+    """
 
     def __init__(self, key_jwk: dict[str, Any], clock: Clock) -> None:
         self._key = OKPKey.import_key(key_jwk)
         self._clock = clock
+        self.service_id = sha256_hex(str(key_jwk["x"]).encode())[:16]
         # A vehicle shows its token with each part; only the signature's check is remembered.
         self._signed = lru_cache(_REMEMBERED)(self._claims)
 

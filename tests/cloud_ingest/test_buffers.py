@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+import httpx
 import pytest
+import sqlalchemy as sa
 
+from cloud_ingest.app import create_app
 from cloud_ingest.ports import Remains
 from cloud_ingest.settings import Settings
 from cloud_ingest.stores.local_objects import LocalObjects
@@ -13,8 +17,10 @@ from cloud_ingest.stores.local_parts import LocalParts
 from cloud_ingest.stores.opening import open_objects, open_parts
 from cloud_ingest.stores.s3_parts import S3Parts
 from contracts.errors import ConflictError, InputError
+from tests.cloud_ingest.conftest import StartCloud
 from tests.cloud_ingest.s3_fake import FakeS3
 from tests.cloud_ingest.s3_support import bucket_at, s3
+from tests.cloud_ingest.test_commit import enrolled
 
 __all__ = ["s3"]
 UPLOAD = "a1" * 16
@@ -123,6 +129,31 @@ def test_a_buffer_is_one_service_s(tmp_path: Path) -> None:
     second.own("two")
     with pytest.raises(ConflictError, match=r"\.owned-by-two"):
         first.own("one")
+
+
+def test_a_service_with_another_database_does_not_start_on_a_buffer(
+    start_cloud: StartCloud, tables: sa.Engine, tmp_path: Path, database_url: str
+) -> None:
+    buffer = {"buffer_url": (tmp_path / "near").as_uri()}
+    first = start_cloud(folder=tmp_path / "a", **buffer)
+    start_cloud(folder=tmp_path / "b", **buffer)  # a replica
+    with httpx.Client(base_url=first.url) as http:
+        vehicle = enrolled(http)
+        url = vehicle.create(1000).headers["Location"]
+        assert vehicle.patch(url, 0, bytes(100)).status_code == 204
+    with tables.begin() as connection:
+        connection.execute(sa.text("TRUNCATE server_keys"))  # as in a database of its own
+    settings = Settings.model_validate({"folder": tmp_path / "c", **buffer})
+    app = create_app(settings, database_url)
+
+    async def start() -> None:
+        async with app.router.lifespan_context(app):
+            pytest.fail("it has started")
+
+    with pytest.raises(ConflictError, match="another database"):
+        asyncio.run(start())
+    assert isinstance(app.state.start_error, ConflictError)
+    assert (tmp_path / "near" / url.rsplit("/", 1)[1]).is_dir()
 
 
 def test_the_service_s_own_folder_is_nobody_else_s_anyway(tmp_path: Path) -> None:
