@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from contracts.ids import EventKey
 from edge_agent.ledger import Pool, Tombstone
-from edge_agent.spool.entry import Entry, Sidecar, entry_of
+from edge_agent.spool.entry import Entry
 
 Rank = tuple[int, float, int]
 _POOL_LEVELS: dict[Pool, int] = {"ordinary": 2, "random": 3, "safety": 4}
@@ -35,9 +36,10 @@ def newcomer_rank(pool: Pool, value_per_byte: float) -> Rank:
     return _POOL_LEVELS[pool], value_per_byte, 0
 
 
-def tombstone_of(sidecar: Sidecar, reason: str, budget_utc_ns: int) -> Tombstone:
+def tombstone_of(
+    entry: Entry, event: EventKey | None, reason: str, budget_utc_ns: int
+) -> Tombstone:
     """What stays of a clip that is not here any more."""
-    entry = entry_of(sidecar)
     return Tombstone(
         clip_id=entry.clip_id,
         budget_utc_ns=budget_utc_ns,
@@ -48,7 +50,7 @@ def tombstone_of(sidecar: Sidecar, reason: str, budget_utc_ns: int) -> Tombstone
         safety=entry.safety,
         uploaded=entry.state == "uploaded",
         reason=reason,
-        event=sidecar.request.event,
+        event=event,
     )
 
 

@@ -5,7 +5,8 @@ leaves nothing visible or something that the next open brings to order. The same
 is one entry. Only a `Receipt` marks a clip as uploaded. The quota and the floor of free disk
 hold: under pressure clips are given up by `edge_agent.spool.eviction`, each with a tombstone
 in the ledger written before its bytes go; what finds no room raises `ExhaustedError` and
-changes nothing. A clip that is damaged or missing leaves a tombstone that says so.
+changes nothing. A clip that is damaged or missing leaves a tombstone that says so, whether that
+is found at open or later.
 
 One process owns a spool and opens it; others may list it with `list_spool`.
 """
@@ -15,11 +16,13 @@ from __future__ import annotations
 import math
 import threading
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from contracts.clock import Clock
 from contracts.errors import CorruptError, ExhaustedError, InputError, LongtailError
+from contracts.ids import EventKey
 from contracts.upload import UploadRequest
 from edge_agent.disk import TEMP_SUFFIX, Disk, move_file
 from edge_agent.ledger import Ledger, Pool
@@ -226,7 +229,7 @@ class Spool:
             if not free or self._index.get(clip_id) is None:
                 return False
             sidecar = self._sidecar(clip_id)
-            if sidecar is None:
+            if sidecar is None or self._is_lost(sidecar):
                 return False
             self._bury(sidecar, reason)
             self._disk.remove(self._paths.clip(clip_id))
@@ -237,13 +240,26 @@ class Spool:
 
     def _bury(self, sidecar: Sidecar, reason: str) -> None:
         """Put on record that a clip is not here any more."""
-        stone = tombstone_of(sidecar, reason, self._ledger.budget_utc_ns())
+        self._bury_entry(entry_of(sidecar), sidecar.request.event, reason)
+
+    def _bury_entry(self, entry: Entry, event: EventKey | None, reason: str) -> None:
+        stone = tombstone_of(entry, event, reason, self._ledger.budget_utc_ns())
         self._ledger.tombstones.add(stone)
+
+    def _is_lost(self, sidecar: Sidecar) -> bool:
+        """Whether the clip's bytes have vanished; then that is put on record."""
+        clip_id = sidecar.request.clip_id
+        if size_of(self._paths.clip(clip_id)) is not None:
+            return False
+        self._index.drop(clip_id)
+        self._bury(sidecar, "missing")
+        self._recovery.forget(sidecar)
+        return True
 
     def _sidecar(self, clip_id: str) -> Sidecar | None:
         """A clip's sidecar, made anew when it is damaged or gone; None when the clip is no better.
 
-        Raises `FileNotFoundError` when the clip is not here.
+        Raises `FileNotFoundError` when no such clip is known.
         """
         path = self._paths.sidecar(clip_id)
         try:
@@ -251,16 +267,22 @@ class Spool:
         except CorruptError as error:
             reason = error.message
         except FileNotFoundError:
-            if not self._paths.clip(clip_id).exists():
-                raise
             reason = "the sidecar is gone"
+        clip_path = self._paths.clip(clip_id)
         with self._lock:
-            entry = self._recovery.readopt(self._paths.clip(clip_id), reason)
-            if entry is None:
-                self._index.drop(clip_id)
-                return None
-            self._index.put(entry)
-            return read_sidecar(path)
+            known = self._index.get(clip_id)
+            is_here = size_of(clip_path) is not None
+            if known is None and not is_here:
+                raise FileNotFoundError(str(clip_path))
+            entry = self._recovery.readopt(clip_path, reason) if is_here else None
+            if entry is not None:
+                self._index.put(entry)
+                return read_sidecar(path)
+            self._index.drop(clip_id)
+            # One that could not be set aside is still in its place, for the next open.
+            if known is not None and size_of(clip_path) is None:
+                self._bury_entry(known, None, "damaged" if is_here else "missing")
+            return None
 
     def hold(self, clip_id: str) -> AbstractContextManager[None]:
         """Keep a clip from being given up while it is being sent, whatever was chosen before.
@@ -298,23 +320,27 @@ class Spool:
 
     def _set_state(self, clip_id: str, state: State, note: str) -> None:
         with self._lock:
-            if self._index.get(clip_id) is None:
+            entry = self._index.get(clip_id)
+            if entry is None:
                 return
+            # First here: a disk that is full must not have the same clip sent again and again.
+            self._index.put(replace(entry, state=state, note=note))
             found = self._sidecar(clip_id)
             if found is None:
                 return
             sidecar = found.model_copy(update={"state": state, "note": note})
-            # First here: a disk that is full must not have the same clip sent again and again.
             self._index.put(entry_of(sidecar))
             write_sidecar(self._disk, self._paths.sidecar(clip_id), sidecar)
 
     def quarantine(self, clip_id: str, reason: str) -> None:
-        """Set aside a clip whose bytes are not what its digests say."""
+        """Set aside a clip whose bytes are not what its digests say, or put on record that they
+        are gone.
+        """
         with self._lock:
             if self._index.get(clip_id) is None:
                 return
             sidecar = self._sidecar(clip_id)
-            if sidecar is None:
+            if sidecar is None or self._is_lost(sidecar):
                 return
             self._recovery.quarantine(self._paths.clip(clip_id), reason)
             self._index.drop(clip_id)

@@ -26,6 +26,7 @@ from edge_agent.upload.protocol import (
     Declare,
     Event,
     FileChecked,
+    FileCorrupt,
     Finish,
     Interrupted,
     JoinSpans,
@@ -83,6 +84,9 @@ class ClipSender:
 
     async def send(self, request: UploadRequest) -> ClipOutcome:
         """Send a clip of the spool, until it is there or cannot go on now."""
+        damage = self._damage(request)
+        if damage:
+            return FileCorrupt(damage)
         outcome = await self._run(UploadSession(request, self._most_spans))
         if isinstance(outcome, SpanSent | NotSplit):
             raise TypeError(f"not the end of a whole clip: {outcome}")
@@ -163,13 +167,21 @@ class ClipSender:
             case JoinSpans(url, span_urls):
                 return await self._receiver.join_spans(url, span_urls)
             case SendPart():
+                damage = self._damage(request)
+                if damage:
+                    return FileChecked(False, damage)
                 path = self._spool.path(request.clip_id)
-                size_bytes = size_of(path)
-                if size_bytes not in (None, request.size_bytes):
-                    reason = f"{size_bytes} bytes where {request.size_bytes} were kept"
-                    return FileChecked(False, reason)
                 return await self._receiver.send_part(command, path, self._gate)
         raise TypeError(f"not a request: {command}")
+
+    def _damage(self, request: UploadRequest) -> str:
+        """What a look at the clip's file finds wrong, empty when nothing."""
+        size_bytes = size_of(self._spool.path(request.clip_id))
+        if size_bytes is None:
+            return "the file is gone"
+        if size_bytes != request.size_bytes:
+            return f"{size_bytes} bytes where {request.size_bytes} were kept"
+        return ""
 
     def _gate(self) -> str | None:
         return "deadline" if self._waits.is_past_deadline() else self._charger.reason_to_stop()

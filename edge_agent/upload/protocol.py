@@ -235,7 +235,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class FileCorrupt:
-    """The clip's own bytes have changed."""
+    """The clip's own bytes have changed, or are gone."""
 
     reason: str
 

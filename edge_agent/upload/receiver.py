@@ -43,6 +43,7 @@ from edge_agent.upload.protocol import (
     AuthRefused,
     Event,
     Failed,
+    FileChecked,
     Replied,
     SendPart,
     Span,
@@ -197,9 +198,7 @@ class Receiver:
             return Failed(error.message)
 
     async def send_part(self, part: SendPart, clip: Path, gate: Gate) -> Event:
-        """PATCH a range of the clip's file."""
-        if not clip.exists():
-            raise StoppedError("the clip is not in the spool any more")
+        """PATCH a range of the clip's file. A file that is gone is found damaged."""
         try:
             digest = part.digest or _digest_range(clip, part.clip_byte, part.length_bytes)
             checksum = base64.b64encode(bytes.fromhex(digest)).decode("ascii")
@@ -213,6 +212,8 @@ class Receiver:
             reply = await self._transport.send_range(
                 "PATCH", part.url, body, headers, gate, part.expect_continue
             )
+        except FileNotFoundError:
+            return FileChecked(False, "the file is gone")
         except TransientError as error:
             return Failed(error.message)
         except RefusedError as error:

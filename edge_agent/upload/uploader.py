@@ -1,8 +1,9 @@
 """The upload task: event records first, then what the policy says, one clip at a time.
 
 Guarantees: only a receipt marks a clip as uploaded, and every other end leaves it in the
-spool (or quarantined, where its own bytes have changed); link, caps and urgency are looked
-at again before each part; no error of one clip stops the others, and none ends the task.
+spool (or quarantined, where its own bytes have changed; on record as missing, where they are
+gone); link, caps and urgency are looked at again before each part; no error of one clip stops the
+others, and none ends the task.
 It decides nothing itself: `policy` says what, `session` says how.
 """
 
@@ -13,6 +14,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 import structlog
 
@@ -45,6 +47,10 @@ POLL_NS = NS_PER_S
 """How often the link is looked at while nothing can be sent."""
 ERROR_WAIT_S = 30.0
 CLIP_REFUSED_S = 3600.0
+SEEN_BY_POLICY = frozenset(get_args(policy.WaitReason)) - {"cellular_budget"} | {
+    "link_metered", "something more urgent", "stopping", "deadline",
+}  # fmt: skip
+"""Stops after which the next decision is another one; after any other the clip is put off."""
 
 _NOTHING_SPENT = CellularSpent(0, 0)
 _log = structlog.get_logger(__name__)
@@ -259,7 +265,7 @@ class Uploader:
             case Postponed(delay_s, reason, _):
                 self._put_off(clip_id, delay_s, reason)
             case Stopped(reason):
-                if reason == "cellular_budget":
+                if reason not in SEEN_BY_POLICY:
                     self._put_off(clip_id, ERROR_WAIT_S, reason)
         self._progress.reasons[clip_id] = reason
         _log.info("clip_not_uploaded", clip_id=clip_id, end=type(outcome).__name__, reason=reason)
