@@ -194,23 +194,24 @@ class Completer:
         """Copy the bytes of partial uploads into parts of their final one, and read it again.
 
         Another replica may be at it too: both copy the same bytes, and each goes on from
-        wherever the row is.
+        wherever the row is. When the other commits, the partial uploads are over, and so is this.
         """
         while not final.is_full:
             shelf = Shelf(self._parts, self._pieces, final)
             writer = BodyWriter(shelf.put, final.length_bytes, final.stored_bytes)
-            failed: ConflictError | None = None
+            failed: LongtailError | None = None
             try:
                 body = Body(final.stored_bytes, None, None)
                 await writer.write(self._bytes_of(final), body)
-            except ConflictError as error:
+            except LongtailError as error:
                 failed = error
             found = await self._book.find(final.vehicle_id, final.upload_id)
             if found is None:
                 raise ConflictError("this upload has been terminated", "Upload-Concat")
             if found.state != OPEN:
                 return found
-            if failed is not None and found.stored_bytes <= final.stored_bytes:
+            has_moved = found.stored_bytes > final.stored_bytes
+            if failed is not None and not (has_moved and isinstance(failed, ConflictError)):
                 raise failed
             final = found
         return final

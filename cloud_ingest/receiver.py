@@ -22,7 +22,7 @@ from cloud_ingest.completion import Completer
 from cloud_ingest.piece_book import PieceBook
 from cloud_ingest.ports import EverythingWanted, PartStore, Wanted
 from cloud_ingest.pressure import Pressure
-from cloud_ingest.problems import AbsentError, PressureError, TooLargeError
+from cloud_ingest.problems import AbsentError, GoneError, PressureError, TooLargeError
 from cloud_ingest.schema import COMMITTED, FINAL, PARTIAL, SPAN, WHOLE
 from cloud_ingest.settings import Settings
 from cloud_ingest.shelf import Shelf
@@ -181,16 +181,26 @@ class Receiver:
         upload_id = hashlib.sha256(words).hexdigest()[:32]
         final = await self._book.find(vehicle_id, upload_id)
         if final is None:
-            partials = [
-                await self._completer.partial(vehicle_id, partial) for partial in partial_ids
-            ]
-            if sum(partial.length_bytes for partial in partials) > self._settings.max_clip_bytes:
-                raise TooLargeError(
-                    f"at most {self._settings.max_clip_bytes} bytes are taken", "Upload-Concat"
+            try:
+                partials = await self._partials(vehicle_id, partial_ids)
+            except GoneError:
+                # The same request may have joined them meanwhile, at another replica.
+                final = await self._book.find(vehicle_id, upload_id)
+                if final is None:
+                    raise
+            else:
+                final = await self._book.join(
+                    vehicle_id, upload_id, partials, clip_id, metadata_header
                 )
-            final = await self._book.join(vehicle_id, upload_id, partials, clip_id, metadata_header)
         await self._completer.complete(final)
         return await self.find(vehicle_id, upload_id)
+
+    async def _partials(self, vehicle_id: str, partial_ids: Sequence[str]) -> list[Upload]:
+        found = [await self._completer.partial(vehicle_id, partial) for partial in partial_ids]
+        most = self._settings.max_clip_bytes
+        if sum(partial.length_bytes for partial in found) > most:
+            raise TooLargeError(f"at most {most} bytes are taken", "Upload-Concat")
+        return found
 
     async def find(self, vehicle_id: str, upload_id: str) -> Upload:
         """The vehicle's upload. Raises `AbsentError` or `GoneError`."""

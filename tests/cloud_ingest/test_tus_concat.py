@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import random
+from typing import Any
 
 import httpx
 import pytest
@@ -169,6 +171,49 @@ def test_a_joining_that_broke_off_goes_on(cloud: RunningServer, vehicle: Vehicle
     cloud.run(cloud.app.state.collector.sweep())
     assert vehicle.status(CLIP_ID)["state"] == "committed"
     assert parts_folder(cloud) == []
+
+
+@pytest.mark.parametrize("moment", ["it looks at the parts", "it has copied some bytes"])
+def test_a_joining_that_another_replica_ends_first_is_done(
+    start_cloud: StartCloud, moment: str
+) -> None:
+    """Two replicas are asked to join the same; one commits while the other is under way."""
+    first, second = start_cloud(), start_cloud()
+    completer = second.app.state.collector._completer
+    partial, bytes_of = completer.partial, completer._bytes_of
+    with httpx.Client(base_url=first.url) as http, httpx.Client(base_url=second.url) as other:
+        vehicle = enrolled(http)
+        late = Vehicle(other, vehicle.vehicle_id, vehicle.key, vehicle.token)
+        urls = send_split(vehicle, CLIP, [5_000_000])
+        answers: list[httpx.Response] = []
+
+        async def first_ends() -> None:
+            if not answers:
+                answers.append(await asyncio.to_thread(join, vehicle, urls))
+
+        async def looks(vehicle_id: str, upload_id: str) -> Any:
+            await first_ends()
+            return await partial(vehicle_id, upload_id)
+
+        async def copies(final: Any) -> Any:
+            async for piece in bytes_of(final):
+                yield piece
+                await first_ends()
+
+        if moment == "it looks at the parts":
+            completer.partial = looks
+        else:
+            completer._bytes_of = copies
+        told = join(late, urls)
+        (answer,) = answers
+        assert (answer.status_code, told.status_code) == (201, 201), told.text
+        ends = [url.rsplit("/", 1)[1] for url in
+                (answer.headers["Location"], told.headers["Location"])]  # fmt: skip
+        assert ends[0] == ends[1]
+        assert late.status(CLIP_ID)["state"] == "committed"
+        # Joined with others they are over, as before.
+        assert join(late, [*urls, urls[0]]).status_code == 410
+    assert parts_folder(first) == []
 
 
 def test_expired_partials_leave_nothing(start_cloud: StartCloud, tables: sa.Engine) -> None:
