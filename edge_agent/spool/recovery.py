@@ -174,9 +174,11 @@ class Recovery:
         clip_id = sidecar.request.clip_id
         target = self._paths.clip(clip_id)
         if target != path and target.exists():
-            # The same bytes are there under their id: this is a second copy, not a clip.
-            remove_file(self._disk, path)
-            return entry_of(sidecar)
+            if digest_file(target).clip_id() == clip_id:
+                # The same bytes are there under their id: this is a second copy, not a clip.
+                remove_file(self._disk, path)
+                return entry_of(sidecar)
+            self.quarantine(target, "other bytes than its name says, which a second copy has")
         self._disk.sync_file(path)
         if not known:
             write_sidecar(self._disk, self._paths.sidecar(clip_id), sidecar)
