@@ -4,7 +4,11 @@ Order: the part store makes the object first, under its content address; then on
 writes identity, clip row, embedding, outbox entry, delivery and the upload's end. A crash
 between the two leaves an object without a row and an upload that is full, which the next
 request or sweep completes again.
-Racing commits meet at the identity row: the second waits for the first, and finds it done.
+Racing commits meet at the identity row: the second waits for the first, and finds it done. An
+upload that was ended meanwhile (by its vehicle, or by the vehicle's erasure) becomes no clip, and
+its object goes unless it is somebody else's too.
+
+Rows are locked in one order here and in `erasure`: uploads (`hold_uploads`), identity, clip.
 
 Decisions that lose nothing:
 - A clip that another vehicle has delivered before stays one clip. When that one was set aside
@@ -51,6 +55,7 @@ from contracts.errors import CorruptError, ExhaustedError, InputError, Transient
 
 COMMITTED_TOPIC = "clip.committed"
 ERASED = "this clip was erased, and does not come back"
+ENDED = "this upload was ended while it was being completed"
 _log = structlog.get_logger(__name__)
 
 
@@ -93,10 +98,13 @@ class Committer:
         now_ns = self._clock.utc_ns()
         row = clip_row(clip_id, upload.length_bytes, upload.vehicle_id, now_ns, reading)
         async with self._engine.begin() as connection:
-            is_written = await self._write(connection, upload, row, reading.manifest)
-        if not is_written:
+            refusal = await self._write(connection, upload, row, reading.manifest)
+        if refusal == ENDED:
+            await self._forget_object(row)
+        elif refusal is not None:
             await self._objects.remove(clip_id)
-            raise GoneError(ERASED)
+        if refusal is not None:
+            raise GoneError(refusal)
         _log.info("committed", clip_id=clip_id, vehicle_id=upload.vehicle_id, state=row["state"])
 
     async def read_again(self, clip_id: str) -> None:
@@ -134,30 +142,30 @@ class Committer:
         upload: Upload,
         row: dict[str, Any],
         manifest: ClipManifest | None,
-    ) -> bool:
-        """False for a clip that was erased: then nothing of it is written."""
+    ) -> str | None:
+        """Why nothing of the clip is written: its upload was ended, or the clip erased."""
+        own = sa.or_(
+            uploads.c.upload_id.in_([upload.upload_id, *upload.joined]),
+            uploads.c.parent_id == upload.upload_id,
+        )
+        if upload.upload_id not in await hold_uploads(connection, own):
+            return ENDED
         identity = {name: row[name] for name in ("clip_id", "size_bytes", "received_utc")}
         delivery = {
             "vehicle_id": upload.vehicle_id,
             "clip_id": row["clip_id"],
             "received_utc": row["received_utc"],
         }
-        # The first statement is where racing commits of one clip wait for each other, and for an
-        # erasure of it.
-        mine = insert(clip_identity).values(identity)
-        erased = await connection.execute(
-            mine.on_conflict_do_update(
-                index_elements=[clip_identity.c.clip_id],
-                set_={"size_bytes": mine.excluded.size_bytes},
-            ).returning(clip_identity.c.erased_utc)
-        )
-        if erased.scalar_one() is not None:
+        held = await _hold_identity(connection, identity)
+        if held.erased_utc is not None:
             await connection.execute(
                 sa.update(uploads)
                 .where(uploads.c.upload_id == upload.upload_id)
                 .values(state=REFUSED, reason=ERASED)
             )
-            return False
+            return ERASED
+        if not held.is_new and await self._is_lost(connection, row["clip_id"]):
+            raise TransientError("the object has gone with another upload of the clip")
         await self._write_clip(connection, row, manifest)
         await connection.execute(insert(deliveries).values(delivery).on_conflict_do_nothing())
         # Partial uploads end with the one that they are joined to.
@@ -169,7 +177,25 @@ class Committer:
         )
         # So do spans that the whole clip has overtaken: their bytes went to the same place.
         await connection.execute(sa.delete(uploads).where(uploads.c.parent_id == upload.upload_id))
-        return True
+        return None
+
+    async def _forget_object(self, row: dict[str, Any]) -> None:
+        """Remove the object of an upload that was ended, unless it has become a clip by another.
+
+        The identity stays without a clip: who commits this clip next looks whether its object is
+        still there (`_is_lost`).
+        """
+        identity = {name: row[name] for name in ("clip_id", "size_bytes", "received_utc")}
+        async with self._engine.begin() as connection:
+            await _hold_identity(connection, identity)
+            if not await _is_catalogued(connection, row["clip_id"]):
+                await self._objects.remove(row["clip_id"])
+
+    async def _is_lost(self, connection: AsyncConnection, clip_id: str) -> bool:
+        """Whether an identity has neither clip nor object."""
+        if await _is_catalogued(connection, clip_id):
+            return False
+        return await self._objects.size_bytes(clip_id) is None
 
     async def _write_clip(
         self, connection: AsyncConnection, row: dict[str, Any], manifest: ClipManifest | None
@@ -231,6 +257,40 @@ class Committer:
         except DataError:
             # Values beyond single precision. The clip is good without; its manifest keeps them.
             _log.warning("an embedding cannot be indexed", clip_id=clip_id)
+
+
+async def hold_uploads(connection: AsyncConnection, which: sa.ColumnElement[bool]) -> set[str]:
+    """Lock these uploads' rows till the transaction ends; the ids of those that are there.
+
+    Always in one order, spans behind what they belong to, so that two that do it never lock up.
+    """
+    query = (
+        sa.select(uploads.c.upload_id)
+        .where(which)
+        .order_by(uploads.c.parent_id.is_not(None), uploads.c.upload_id)
+        .with_for_update()
+    )
+    return set((await connection.execute(query)).scalars())
+
+
+async def _hold_identity(connection: AsyncConnection, identity: dict[str, Any]) -> sa.Row[Any]:
+    """The identity's row, made when there is none: `erased_utc`, and whether it `is_new`.
+
+    Here racing commits of one clip wait for each other, and for an erasure of it.
+    """
+    mine = insert(clip_identity).values(identity)
+    held = await connection.execute(
+        mine.on_conflict_do_update(
+            index_elements=[clip_identity.c.clip_id],
+            set_={"size_bytes": mine.excluded.size_bytes},
+        ).returning(clip_identity.c.erased_utc, sa.text("clip_identity.xmax = 0 AS is_new"))
+    )
+    return held.one()
+
+
+async def _is_catalogued(connection: AsyncConnection, clip_id: str) -> bool:
+    query = sa.select(sa.exists().where(clips.c.clip_id == clip_id))
+    return bool((await connection.execute(query)).scalar_one())
 
 
 def _store_failed(error: OSError) -> TransientError:

@@ -1,10 +1,10 @@
 """Erasure of a clip, or of a vehicle's clips, events and signal logs: for good, and accounted for.
 
-Order: one transaction bars the ids, lists the clips, takes them out of search and writes the audit
-line. Then, clip by clip in small batches: rows go (label sets and dataset versions that held the
-clip are flagged), then bytes in every tier and views, then rows once more, for what was written in
-between; then the clip is ticked off. A kill at any moment leaves a list that is gone on with, by
-any replica.
+Order: one transaction ends a vehicle's uploads, lists the clips, bars their ids, takes them out of
+search and writes the audit line. Then, clip by clip in small batches: rows go (label sets and
+dataset versions that held the clip are flagged), then bytes in every tier and views, then rows once
+more, for what was written in between; then the clip is ticked off. A kill at any moment leaves a
+list that is gone on with, by any replica.
 
 A barred id does not come back: a declaration of it is answered *not wanted*, and a commit, which
 meets the bar at the same row, is refused.
@@ -25,6 +25,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from cloud_ingest import audit
+from cloud_ingest.commit import hold_uploads
 from cloud_ingest.database import to_ns, to_time
 from cloud_ingest.erasure.rows import delete_rows
 from cloud_ingest.fleet_schema import signal_logs
@@ -91,12 +92,15 @@ class Erasures:
                 if (present.kind, present.subject) != (request.kind, request.subject):
                     raise ConflictError("this request id asked for another erasure", "request_id")
                 return present
+            if request.kind == "vehicle":
+                # Before the clips are listed: an upload that is just being completed is a clip by
+                # then, or finds that it was ended.
+                of_vehicle = uploads.c.vehicle_id == request.subject
+                await hold_uploads(connection, of_vehicle)
+                await connection.execute(sa.delete(uploads).where(of_vehicle))
             clip_ids = await self._clips_of(connection, request)
             await self._bar(connection, request.request_id, clip_ids, now_ns)
             if request.kind == "vehicle":
-                await connection.execute(
-                    sa.delete(uploads).where(uploads.c.vehicle_id == request.subject)
-                )
                 await connection.execute(
                     sa.delete(events).where(events.c.vehicle_id == request.subject)
                 )
