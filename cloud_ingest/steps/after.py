@@ -51,6 +51,7 @@ class AfterCommit:
     pins: Pins
     erasures: Erasures
     webhooks: WebhookBook
+    sender: WebhookSender
     computing: Computing
     works: bool
 
@@ -58,7 +59,9 @@ class AfterCommit:
         """None where this replica leaves the work to others."""
         if not self.works:
             return {}
-        return {"steps": self.runner.run, "chores": self.chores.run}
+        loops = {"steps": self.runner.run, "chores": self.chores.run}
+        # Strangers' servers are at the other end: they hold up nothing of ours.
+        return loops | {"webhooks": self.sender.run}
 
     async def close(self) -> None:
         """End the processes that compute for steps."""
@@ -99,7 +102,6 @@ def open_after_commit(
             "erasures": erasures.go_on,
             "scene lists": lists.make_when_due,
             "tiers": storage.chore,
-            "webhooks": WebhookSender(engine, clock).send_due,
         },
         failed,
     )
@@ -117,6 +119,7 @@ def open_after_commit(
         pins=Pins(engine, clock),
         erasures=erasures,
         webhooks=WebhookBook(engine, clock),
+        sender=WebhookSender(engine, clock, poll_s, failed),
         computing=computing,
         works=works,
     )

@@ -28,12 +28,15 @@ class Listener:
     def __init__(self) -> None:
         self.answers: list[int] = []
         self.came: list[tuple[dict[str, str], bytes]] = []
+        self._news = threading.Condition()
         listener = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                listener.came.append((dict(self.headers), body))
+                with listener._news:
+                    listener.came.append((dict(self.headers), body))
+                    listener._news.notify_all()
                 self.send_response(listener.answers.pop(0) if listener.answers else 204)
                 self.send_header("Location", listener.url)
                 self.send_header("Content-Length", "0")
@@ -44,6 +47,11 @@ class Listener:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
+
+    def wait_for(self, count: int) -> bool:
+        """Whether so many deliveries have come within half a minute."""
+        with self._news:
+            return self._news.wait_for(lambda: len(self.came) >= count, 30)
 
 
 @pytest.fixture
@@ -134,10 +142,11 @@ def test_a_delivery_that_was_claimed_before_a_kill_is_tried_by_another(
     clock = VirtualClock()
     first, second = start_cloud({"clock": clock}), start_cloud({"clock": clock})
     with httpx.Client(base_url=first.url, timeout=30) as http:
-        http.post("/v1/webhooks", json={"url": listener.url})
+        made = http.post("/v1/webhooks", json={"url": listener.url}).json()
         enrolled(http).upload(make_clip(make_manifest()), make_manifest())
         run_steps(first)
-    assert len(first.run(sender(first)._claim())) == 1  # and then it is killed
+    webhook_id = made["webhook"]["webhook_id"]
+    assert len(first.run(sender(first)._claim(webhook_id))) == 1  # and then it is killed
     assert second.run(sender(second).send_due()) == 0
     first.run(clock.advance_ns(30 * NS_PER_S))
     assert second.run(sender(second).send_due()) == 1
