@@ -18,7 +18,7 @@ from edge_agent.spool.folder import size_of
 from edge_agent.upload import policy
 from edge_agent.upload.calendar import Calendar
 from edge_agent.upload.charge import Charger
-from edge_agent.upload.payload import StoppedError
+from edge_agent.upload.payload import StoppedError, readable
 from edge_agent.upload.protocol import (
     Authenticate,
     ClipOutcome,
@@ -83,7 +83,10 @@ class ClipSender:
         self._most_spans = most_spans
 
     async def send(self, request: UploadRequest) -> ClipOutcome:
-        """Send a clip of the spool, until it is there or cannot go on now."""
+        """Send a clip of the spool, until it is there or cannot go on now.
+
+        Raises `UnreadableError`.
+        """
         damage = self._damage(request)
         if damage:
             return FileCorrupt(damage)
@@ -176,7 +179,9 @@ class ClipSender:
 
     def _damage(self, request: UploadRequest) -> str:
         """What a look at the clip's file finds wrong, empty when nothing."""
-        size_bytes = size_of(self._spool.path(request.clip_id))
+        path = self._spool.path(request.clip_id)
+        with readable(path):
+            size_bytes = size_of(path)
         if size_bytes is None:
             return "the file is gone"
         if size_bytes != request.size_bytes:
@@ -189,9 +194,10 @@ class ClipSender:
     async def _verify(self, request: UploadRequest) -> FileChecked:
         path = self._spool.path(request.clip_id)
         try:
-            found = await asyncio.to_thread(digest_file, path)
-        except OSError as error:
-            return FileChecked(False, f"cannot be read: {error}")
+            with readable(path):
+                found = await asyncio.to_thread(digest_file, path)
+        except FileNotFoundError:
+            return FileChecked(False, "the file is gone")
         if found.clip_id() == request.clip_id:
             return FileChecked(True)
         return FileChecked(False, f"the bytes are those of clip {found.clip_id()}")

@@ -4,19 +4,20 @@ Guarantees: a part is never whole in memory; before each piece the gate may stop
 is shaped on the injected clock. On a free link without TLS the kernel copies the pieces
 (`sendfile`); otherwise they go through one reused buffer, so that TLS sees them and a metered
 socket can refuse them byte by byte. The file is not mapped: one that is cut short meanwhile
-is an error, not a signal.
+is an error, not a signal; one that cannot be read is told apart from a broken connection.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
 import os
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -40,6 +41,25 @@ Gate = Callable[[], str | None]
 
 class StoppedError(LongtailError):
     """The gate stopped the transfer; nobody is at fault."""
+
+
+class UnreadableError(LongtailError):
+    """A file cannot be read: it alone waits, since no other will fare as it does."""
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn an `OSError` of the block into `UnreadableError`; a missing file stays one."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> UnreadableError:
+    return UnreadableError(f"cannot be read: {error.strerror}", str(path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +124,9 @@ class RangePayload(aiohttp.Payload):
         self.sent_bytes = 0
         end = self._range.offset_bytes + self._range.length_bytes
         offset = self._range.offset_bytes
-        with self._range.path.open("rb", buffering=0) as file:
+        with readable(self._range.path):
+            opened = self._range.path.open("rb", buffering=0)
+        with opened as file:
             file.seek(offset)
             while offset < end:
                 reason = self._gate()
@@ -121,7 +143,8 @@ class RangePayload(aiohttp.Payload):
                     await self._clock.sleep_ns(int(delay_s * NS_PER_S))
 
     async def _by_buffer(self, writer: StreamWriter, file: FileIO, left: int) -> int:
-        count = file.readinto(self._buffer[: min(left, len(self._buffer))])
+        with readable(self._range.path):
+            count = file.readinto(self._buffer[: min(left, len(self._buffer))])
         if not count:
             raise OSError(f"{self._range.path} ends before its part does")
         await writer.write(self._buffer[:count], drain=False)
@@ -162,6 +185,10 @@ class RangePayload(aiohttp.Payload):
             except BlockingIOError:
                 room.poll()
                 continue
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise  # of the socket
+                raise _unreadable(self._range.path, error) from error
             if not sent:
                 break
             count += sent

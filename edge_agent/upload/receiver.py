@@ -1,10 +1,10 @@
 """The receiver's interface (`contracts.upload`, tus 1.0) as typed calls over a transport.
 
 Guarantees: every call returns an event of `edge_agent.upload.protocol` and raises only
-`StoppedError`; an answer that cannot be read as its contract is reported with its status and
-no content, so it can prove nothing. Authentication, enrolment and event records are repeated
-a few times on failed connections, since repeating them is harmless; what belongs to a clip's
-session is repeated by the session alone.
+`StoppedError`, and `UnreadableError` for the file that it sends; an answer that cannot be read as
+its contract is reported with its status and no content, so it can prove nothing. Authentication,
+enrolment and event records are repeated a few times on failed connections, since repeating them
+is harmless; what belongs to a clip's session is repeated by the session alone.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from contracts.upload import (
 )
 from edge_agent.identity import Signer, Token, answer_challenge, enrol_request, token_of
 from edge_agent.upload.again import again
-from edge_agent.upload.payload import FileRange, Gate, StoppedError
+from edge_agent.upload.payload import FileRange, Gate, StoppedError, readable
 from edge_agent.upload.protocol import (
     Authenticated,
     AuthRefused,
@@ -253,7 +253,7 @@ def _base64(text: str) -> str:
 
 def _digest_range(path: Path, offset_bytes: int, length_bytes: int) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with readable(path), path.open("rb") as file:
         file.seek(offset_bytes)
         while length_bytes:
             chunk = file.read(min(length_bytes, 1024 * 1024))

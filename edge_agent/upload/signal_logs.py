@@ -3,27 +3,26 @@
 Guarantees: a log is marked as sent (`.sent` in its name, so that a look into the folder tells)
 only when the cloud has answered with the id of its bytes; the file that is being written is left
 alone; a metered link carries none. A broken transfer begins again: logs are small and never
-urgent. One that the cloud will never take is marked `.refused` and kept.
+urgent. One that the cloud will never take is marked `.refused` and kept; one that cannot be read
+or marked is told and left for an hour, and the others go.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 import structlog
 
 from contracts.clock import Clock
-from contracts.errors import LongtailError
 from contracts.ids import digest_file
 from contracts.signal_log import MAX_SIGNAL_LOG_BYTES, SIGNAL_LOG_SUFFIX
 from edge_agent.ports import LinkMonitor
 from edge_agent.upload.calendar import Calendar
 from edge_agent.upload.charge import Charger
-from edge_agent.upload.payload import StoppedError
+from edge_agent.upload.payload import StoppedError, UnreadableError
 from edge_agent.upload.policy import is_metered
 from edge_agent.upload.protocol import Authenticated, Replied
 from edge_agent.upload.receiver import Receiver
@@ -31,6 +30,8 @@ from edge_agent.upload.receiver import Receiver
 SENT = ".sent"
 REFUSED = ".refused"
 RETRY_S = 300.0
+UNREADABLE_S = 3600.0
+"""How long a file that cannot be read is left alone, a log as a clip."""
 _NEVER = frozenset({400, 403, 409, 410, 413, 415, 422})
 
 _log = structlog.get_logger(__name__)
@@ -81,17 +82,28 @@ class SignalLogSender:
         self._links = links
         self._clock = clock
         self._not_before_ns = 0
+        self._left_until_ns: dict[Path, int] = {}
+        """Files that could not be read, and when they are looked at again."""
 
     def _unsent(self) -> list[Path]:
+        try:
+            named = list(self._folder.glob(f"*{SIGNAL_LOG_SUFFIX}"))
+        except OSError as error:
+            self._leave(self._folder, error)
+            return []
         found = []
-        for path in self._folder.glob(f"*{SIGNAL_LOG_SUFFIX}"):
+        for path in named:
             if not path.stem.endswith((SENT, REFUSED)) and path != self._writing():
-                with suppress(FileNotFoundError):
+                try:
                     found.append((path.stat().st_mtime_ns, path))
-        return [path for _, path in sorted(found)]
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    self._leave(path, error)
+        return [path for _, path in sorted(found) if not self._is_left(path)]
 
     def waiting(self) -> int:
-        """Whole logs that are still here only."""
+        """Whole logs that are still here only, but for those that cannot be read."""
         return len(self._unsent())
 
     async def send_next(self) -> bool:
@@ -107,6 +119,9 @@ class SignalLogSender:
             return await self._send(paths[0])
         except (StoppedError, FileNotFoundError):
             return False  # the link changed, or the quota took the file
+        except (UnreadableError, OSError) as error:
+            self._leave(paths[0], error)
+            return True
 
     async def _send(self, path: Path) -> bool:
         if path.stat().st_size > MAX_SIGNAL_LOG_BYTES:
@@ -139,6 +154,16 @@ class SignalLogSender:
         try:
             path.rename(path.with_name(f"{path.stem}{mark}{SIGNAL_LOG_SUFFIX}"))
         except OSError as error:
-            raise LongtailError(f"cannot be marked: {error.strerror}", str(path)) from error
+            self._leave(path, error)
         if reason:
             _log.error("signal log refused", file=path.name, reason=reason)
+
+    def _is_left(self, path: Path) -> bool:
+        return self._clock.mono_ns() < self._left_until_ns.get(path, 0)
+
+    def _leave(self, path: Path, error: Exception) -> None:
+        """Tell of a file that cannot be worked with, and look at the others."""
+        if not self._is_left(path):
+            delay_ns = self._calendar.jittered_ns(UNREADABLE_S)
+            self._left_until_ns[path] = self._clock.mono_ns() + delay_ns
+            _log.error("signal log left", file=str(path), reason=str(error))

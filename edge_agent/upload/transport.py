@@ -4,7 +4,7 @@ Guarantees: a part is never whole in memory: it goes through a reused buffer; th
 stops between two buffers, or within `WATCH_S` when the socket blocks, once the gate gives a
 reason; a refusal that comes before the body is heard; answers are read up to a bound; no
 redirect is followed and the token goes to the receiver's own origin only. Foreign errors
-become `TransientError`; a stop by the gate is `StoppedError`.
+become `TransientError`; a stop by the gate is `StoppedError`, a file's fault `UnreadableError`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from edge_agent.upload.payload import (
     Pace,
     RangePayload,
     StoppedError,
+    UnreadableError,
     buffer_bytes,
 )
 from edge_agent.upload.wire import WireMeter
@@ -189,6 +190,7 @@ class Transport:
 
         Raises:
             StoppedError: the gate gave a reason, or the meter's allowance is spent.
+            UnreadableError: the file cannot be read.
             TransientError: the connection failed or stalled, or the file ended early.
         """
         buffer = self._take_buffer()
@@ -254,9 +256,8 @@ class Transport:
         try:
             yield
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            cause = error.__cause__ if isinstance(error.__cause__, StoppedError) else None
-            if cause is not None:
-                raise cause from None
+            if isinstance(error.__cause__, StoppedError | UnreadableError):
+                raise error.__cause__ from None
             if self.meter.is_spent:
                 raise StoppedError("cellular_budget") from error
             raise TransientError(f"{type(error).__name__}: {error}") from error

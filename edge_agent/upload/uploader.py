@@ -19,7 +19,7 @@ from typing import get_args
 import structlog
 
 from contracts.clock import NS_PER_S, Clock
-from contracts.errors import ExhaustedError, LongtailError, TransientError
+from contracts.errors import CorruptError, ExhaustedError, LongtailError, TransientError
 from edge_agent.ledger import CellularSpent, Ledger
 from edge_agent.ports import LinkMonitor
 from edge_agent.spool import Spool
@@ -28,7 +28,7 @@ from edge_agent.upload.calendar import Calendar
 from edge_agent.upload.charge import Charger
 from edge_agent.upload.clip_sender import SMALL_BODY_BYTES, ClipSender
 from edge_agent.upload.events import VEHICLE_REFUSED_S, EventSender
-from edge_agent.upload.payload import StoppedError
+from edge_agent.upload.payload import StoppedError, UnreadableError
 from edge_agent.upload.protocol import (
     ClipOutcome,
     FileCorrupt,
@@ -39,7 +39,7 @@ from edge_agent.upload.protocol import (
     Uploaded,
 )
 from edge_agent.upload.receiver import Receiver
-from edge_agent.upload.signal_logs import LogSender, NoLogs, SignalLogSender
+from edge_agent.upload.signal_logs import UNREADABLE_S, LogSender, NoLogs, SignalLogSender
 from edge_agent.upload.transport import Transport
 from edge_agent.upload.waits import Waits
 
@@ -194,7 +194,7 @@ class Uploader:
     async def _step_safely(self) -> policy.Wait | None:
         try:
             return await self._step()
-        except LongtailError as error:
+        except (LongtailError, OSError) as error:
             # A full disk or a broken ledger: nothing is lost by asking again later.
             _log.warning("upload_step_failed", reason=str(error))
             until_ns = self._clock.mono_ns() + self._calendar.jittered_ns(ERROR_WAIT_S)
@@ -239,10 +239,16 @@ class Uploader:
         try:
             with self._spool.hold(clip_id):
                 outcome = await self._clips.send(self._spool.request(clip_id))
+            self._conclude(clip_id, outcome)
         except FileNotFoundError:
             self._put_off(clip_id, ERROR_WAIT_S, "given up meanwhile")
-            return
-        self._conclude(clip_id, outcome)
+        except (OSError, CorruptError, UnreadableError) as error:
+            _log.error("clip_cannot_be_read", clip_id=clip_id, reason=str(error))
+            self._put_off(clip_id, UNREADABLE_S, str(error))
+        except LongtailError as error:
+            # Of the disk or the ledger: longer than all wait, so that the others come first.
+            self._put_off(clip_id, 2 * ERROR_WAIT_S, str(error))
+            raise
 
     def _conclude(self, clip_id: str, outcome: ClipOutcome) -> None:
         match outcome:

@@ -1,9 +1,9 @@
 """A small faithful receiver on loopback, with faults as data.
 
 It keeps the HTTP contract of `contracts.upload` and tus 1.0 (declare, HEAD, PATCH with
-checksum, status, challenge and token, events) and verifies what a receiver must: signatures,
-tokens, offsets, part digests, the clip id. A script such as `"rEErr"` says what happens to
-each request of the chosen methods, one letter a request; after its end all is well.
+checksum, status, challenge and token, events, signal logs) and verifies what a receiver must:
+signatures, tokens, offsets, part digests, the clip id. A script such as `"rEErr"` says what happens
+to each request of the chosen methods, one letter a request; after its end all is well.
 
 | letter | the request meets                                   |
 |--------|-----------------------------------------------------|
@@ -38,7 +38,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from contracts.clock import NS_PER_S
-from contracts.ids import PART_BYTES, clip_id_of, part_length
+from contracts.ids import PART_BYTES, PartHasher, clip_id_of, part_length
+from contracts.signal_log import SignalLogRow
 from contracts.upload import (
     AUTH_CONTEXT,
     Challenge,
@@ -87,6 +88,7 @@ class ReceiverSimulator:
         self.events: list[EventRecord] = []
         self.declare_answers: dict[str, UploadAnswer] = {}
         self.requests: list[str] = []
+        self.logs: list[bytes] = []
         self.body_bytes = 0
         self.polls_until_committed = 0
         self.tokens: set[str] = set()
@@ -113,6 +115,7 @@ class ReceiverSimulator:
                 web.get("/v1/uploads/{clip_id}", self._status),
                 web.head("/v1/tus/{clip_id}", self._offset),
                 web.patch("/v1/tus/{clip_id}", self._part),
+                web.put("/v1/signal-logs/{log_id}", self._log),
             ]
         )
         return application
@@ -269,6 +272,23 @@ class ReceiverSimulator:
             self.forgets -= 1
             held.content = bytearray()
         return web.Response(status=204, headers={"Upload-Offset": str(len(content))})
+
+    async def _log(self, request: web.Request) -> web.Response:
+        body = bytearray()
+        async for chunk in request.content.iter_any():
+            body += chunk
+            self.on_body_chunk()
+        hasher = PartHasher()
+        hasher.update(body)
+        if hasher.clip_id() != request.match_info["log_id"]:
+            return problem(460, "checksum")
+        self.logs.append(bytes(body))
+        return model(
+            SignalLogRow(
+                log_id=hasher.clip_id(), vehicle_id="car-1", boot_id="b", drive_id="d",
+                start_utc_ns=0, size_bytes=len(body),
+            )
+        )  # fmt: skip
 
     def _parts_match(self, declared: UploadRequest, content: bytearray) -> bool:
         digests = []

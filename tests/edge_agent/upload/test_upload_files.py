@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from contracts.clock import NS_PER_S, VirtualClock
+from contracts.errors import ExhaustedError
 from contracts.ids import PART_BYTES
 from contracts.upload import UploadStatus
 from edge_agent.ledger import Ledger
+from edge_agent.ports import Link
 from edge_agent.spool import Receipt
 from edge_agent.upload.protocol import Event
 from edge_agent.upload.receiver import Receiver
+from tests.edge_agent.failing_reads import FailingReads
 from tests.edge_agent.receiver_simulator import ReceiverSimulator
 from tests.edge_agent.upload_rig import (
     BOOT,
@@ -143,3 +148,120 @@ def test_a_clip_that_rots_with_its_sidecar_is_on_record(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         spool.request(entry.clip_id)
     assert stones(ledger) == [(entry.clip_id, "damaged")]
+
+
+@pytest.mark.parametrize("link", [Link("wifi"), Link("wifi", metered=True)])
+@pytest.mark.parametrize("held_bytes", [0, 1000])
+def test_a_clip_that_cannot_be_read_is_put_off_and_the_next_one_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: Link, held_bytes: int
+) -> None:
+    """Copied by the kernel or through the buffer; from its start or resumed in mid-part."""
+    reads = FailingReads(monkeypatch)
+
+    async def body(vehicle: Rig, simulator: ReceiverSimulator) -> None:
+        content = clip_bytes(1, LARGE)
+        broken = add_clip(vehicle.spool, content, 1, priority="high")
+        simulator.script = "b"
+        await vehicle.uploader.drain()
+        simulator.held[broken.clip_id].content += content[:held_bytes]
+        await vehicle.restart()
+        kept = add_clip(vehicle.spool, clip_bytes(2, SMALL), 2)
+        path = vehicle.spool.path(broken.clip_id)
+        reads.paths.add(path)
+        simulator.requests.clear()
+        report = await vehicle.uploader.drain(vehicle.clock.mono_ns() + 1800 * NS_PER_S)
+        assert report.uploaded == (kept.clip_id,)
+        assert report.kept == ((broken.clip_id, f"{path}: cannot be read: Input/output error"),)
+        assert len(simulator.requests) < 12
+        assert stones(vehicle.ledger) == []
+        reads.paths.clear()
+        report = await vehicle.uploader.drain(deadline(vehicle, 2))
+        assert report.uploaded == (broken.clip_id,)
+
+    run(tmp_path, ReceiverSimulator(), body, link=link)
+
+
+def test_a_folder_in_a_clip_s_place_is_set_aside(tmp_path: Path) -> None:
+    async def body(vehicle: Rig, simulator: ReceiverSimulator) -> None:
+        broken = add_clip(vehicle.spool, clip_bytes(1, SMALL), 1, priority="high")
+        kept = add_clip(vehicle.spool, clip_bytes(2, SMALL), 2)
+        vehicle.spool.path(broken.clip_id).unlink()
+        vehicle.spool.path(broken.clip_id).mkdir()
+        report = await vehicle.uploader.drain()
+        assert (report.uploaded, report.kept) == ((kept.clip_id,), ())
+        assert stones(vehicle.ledger) == [(broken.clip_id, "damaged")]
+
+    run(tmp_path, ReceiverSimulator(), body)
+
+
+def test_a_quarantine_without_room_does_not_hold_up_the_next_clip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(vehicle: Rig, simulator: ReceiverSimulator) -> None:
+        broken = add_clip(vehicle.spool, clip_bytes(1, SMALL), 1, priority="high")
+        kept = add_clip(vehicle.spool, clip_bytes(2, SMALL), 2)
+        vehicle.spool.path(broken.clip_id).write_bytes(b"short")
+
+        def full(*_: object) -> None:
+            raise ExhaustedError("the disk is full")
+
+        monkeypatch.setattr(vehicle.spool, "quarantine", full)
+        report = await vehicle.uploader.drain(vehicle.clock.mono_ns() + 50 * NS_PER_S)
+        assert report.uploaded == (kept.clip_id,)
+        assert report.kept == ((broken.clip_id, "the disk is full"),)
+
+    run(tmp_path, ReceiverSimulator(), body)
+
+
+def test_a_log_that_cannot_be_read_is_left_and_the_others_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = FailingReads(monkeypatch)
+    logs = tmp_path / "signals"
+    logs.mkdir()
+    for age, name in enumerate(("folder", "broken", "whole")):
+        path = logs / f"{name}.ltsl"
+        path.mkdir() if name == "folder" else path.write_bytes(name.encode())
+        os.utime(path, (age, age))
+    reads.paths.add(logs / "broken.ltsl")
+
+    async def body(vehicle: Rig, simulator: ReceiverSimulator) -> None:
+        vehicle.uploader.send_logs_of(logs, lambda: None)
+        await vehicle.uploader.drain(vehicle.clock.mono_ns() + 1800 * NS_PER_S)
+        assert simulator.logs == [b"whole"]
+        assert sorted(path.name for path in logs.iterdir()) == [
+            "broken.ltsl", "folder.ltsl", "whole.sent.ltsl"
+        ]  # fmt: skip
+        assert vehicle.uploader.waiting_logs() == 0
+        reads.paths.clear()
+        vehicle.clock.set_mono_ns(deadline(vehicle, 2))
+        assert vehicle.uploader.waiting_logs() == 2
+        await vehicle.uploader.drain()
+        assert simulator.logs == [b"whole", b"broken"]
+
+    run(tmp_path / "vehicle", ReceiverSimulator(), body)
+
+
+def test_a_log_that_cannot_be_marked_is_not_sent_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs = tmp_path / "signals"
+    logs.mkdir()
+    for name in ("first", "second"):
+        (logs / f"{name}.ltsl").write_bytes(name.encode())
+    os.utime(logs / "first.ltsl", (1, 1))
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if path.name == "first.ltsl":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+
+    async def body(vehicle: Rig, simulator: ReceiverSimulator) -> None:
+        vehicle.uploader.send_logs_of(logs, lambda: None)
+        await vehicle.uploader.drain(vehicle.clock.mono_ns() + 1800 * NS_PER_S)
+        assert simulator.logs == [b"first", b"second"]
+
+    run(tmp_path / "vehicle", ReceiverSimulator(), body)
