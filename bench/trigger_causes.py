@@ -155,3 +155,5 @@ CAUSES: dict[str, Cause] = {
     "time-to-collision": _collision,
     "planner-divergence": _parted,
 }
+SPEEDING_UP = _beyond(lambda d: -_filtered(_accel(d)), 3.0, 0.4)
+"""Of `hard-accel`, on a drive with its motion turned round."""

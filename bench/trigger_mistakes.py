@@ -8,6 +8,7 @@
 | `unknown_object` | classes that the model never learned | such a thing stands in the path |
 | `sensor_disagreement` | three ghosts where the road is free, for a second and a half | likewise |
 | `shadow_disagreement` | the candidate overlooks half of all for a second and a half | likewise |
+| `similar_to`, `novelty` | | a scene that is not known (`bench.trigger_scenes`) |
 | `operator_bookmark` | | the button is pressed |
 
 The same rendered drive is watched by one model for each mistake, and by one that makes none: to it
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.figures import Figure
+from bench.trigger_scenes import embedded, scene_specs
 from bench.trigger_world import (
     NAMES,
     Change,
@@ -55,6 +57,7 @@ UNKNOWN = ("mattress-on-motorway", "deer-at-dusk", "carton-in-wind", "cow-on-cou
            "boar-family-in-fog")  # fmt: skip
 HIDDEN = frozenset({"animal", "debris"})
 PATH_HALF_M = 1.2
+SCENE_KINDS = "similar-to", "novelty"
 
 
 def model_kinds(
@@ -64,7 +67,9 @@ def model_kinds(
     from bench.trigger_quality import Score
 
     names = ("rare-class", "low-confidence", "track-flicker", "unknown-object",
-             "sensor-disagreement", "shadow-disagreement", "operator-bookmark")  # fmt: skip
+             "sensor-disagreement", "shadow-disagreement", "operator-bookmark", "similar-to",
+             "novelty")  # fmt: skip
+    specs = [*specs, *scene_specs()]
     scores = {name: Score() for name in names}
     for seed in seeds:
         for street in STREETS:
@@ -139,19 +144,25 @@ def _street(street: str, seed: int, specs: Sequence[LoadedSpec], scores: dict[st
     """One drive, watched by a model for each mistake."""
     options = DriveOptions(built_in().scenario(street), seed, "s", SECONDS)
     spans = [spans_of(seed, f"{street} {change.__name__}") for _, change in ERRORS]
-    shadow, pressed = (spans_of(seed, f"{street} {what}") for what in ("shadow", "button"))
+    shadow, pressed, unknown = (
+        spans_of(seed, f"{street} {what}") for what in ("shadow", "button", "scene")
+    )
     errs = [
         Watcher(OracleModel(seed, change=during(when, change)))
         for when, (_, change) in zip(spans, ERRORS, strict=True)
     ]
     candidate = OracleModel(seed, change=during(shadow, overlooking))
-    sound = Watcher(OracleModel(seed), candidate, _button(pressed))
-    *erred, last = driven_for(options, specs, [*errs, sound])
+    sound = Watcher(OracleModel(seed, embed=embedded([])), candidate, _button(pressed))
+    elsewhere = Watcher(OracleModel(seed, embed=embedded(unknown)))
+    *erred, away, last = driven_for(options, specs, [*errs, elsewhere, sound])
     for drive, when, (name, change) in zip(erred, spans, ERRORS, strict=True):
         scores[name].add(drive.fires_s[name], _with_objects(drive, when, change), when)
     scores["shadow-disagreement"].add(last.fires_s["shadow-disagreement"], shadow, shadow)
     scores["operator-bookmark"].add(last.fires_s["operator-bookmark"], pressed, pressed)
-    for name in ("low-confidence", "track-flicker", "sensor-disagreement", "unknown-object"):
+    for name in SCENE_KINDS:
+        scores[name].add(away.fires_s[name], unknown, unknown)
+    for name in ("low-confidence", "track-flicker", "sensor-disagreement", "unknown-object",
+                 *SCENE_KINDS):  # fmt: skip
         scores[name].add(last.fires_s[name], [], [])
     _rare(last, specs, scores["rare-class"])
 

@@ -8,6 +8,7 @@ within a fifth of the bound is neither. Cooldowns are not applied.
 
 Kinds that watch the model are driven with a model that sees the truth and makes mistakes on
 purpose, so they are the trigger's merit alone: on the road the model's own mistakes are added.
+No simulated driver speeds up hard, so `hard_accel` sees each drive with its motion turned round.
 The phone drives (brakes, lane changes, turns) were driven as asked for and labelled from video by
 their authors; they need the folder of recorded drives.
 """
@@ -21,9 +22,9 @@ from pathlib import Path
 import trigger_specs
 from bench.figures import Figure, figure
 from bench.phone_drives import PhoneDrive, fires_s, load_phone_drive, swerves_s
-from bench.trigger_causes import CAUSES, joined
+from bench.trigger_causes import CAUSES, SPEEDING_UP, joined
 from bench.trigger_mistakes import model_kinds
-from bench.trigger_world import DrivenDrive, Interval, driven
+from bench.trigger_world import DrivenDrive, Interval, Watcher, driven_for
 from contracts.trigger_spec import LoadedSpec, RandomBaselineSpec, load_specs
 from offline.intervals import share_bounds
 from sim_fleet.scenarios.library import built_in
@@ -109,14 +110,15 @@ def run(
     slots = kept = 0
     for scenario in list(scenarios) or sorted(built_in().names):
         for seed in seeds:
-            drive = _light(scenario, seed, specs)
+            drive, turned = _light(scenario, seed, specs)
             for name, cause in CAUSES.items():
                 scores[name].add(drive.fires_s[name], *cause(drive))
+            scores["hard-accel"].add(turned.fires_s["hard-accel"], *SPEEDING_UP(turned))
             slots += 1
             kept += len(drive.fires_s["random-baseline"])
     for scenario in SWERVING:
         for seed in swerving:
-            drive = _light(scenario, seed, specs)
+            drive, _ = _light(scenario, seed, specs)
             scores["swerve"].add(drive.fires_s["swerve"], *CAUSES["swerve"](drive))
     found = [each for name, score in scores.items() for each in score.figures(name)]
     chance = next(s.spec.when.probability for s in specs if isinstance(s.spec, RandomBaselineSpec))
@@ -130,8 +132,13 @@ def run(
     return found
 
 
-def _light(scenario: str, seed: int, specs: Sequence[LoadedSpec]) -> DrivenDrive:
-    return driven(DriveOptions(built_in().scenario(scenario), seed, "light", SECONDS), specs)
+def _light(
+    scenario: str, seed: int, specs: Sequence[LoadedSpec]
+) -> tuple[DrivenDrive, DrivenDrive]:
+    """A drive, and the same with its motion turned round: no driver here speeds up hard."""
+    options = DriveOptions(built_in().scenario(scenario), seed, "light", SECONDS)
+    drive, turned = driven_for(options, specs, [Watcher(), Watcher(turned=True)])
+    return drive, turned
 
 
 def published() -> list[LoadedSpec]:

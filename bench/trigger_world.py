@@ -19,6 +19,7 @@ from contracts.geometry import TAXONOMY
 from contracts.samples import (
     Cuboid,
     Detection,
+    Float32s,
     ImageSample,
     PerceptionFrame,
     Sample,
@@ -31,7 +32,7 @@ from edge_agent.ports import SourceDescription
 from edge_agent.runtime.shadow_model import disagreement
 from edge_agent.signals.suitable import inactive_reason, signals_of
 from kernels.triggers.engine import Fire, TriggerEngine
-from kernels.triggers.likeness import score_names
+from kernels.triggers.likeness import references_of, score_names
 from sim_fleet.classes import KIND_NAMES, Kind
 from sim_fleet.drive import Tick
 from sim_fleet.seeds import generator
@@ -42,6 +43,8 @@ from sim_fleet.world.oracle import OracleFrame
 CAMERA = "/camera/front"
 SEEN_M = 50.0
 LEAST_VISIBILITY = 0.15
+NO_DIGEST = "0" * 64
+TOP_MPS = 60.0
 NAMES = TAXONOMY.names
 RING_BYTES = 1_000_000
 
@@ -62,12 +65,14 @@ class OracleModel:
     Attributes:
         hidden: classes that it never learned.
         change: the mistakes that it makes.
+        embed: the embedding of a frame at a drive time.
     """
 
     seed: int = 0
     hidden: frozenset[str] = frozenset()
     change: Change = lambda _t, found, _rng: found
-    digest: str = "0" * 64
+    embed: Callable[[float, np.random.Generator], Float32s] | None = None
+    digest: str = NO_DIGEST
     class_names: tuple[str, ...] = NAMES
     truth: OracleFrame | None = None
     _rng: np.random.Generator = field(init=False)
@@ -83,6 +88,7 @@ class OracleModel:
         return PerceptionFrame(
             image.channel, image.mono_ns, self.digest, tuple(found),
             float(np.mean(doubt)) if doubt else 0.0, float(np.clip(margin, 0.0, 1.0)),
+            None if self.embed is None else self.embed(t_s, self._rng),
         )  # fmt: skip
 
     def seen(self) -> list[Detection]:
@@ -159,11 +165,14 @@ class Watcher:
         model: sees each picture of the front camera; None looks at none.
         candidate: a model in shadow beside `model`, looking at each frame.
         more: signals beside the simulator's, for each tick.
+        turned: motion along the road is turned round, so that it speeds up where the vehicle
+            brakes.
     """
 
     model: OracleModel | None = None
     candidate: OracleModel | None = None
     more: Callable[[Tick], list[SignalSample]] = lambda _: []
+    turned: bool = False
 
 
 def driven(
@@ -218,8 +227,9 @@ class _Run:
         signals = signals_of(described, names, candidate=candidate is not None)
         digest = model.digest if model is not None else None
         able = [s for s in specs if not inactive_reason(s.spec, signals, names, digest)]
-        seed = f"bench/{described.boot_id}"
-        self._drive.swap(TriggerEngine(able, seed, score_names(names, ())), model)
+        seed, references = f"bench/{described.boot_id}", references_of(able)
+        engine = TriggerEngine(able, seed, score_names(names, references))
+        self._drive.swap(engine, model, references)
 
     def _on_fire(self, fire: Fire, _: object) -> bool:
         self._fires.append(fire)
@@ -233,7 +243,7 @@ class _Run:
         for sample in (*samples, *self._watcher.more(tick)):
             if model is None and isinstance(sample, ImageSample):
                 continue
-            self._drive.feed(sample)
+            self._drive.feed(_turned(sample) if self._watcher.turned else sample)
             if candidate is not None and model is not None and isinstance(sample, ImageSample):
                 self._compare(model, candidate, sample.mono_ns)
 
@@ -255,6 +265,15 @@ class _Run:
         for fire in self._fires:
             by_trigger[fire.loaded.spec.id].append((fire.fired_mono_ns - START_NS) / NS_PER_S)
         return DrivenDrive(by_trigger, self._fires, ticks, seconds)
+
+
+def _turned(sample: Sample) -> Sample:
+    """Speed counted down from `TOP_MPS`, and acceleration with the other sign."""
+    if not isinstance(sample, SignalSample):
+        return sample
+    if sample.name == "ego.speed_mps":
+        return replace(sample, value=TOP_MPS - sample.value)
+    return replace(sample, value=-sample.value) if sample.name == "ego.accel_mps2" else sample
 
 
 def instants(source: SimFleetSource, ticks: list[Tick]) -> Iterator[tuple[Tick, list[Sample]]]:

@@ -8,10 +8,11 @@ import numpy as np
 
 from bench import target_rates
 from bench.phone_drives import PhoneDrive, speeds_mps, swerves_s
-from bench.trigger_causes import CAUSES
+from bench.trigger_causes import CAUSES, SPEEDING_UP
 from bench.trigger_mistakes import blinking, during, spans_of
 from bench.trigger_quality import Score, phone_figures, published
-from bench.trigger_world import OracleModel, driven
+from bench.trigger_scenes import embedded, scene_specs
+from bench.trigger_world import OracleModel, Watcher, driven, driven_for
 from sim_fleet.scenarios.library import built_in
 from sim_fleet.source import DriveOptions
 
@@ -87,3 +88,28 @@ def test_an_event_that_was_found_early_is_found() -> None:
     recall, precision = score.figures("kind")
     assert recall.value == precision.value == 0.5
     assert recall.reference == "95 %: 0.01 to 0.99"
+
+
+def test_scenes_are_known_and_not_known() -> None:
+    spans = spans_of(1, "test", 12.0)
+    options = DriveOptions(built_in().scenario("everyday-suburb"), 1, "s", 12.0)
+    away, at_home = driven_for(
+        options, scene_specs(),
+        [Watcher(OracleModel(1, embed=embedded(when))) for when in (spans, [])],
+    )  # fmt: skip
+    for name in ("similar-to", "novelty"):
+        score = Score()
+        score.add(away.fires_s[name], spans, spans)
+        assert (score.found, score.events) == (2, 2), name
+        assert score.right == score.fires, name
+        assert at_home.fires_s[name] == [], name
+
+
+def test_a_drive_turned_round_speeds_up_where_it_braked() -> None:
+    options = DriveOptions(built_in().scenario("sudden-brake-ahead"), 2, "light", 15.0)
+    drive, turned = driven_for(options, published(), [Watcher(), Watcher(turned=True)])
+    assert drive.fires_s["hard-accel"] == []
+    score = Score()
+    score.add(turned.fires_s["hard-accel"], *SPEEDING_UP(turned))
+    assert score.found == score.events >= 1
+    assert score.right == score.fires
