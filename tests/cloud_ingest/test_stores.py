@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import obstore
 import pytest
 
 from cloud_ingest.ports import ObjectStore
 from cloud_ingest.stores.local_objects import LocalObjects
-from cloud_ingest.stores.obstore_objects import ObstoreObjects
+from cloud_ingest.stores.obstore_objects import MOST_AT_ONCE_BYTES, ObstoreObjects
 from contracts.errors import InputError
 from tests.cloud_ingest.support import clip_id_of_bytes
 
@@ -89,3 +91,80 @@ def test_a_disk_without_links_gets_a_copy(
     asyncio.run(objects.publish(CLIP_ID, source))
     with objects.open(CLIP_ID) as stream:
         assert stream.read() == CONTENT
+
+
+@pytest.fixture(params=["memory", "folder"])
+def by_url(request: pytest.FixtureRequest, tmp_path: Path) -> ObstoreObjects:
+    """Stores of obstore's own."""
+    (tmp_path / "far").mkdir()
+    urls = {"memory": "memory:///", "folder": (tmp_path / "far").as_uri()}
+    return ObstoreObjects(urls[request.param])
+
+
+def lay(objects: ObstoreObjects, content: bytes) -> None:
+    obstore.put(objects._store, objects._name(CLIP_ID), content)
+
+
+def held(objects: ObstoreObjects) -> bytes:
+    with objects.open(CLIP_ID) as stream:
+        return stream.read()
+
+
+@pytest.mark.parametrize("most_at_once", [MOST_AT_ONCE_BYTES, 1000])
+@pytest.mark.parametrize(
+    ("present", "outcome"),
+    [
+        (None, "done"),
+        (CONTENT, "exists"),
+        (CONTENT[:-1] + b"?", "done"),  # as long, and damaged
+        (CONTENT[:-1], "done"),
+        (CONTENT + b"?", "done"),
+        (b"", "done"),
+    ],
+)
+def test_what_a_store_by_url_holds_is_verified(
+    by_url: ObstoreObjects, source: Path, monkeypatch: pytest.MonkeyPatch, most_at_once: int,
+    present: bytes | None, outcome: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("cloud_ingest.stores.obstore_objects.MOST_AT_ONCE_BYTES", most_at_once)
+    if present is not None:
+        lay(by_url, present)
+    assert asyncio.run(by_url.publish(CLIP_ID, source)) == outcome
+    assert held(by_url) == CONTENT
+    assert asyncio.run(by_url.publish(CLIP_ID, source)) == "exists"
+
+
+@pytest.mark.parametrize(("other", "outcome"), [(CONTENT, "exists"), (CONTENT[:-1] + b"?", "done")])
+def test_who_comes_second_overwrites_nothing_that_is_whole(
+    by_url: ObstoreObjects, source: Path, monkeypatch: pytest.MonkeyPatch, other: bytes,
+    outcome: str,
+) -> None:  # fmt: skip
+    """Another replica's object appears between the look and the put."""
+    puts: list[str] = []
+    put = obstore.put_async
+
+    async def overtaken(*args: Any, **kwargs: Any) -> Any:
+        if not puts:
+            lay(by_url, other)
+        puts.append(kwargs["mode"])
+        return await put(*args, **kwargs)
+
+    monkeypatch.setattr(obstore, "put_async", overtaken)
+    assert asyncio.run(by_url.publish(CLIP_ID, source)) == outcome
+    assert puts == (["create"] if outcome == "exists" else ["create", "overwrite"])
+    assert held(by_url) == CONTENT
+
+
+def test_a_store_without_conditions_is_put_to_all_the_same(
+    by_url: ObstoreObjects, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = obstore.put_async
+
+    async def unconditional(*args: Any, **kwargs: Any) -> Any:
+        if kwargs["mode"] == "create":
+            raise NotImplementedError("as a store over plain HTTP says it")
+        return await put(*args, **kwargs)
+
+    monkeypatch.setattr(obstore, "put_async", unconditional)
+    assert asyncio.run(by_url.publish(CLIP_ID, source)) == "done"
+    assert held(by_url) == CONTENT
