@@ -75,11 +75,9 @@ class Charger:
                 else:
                     self._accounted_bytes = self._meter.total_bytes()
             return
-        allowance = event_allowance if event else payload_allowance
-        left_bytes = allowance(self.spent(), self._limits)
-        if left_bytes < min(wire_estimate(payload_bytes), 2 * OVERHEAD_BYTES):
+        granted_bytes = self._grant(payload_bytes, event)
+        if not granted_bytes:
             raise StoppedError("cellular_budget")
-        granted_bytes = min(left_bytes, wire_estimate(payload_bytes))
         debit = self._ledger.cellular.debit(granted_bytes)
         self._meter.allow(granted_bytes)
         try:
@@ -87,6 +85,18 @@ class Charger:
         finally:
             self._ledger.cellular.settle(debit, self._take_bytes())
             self._meter.allow(0)
+
+    def affords(self, payload_bytes: int, event: bool = False) -> bool:
+        """Whether the caps leave enough for such an exchange on the link as it is now."""
+        return not is_metered(self._links.link()) or self._grant(payload_bytes, event) > 0
+
+    def _grant(self, payload_bytes: int, event: bool) -> int:
+        """Metered wire bytes that an exchange may take, 0 when too few are left to begin it."""
+        allowance = event_allowance if event else payload_allowance
+        left_bytes = allowance(self.spent(), self._limits)
+        wanted_bytes = wire_estimate(payload_bytes)
+        is_enough = left_bytes >= min(wanted_bytes, 2 * OVERHEAD_BYTES)
+        return min(left_bytes, wanted_bytes) if is_enough else 0
 
     def _take_bytes(self) -> int:
         """Wire bytes since they were last accounted for."""

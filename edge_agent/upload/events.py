@@ -76,6 +76,10 @@ class EventSender:
         row, at_ns = self._first()
         return None if row is None else max(at_ns, self._calendar.events_at_ns())
 
+    def may_go(self) -> bool:
+        """Whether the link as it is now takes records, as far as the caps allow."""
+        return self._charger.affords(BODY_BYTES, event=True)
+
     def _first(self) -> tuple[OutboxRow | None, int]:
         """The next record, and when it may go: those that were passed over come last."""
         rows = self._ledger.outbox.waiting(1 + len(self._answered) + len(self._passed_over))

@@ -1,4 +1,4 @@
-"""Sends signal logs home on free links, when nothing more urgent waits.
+"""Sends signal logs home on free links, when nothing more urgent can go.
 
 Guarantees: a log is marked as sent (`.sent` in its name, so that a look into the folder tells)
 only when the cloud has answered with the id of its bytes; the file that is being written is left
@@ -46,6 +46,10 @@ class LogSender(Protocol):
 
     def waiting(self) -> int: ...
 
+    def next_at_ns(self) -> int | None:
+        """When a log may go by this link (it may have passed); None: none waits, or none may."""
+        ...
+
 
 class NoLogs:
     """Sends nothing."""
@@ -55,6 +59,9 @@ class NoLogs:
 
     def waiting(self) -> int:
         return 0
+
+    def next_at_ns(self) -> int | None:
+        return None
 
 
 class SignalLogSender:
@@ -108,12 +115,9 @@ class SignalLogSender:
 
     async def send_next(self) -> bool:
         """Send the oldest log. False: there is none, or not now."""
-        link = self._links.link()
-        resting = self._clock.mono_ns() < max(self._not_before_ns, self._calendar.events_at_ns())
-        if resting or link.kind == "none" or is_metered(link):
-            return False
+        at_ns = self.next_at_ns()
         paths = self._unsent()
-        if not paths:
+        if at_ns is None or self._clock.mono_ns() < at_ns or not paths:
             return False
         try:
             return await self._send(paths[0])
@@ -122,6 +126,12 @@ class SignalLogSender:
         except (UnreadableError, OSError) as error:
             self._leave(paths[0], error)
             return True
+
+    def next_at_ns(self) -> int | None:
+        link = self._links.link()
+        if link.kind == "none" or is_metered(link) or not self._unsent():
+            return None
+        return max(self._not_before_ns, self._calendar.events_at_ns())
 
     async def _send(self, path: Path) -> bool:
         if path.stat().st_size > MAX_SIGNAL_LOG_BYTES:

@@ -10,6 +10,7 @@ It decides nothing itself: `policy` says what, `session` says how.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -45,6 +46,8 @@ from edge_agent.upload.waits import Waits
 
 POLL_NS = NS_PER_S
 """How often the link is looked at while nothing can be sent."""
+SOON_NS = 120 * NS_PER_S
+"""A wait that is worth staying awake for."""
 ERROR_WAIT_S = 30.0
 CLIP_REFUSED_S = 3600.0
 SEEN_BY_POLICY = frozenset(get_args(policy.WaitReason)) - {"cellular_budget"} | {
@@ -118,17 +121,41 @@ class Uploader:
             most_spans,
         )  # fmt: skip
         self._progress = _Progress()
+        self._stuck_since_ns: int | None = None
 
     def send_logs_of(self, folder: Path, writing: Callable[[], Path | None]) -> None:
-        """Send signal logs of `folder` too, when no clip can go; `writing` is left alone."""
+        """Send signal logs of `folder` too, while no clip may go; `writing` is left alone."""
         self._logs = SignalLogSender(
             folder, writing, self._receiver, self._charger, self._calendar, self._links,
             self._clock,
         )  # fmt: skip
 
-    def waiting_logs(self) -> int:
-        """Signal logs that are whole and not sent."""
-        return self._logs.waiting()
+    def has_waiting(self) -> bool:
+        """Whether anything is here that is to be sent."""
+        waits = self._spool.queue() or self._ledger.outbox.waiting(1) or self._logs.waiting()
+        return bool(waits)
+
+    def may_send_more(self) -> bool:
+        """Whether something that waits may go by this link now or soon.
+
+        Links come and go: what waits counts until none of it could go for `SOON_NS`.
+        """
+        now_ns = self._clock.mono_ns()
+        if self._next_at_ns(now_ns) <= now_ns + SOON_NS:
+            self._stuck_since_ns = None
+            return True
+        if self._stuck_since_ns is None:
+            self._stuck_since_ns = now_ns
+        return now_ns - self._stuck_since_ns < SOON_NS and self.has_waiting()
+
+    def _next_at_ns(self, now_ns: int) -> float:
+        """When the next clip, record or log may go by the link as it is now."""
+        decision = self._decide(None)
+        times = [decision.until_ns if isinstance(decision, policy.Wait) else now_ns]
+        times.append(self._logs.next_at_ns())
+        if self._links.link().kind != "none" and self._events.may_go():
+            times.append(self._events.next_at_ns())
+        return min((at_ns for at_ns in times if at_ns is not None), default=math.inf)
 
     async def enrol(self, token: str | None) -> None:
         """Present the vehicle's key, charged like all else on a metered link.
@@ -201,13 +228,16 @@ class Uploader:
             return policy.Wait(until_ns, "error")
 
     async def _step(self) -> policy.Wait | None:
-        """Send the outbox, then one clip. None when there may be more to do at once."""
+        """Send the outbox, then one clip, or a log while no clip may go.
+
+        None when there may be more to do at once.
+        """
         while not self._waits.is_over() and self._links.link().kind != "none":
             if not await self._events.send_next():
                 break
         decision = self._decide(None)
         if isinstance(decision, policy.Wait):
-            if decision.reason == "queue_empty" and await self._logs.send_next():
+            if await self._logs.send_next():
                 return None
             return self._or_events(decision)
         await self._send_clip(decision.clip_id)
