@@ -24,6 +24,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cloud_ingest.database import for_single_reads, to_time
+from cloud_ingest.fleet_schema import signal_logs
 from cloud_ingest.problems import PressureError
 from cloud_ingest.schema import OPEN, SPAN, clip_identity, deliveries, uploads
 from cloud_ingest.settings import Settings
@@ -112,7 +113,10 @@ class Pressure:
         return advised if most is None else min(most, advised)
 
     async def quota_wait_s(self, vehicle_id: str, length_bytes: int) -> float | None:
-        """How long until this vehicle's day has room for so much; None when it has."""
+        """How long until this vehicle's day has room for so much; None when it has.
+
+        Its day is what it has delivered, signal logs too, and what it has begun.
+        """
         quota = self._settings.vehicle_bytes_per_day
         if quota is None:
             return None
@@ -129,9 +133,12 @@ class Pressure:
         begun = sa.select(sa.func.coalesce(sa.func.sum(uploads.c.length_bytes), 0)).where(
             uploads.c.vehicle_id == vehicle_id, uploads.c.state == OPEN, uploads.c.kind != SPAN
         )
+        logs = sa.select(sa.func.coalesce(sa.func.sum(signal_logs.c.size_bytes), 0)).where(
+            signal_logs.c.vehicle_id == vehicle_id, signal_logs.c.received_utc >= to_time(day_ns)
+        )
         async with self._reads.connect() as connection:
-            used = int((await connection.execute(delivered)).scalar_one())
-            used += int((await connection.execute(begun)).scalar_one())
+            sums = [await connection.execute(query) for query in (delivered, begun, logs)]
+            used = sum(int(each.scalar_one()) for each in sums)
         if used + length_bytes <= quota:
             return None
         return (day_ns + NS_PER_DAY - now_ns) / NS_PER_S

@@ -22,16 +22,25 @@ from cloud_ingest.completion import Completer
 from cloud_ingest.piece_book import PieceBook
 from cloud_ingest.ports import EverythingWanted, PartStore, Wanted
 from cloud_ingest.pressure import Pressure
-from cloud_ingest.problems import AbsentError, GoneError, PressureError, TooLargeError
+from cloud_ingest.problems import (
+    AbsentError,
+    BusyError,
+    GoneError,
+    PressureError,
+    TooLargeError,
+)
 from cloud_ingest.schema import COMMITTED, FINAL, PARTIAL, SPAN, WHOLE
 from cloud_ingest.settings import Settings
 from cloud_ingest.shelf import Shelf
 from cloud_ingest.span_book import SpanBook, check_span
 from cloud_ingest.tus.protocol import Body
 from cloud_ingest.upload_book import Upload, UploadBook, value_of
-from contracts.errors import ConflictError, InputError, RefusedError
+from contracts.errors import ConflictError, ExhaustedError, InputError, RefusedError
 from contracts.ids import clip_id_of, part_count
 from contracts.upload import UploadAnswer, UploadRequest, UploadStatus
+
+NO_ROOM = "the store is nearly full"
+NO_DAY = "this vehicle has sent as much today as it may"
 
 
 def check_declaration(vehicle_id: str, request: UploadRequest, max_bytes: int) -> None:
@@ -132,8 +141,12 @@ class Receiver:
         *,
         is_partial: bool = False,
     ) -> Upload:
-        """An upload for a tus creation: the declared one of `clip_id`, else a new one."""
+        """An upload for a tus creation: the declared one of `clip_id`, else a new one.
+
+        Raises `InputError`; for a new one what `admit` does.
+        """
         if is_partial:
+            await self.admit(vehicle_id, length_bytes)
             return await self._book.create(vehicle_id, length_bytes, None, metadata_header, PARTIAL)
         if clip_id is not None:
             declared = await self._book.open_declared(vehicle_id, clip_id)
@@ -143,7 +156,20 @@ class Receiver:
                         f"declared with {declared.length_bytes} bytes", "Upload-Length"
                     )
                 return declared
+        await self.admit(vehicle_id, length_bytes)
         return await self._book.create(vehicle_id, length_bytes, clip_id, metadata_header, WHOLE)
+
+    async def admit(self, vehicle_id: str, length_bytes: int) -> None:
+        """Whether so much may come of a vehicle that has declared nothing of it.
+
+        Raises `ExhaustedError` when the store has no room for it, `BusyError` when the vehicle's
+        day has none. Nothing is known of such bytes, so they are nobody's safety.
+        """
+        if await self._lacks_room(length_bytes):
+            raise ExhaustedError(NO_ROOM)
+        wait_s = await self.pressure.quota_wait_s(vehicle_id, length_bytes)
+        if wait_s is not None:
+            raise BusyError(NO_DAY, retry_after_s=wait_s)
 
     async def open_span(
         self, vehicle_id: str, clip_id: str, first_byte: int, length_bytes: int
@@ -249,6 +275,9 @@ class Receiver:
         if upload.kind != SPAN:  # its bytes lie where those of the others do
             await self._completer.abort(upload)
 
+    async def _lacks_room(self, length_bytes: int) -> bool:
+        return await asyncio.to_thread(self._parts.free_bytes) < length_bytes
+
     async def _waits(
         self, vehicle_id: str, request: UploadRequest, upload: Upload | None
     ) -> UploadAnswer | None:
@@ -257,11 +286,11 @@ class Receiver:
         held = 0 if upload is None else upload.stored_bytes
         wait_s: float | None = None
         reason = ""
-        if await asyncio.to_thread(self._parts.free_bytes) < request.size_bytes - held:
-            wait_s, reason = 60.0, "the store is nearly full"
+        if await self._lacks_room(request.size_bytes - held):
+            wait_s, reason = 60.0, NO_ROOM
         elif value != "safety" and upload is None:
             wait_s = await self.pressure.quota_wait_s(vehicle_id, request.size_bytes)
-            reason = "this vehicle has sent as much today as it may"
+            reason = NO_DAY
         if wait_s is None:
             try:
                 await self.pressure.check(value)

@@ -10,9 +10,11 @@ from starlette.requests import ClientDisconnect
 
 from cloud_ingest.auth.policy import VehicleId, Viewer
 from cloud_ingest.byte_answer import BINARY_ANSWERS, answer_bytes
+from cloud_ingest.problems import AbsentError
 from cloud_ingest.request_body import body_of
 from cloud_ingest.service import service_of
-from contracts.signal_log import SignalLogPage, SignalLogRow
+from cloud_ingest.signal_logs import SignalLogs
+from contracts.signal_log import MAX_SIGNAL_LOG_BYTES, SignalLogPage, SignalLogRow
 
 router = APIRouter(prefix="/v1/signal-logs", tags=["signal logs"])
 
@@ -26,10 +28,21 @@ LogId = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
 )
 async def put(request: Request, vehicle_id: VehicleId, log_id: LogId) -> SignalLogRow | Response:
     logs = service_of(request).signal_logs
+    if not await _is_here(logs, vehicle_id, log_id):
+        length = request.headers.get("content-length", str(MAX_SIGNAL_LOG_BYTES))
+        await service_of(request).receiver.admit(vehicle_id, int(length))
     try:
         return await logs.receive(vehicle_id, log_id, body_of(request))
     except ClientDisconnect:
         return Response(status_code=400)  # nobody is there to read it
+
+
+async def _is_here(logs: SignalLogs, vehicle_id: str, log_id: str) -> bool:
+    """Whether the vehicle has sent this log before: then it costs nothing."""
+    try:
+        return (await logs.show(log_id)).vehicle_id == vehicle_id
+    except AbsentError:
+        return False
 
 
 @router.get("", summary="Signal logs from the newest drive on", dependencies=[Viewer])
