@@ -137,7 +137,7 @@ class Agent:
             # What was taken up before runs from the first sample on, without any network.
             await cloud.updater.start()
         own = supervise(self._own_tasks(), self._clock, self._restarts)
-        theirs = cloud.tasks(stop_cloud) if cloud is not None else []
+        theirs = cloud.tasks(stop_cloud, stopped) if cloud is not None else []
         running = supervise(theirs, self._clock, self._restarts, stop_cloud)
         self._drive.begin()
         self._notifier.ready(f"{self._identity.vehicle_id} over {self._source_name}")

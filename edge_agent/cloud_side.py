@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Coroutine
 from pathlib import Path
 
 import structlog
@@ -35,6 +36,8 @@ from edge_agent.upload import (
 ENROL_RETRY_S = 15.0
 ENROL_FIRST_S = 10.0
 """How long the updater lets enrolment go first before it tries by itself."""
+BREAK_OFF_S = 5.0
+"""How long what is under way has to come to an end, once it must; the event loop's time."""
 POLICY_WAITS = frozenset({"queue_empty", "no_link", "cellular_forbidden", "cellular_budget"})
 """Reasons to keep a clip that are as intended, and no failure of a run."""
 
@@ -67,6 +70,7 @@ class CloudSide:
         self._signer = signer
         self._clock = clock
         self._enrolled = asyncio.Event()
+        self._at_once = asyncio.Event()
         self.note = ""
         self.failed_to_send = True
         rng = random.Random()  # jitter, so that a fleet does not come back as one
@@ -102,17 +106,20 @@ class CloudSide:
         """Whether the cloud knows this vehicle, and answered when it was last asked."""
         return self._enrolled.is_set() and self.updater.is_in_contact
 
-    def tasks(self, stop: asyncio.Event) -> list[Task]:
-        """Rows of the supervisor's table; they end once `stop` is set."""
+    def tasks(self, stop: asyncio.Event, at_once: asyncio.Event) -> list[Task]:
+        """Rows of the supervisor's table. They end once `stop` is set, with the request under way;
+        seconds after `at_once` in any case.
+        """
+        self._at_once = at_once
         return [
-            Task("upload", lambda: self._upload(stop)),
+            Task("upload", lambda: _broken_off(at_once, self._upload(stop))),
             Task("ota", lambda: self._update(stop)),
         ]
 
     async def _upload(self, stop: asyncio.Event) -> None:
         while not stop.is_set() and not await self._enrol():
             await _wait(ENROL_RETRY_S, stop)
-        await self.uploader.run(stop)
+        await self.uploader.run(stop, self._at_once)
 
     async def _update(self, stop: asyncio.Event) -> None:
         await _wait(ENROL_FIRST_S, self._enrolled, stop)
@@ -136,6 +143,9 @@ class CloudSide:
 
     async def drain(self) -> None:
         """Send what may go, then tell the newest counters."""
+        await _broken_off(self._at_once, self._drain())
+
+    async def _drain(self) -> None:
         try:
             if not await self._enrol():
                 return
@@ -143,7 +153,8 @@ class CloudSide:
             self.note = str(error)
             log.error("vehicle is not enrolled", reason=str(error))
             return
-        drained = await self.uploader.drain(self._clock.mono_ns() + self._config.drain_timeout)
+        deadline_ns = self._clock.mono_ns() + self._config.drain_timeout
+        drained = await self.uploader.drain(deadline_ns, self._at_once)
         reasons = sorted({reason for _, reason in drained.kept})
         failures = [reason for reason in reasons if reason not in POLICY_WAITS]
         self.failed_to_send = bool(failures)
@@ -153,6 +164,23 @@ class CloudSide:
     async def close(self) -> None:
         await self.uploader.close()
         await self.updater.close()
+
+
+async def _broken_off(at_once: asyncio.Event, work: Coroutine[None, None, None]) -> None:
+    """Do `work`. What of it is still under way `BREAK_OFF_S` after `at_once` was set is cancelled:
+    a service manager that has asked for the end kills what does not come to one.
+    """
+    doing = asyncio.ensure_future(work)
+    asked = asyncio.ensure_future(at_once.wait())
+    try:
+        await asyncio.wait({doing, asked}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({doing}, timeout=BREAK_OFF_S)
+        if doing.done():
+            doing.result()
+    finally:
+        for task in (doing, asked):
+            task.cancel()
+        await asyncio.gather(doing, asked, return_exceptions=True)
 
 
 async def _wait(longest_s: float, *events: asyncio.Event) -> None:

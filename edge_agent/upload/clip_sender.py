@@ -174,7 +174,7 @@ class ClipSender:
                 if damage:
                     return FileChecked(False, damage)
                 path = self._spool.path(request.clip_id)
-                return await self._receiver.send_part(command, path, self._gate)
+                return await self._receiver.send_part(command, path, self.gate)
         raise TypeError(f"not a request: {command}")
 
     def _damage(self, request: UploadRequest) -> str:
@@ -188,8 +188,9 @@ class ClipSender:
             return f"{size_bytes} bytes where {request.size_bytes} were kept"
         return ""
 
-    def _gate(self) -> str | None:
-        return "deadline" if self._waits.is_past_deadline() else self._charger.reason_to_stop()
+    def gate(self) -> str | None:
+        """Why a transfer under way must end: a stop, the deadline, the link, the caps."""
+        return self._waits.reason_to_break_off() or self._charger.reason_to_stop()
 
     async def _verify(self, request: UploadRequest) -> FileChecked:
         path = self._spool.path(request.clip_id)

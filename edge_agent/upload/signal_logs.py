@@ -22,7 +22,7 @@ from contracts.signal_log import MAX_SIGNAL_LOG_BYTES, SIGNAL_LOG_SUFFIX
 from edge_agent.ports import LinkMonitor
 from edge_agent.upload.calendar import Calendar
 from edge_agent.upload.charge import Charger
-from edge_agent.upload.payload import StoppedError, UnreadableError
+from edge_agent.upload.payload import Gate, StoppedError, UnreadableError
 from edge_agent.upload.policy import is_metered
 from edge_agent.upload.protocol import Authenticated, Replied
 from edge_agent.upload.receiver import Receiver
@@ -69,6 +69,7 @@ class SignalLogSender:
 
     Args:
         writing: the file that is being written, None when there is none.
+        gate: asked while a log is sent whether that must end.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class SignalLogSender:
         calendar: Calendar,
         links: LinkMonitor,
         clock: Clock,
+        gate: Gate,
     ) -> None:
         self._folder = folder
         self._writing = writing
@@ -88,6 +90,7 @@ class SignalLogSender:
         self._calendar = calendar
         self._links = links
         self._clock = clock
+        self._gate = gate
         self._not_before_ns = 0
         self._left_until_ns: dict[Path, int] = {}
         """Files that could not be read, and when they are looked at again."""
@@ -141,7 +144,7 @@ class SignalLogSender:
         with self._charger.exchange(path.stat().st_size):
             if not isinstance(await self._receiver.authenticate(renew=False), Authenticated):
                 return self._put_off("not authenticated")
-            reply = await self._receiver.send_log(log_id, path, self._charger.reason_to_stop)
+            reply = await self._receiver.send_log(log_id, path, self._gate)
         match reply:
             case Replied(status=status) if 200 <= status < 300:
                 self._mark(path, SENT, "")

@@ -127,7 +127,7 @@ class Uploader:
         """Send signal logs of `folder` too, while no clip may go; `writing` is left alone."""
         self._logs = SignalLogSender(
             folder, writing, self._receiver, self._charger, self._calendar, self._links,
-            self._clock,
+            self._clock, self._clips.gate,
         )  # fmt: skip
 
     def has_waiting(self) -> bool:
@@ -172,29 +172,33 @@ class Uploader:
         """Look again now: something was committed, or the link has changed."""
         self._waits.wake()
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Send until `stop` is set; the request under way is finished first."""
-        self._waits.begin(stop)
-        while not stop.is_set():
+    async def run(self, stop: asyncio.Event, at_once: asyncio.Event | None = None) -> None:
+        """Send until `stop` is set, and finish the request under way; or break that off too, once
+        `at_once` is set: a part goes on another time from what the receiver holds.
+        """
+        self._waits.begin(stop, at_once)
+        while not self._waits.is_over():
             wait = await self._step_safely()
             if wait is not None:
                 now_ns = self._clock.mono_ns()
                 until_ns = now_ns + POLL_NS if wait.until_ns is None else wait.until_ns
                 await self._waits.rest(min(POLL_NS, until_ns - now_ns))
 
-    async def drain(self, deadline_mono_ns: int | None = None) -> DrainReport:
+    async def drain(
+        self, deadline_mono_ns: int | None = None, at_once: asyncio.Event | None = None
+    ) -> DrainReport:
         """Send until the queue is empty or nothing can be sent.
 
         With a deadline, waits that end before it are waited for, and a part under way at the
-        deadline is broken off. Without one, the first wait ends the drain.
+        deadline is broken off. Without one, the first wait ends the drain. `at_once` ends it too.
         """
         self._progress = _Progress()
         begin_events = self._events.sent
         begin_bytes = self._transport.meter.total_bytes()
-        self._waits.begin(asyncio.Event(), deadline_mono_ns)
+        self._waits.begin(None, at_once, deadline_mono_ns)
         last_reason = "deadline"
         try:
-            while not self._waits.is_past_deadline():
+            while not self._waits.is_over():
                 wait = await self._step_safely()
                 if wait is None:
                     continue
@@ -203,8 +207,9 @@ class Uploader:
                 if until_ns is None or deadline_mono_ns is None or until_ns >= deadline_mono_ns:
                     break
                 await self._waits.rest(until_ns - self._clock.mono_ns())
+            last_reason = self._waits.reason_to_break_off() or last_reason
         finally:
-            self._waits.begin(asyncio.Event())
+            self._waits.begin()
         queue = self._spool.queue()
         reasons = self._progress.reasons
         return DrainReport(
