@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
+import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,8 +21,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cloud_ingest.database import for_single_reads, to_ns, to_time
 from cloud_ingest.fleet_schema import signal_logs
+from cloud_ingest.incoming import write_body
 from cloud_ingest.ports import ObjectStore
-from cloud_ingest.problems import AbsentError, TooLargeError
+from cloud_ingest.problems import AbsentError
 from cloud_ingest.stores.files import disk_errors
 from contracts.clock import Clock
 from contracts.errors import CorruptError, InputError, RefusedError
@@ -58,18 +59,27 @@ class SignalLogs:
         known = await self._row(log_id)
         if known is not None and known.vehicle_id == vehicle_id:
             return known
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
-            path = Path(folder) / "log"
-            if await _write(path, chunks) != log_id:
+        folder = await asyncio.to_thread(self._make_folder)
+        try:
+            path, hasher = folder / "log", PartHasher()
+            with path.open("wb") as file:
+                size = await write_body(file, chunks, hasher, MAX_SIGNAL_LOG_BYTES, "signal logs")
+            if hasher.clip_id() != log_id:
                 raise CorruptError("the bytes are not those of this id", log_id)
             header = await asyncio.to_thread(read_header, path)
             if header.vehicle_id != vehicle_id:
                 raise RefusedError("this log is another vehicle's", "vehicle_id")
-            row = _row_of(log_id, header, path.stat().st_size)
-            await self.objects.publish(log_id, path)
+            row = _row_of(log_id, header, size)
+            await self.objects.publish(log_id, path)  # it makes the bytes durable
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         await self._insert(row)
         return row
+
+    def _make_folder(self) -> Path:
+        with disk_errors("signal logs"):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            return Path(tempfile.mkdtemp(dir=self._folder))
 
     async def _insert(self, row: SignalLogRow) -> None:
         values = row.model_dump(exclude={"start_utc_ns"})
@@ -111,19 +121,6 @@ class SignalLogs:
         rows = tuple(_as_row(row) for row in found[:limit])
         more = _cursor_after(rows[-1]) if len(found) > limit else None
         return SignalLogPage(logs=rows, cursor=more)
-
-
-async def _write(path: Path, chunks: AsyncIterator[bytes]) -> str:
-    """Write the body; gives its id."""
-    hasher = PartHasher()
-    with disk_errors("signal logs"), path.open("wb") as file:
-        async for chunk in chunks:
-            hasher.update(chunk)
-            if hasher.size_bytes > MAX_SIGNAL_LOG_BYTES:
-                raise TooLargeError(f"a log has at most {MAX_SIGNAL_LOG_BYTES} bytes")
-            await asyncio.to_thread(file.write, chunk)
-        os.fsync(file.fileno())
-    return hasher.clip_id()
 
 
 def _row_of(log_id: str, header: SignalLogHeader, size_bytes: int) -> SignalLogRow:
