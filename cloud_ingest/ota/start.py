@@ -62,7 +62,11 @@ async def open_ota(engine: AsyncEngine, settings: Settings, clock: Clock) -> Ota
             _check_demo(root, settings)
         _warn_of_end(state, director_root.signed, desk.now_utc_ns)
     image = ImageRepository(engine, keys, clock)
-    return Ota(image, FileStore(engine, clock), Director(engine, image, keys, clock))
+    return Ota(
+        image,
+        FileStore(engine, settings.folder / "incoming", clock),
+        Director(engine, image, keys, clock),
+    )
 
 
 async def _has_root(engine: AsyncEngine) -> bool:
