@@ -231,7 +231,7 @@ async def _open(
     )  # fmt: skip
     stack.push_async_callback(after.close)
     pieces = PieceBook(engine)
-    completer = Completer(book, pieces, adapters.parts, committer)
+    completer = Completer(book, pieces, adapters.parts, committer, background.failed)
     stack.push_async_callback(completer.close)
     receiver = Receiver(
         book,
@@ -240,7 +240,7 @@ async def _open(
         adapters.parts,
         completer,
         settings,
-        Pressure(engine, clock, settings),
+        Pressure(engine, clock, settings, adapters.parts.free_bytes),
         adapters.wanted or after.scenes,
     )
     vehicles = Vehicles(engine, clock)
@@ -267,7 +267,7 @@ async def _open(
         after=after,
         background=background,
     )
-    app.state.collector = Collector(engine, adapters.parts, completer, clock)
+    app.state.collector = Collector(engine, adapters.parts, completer, clock, background.failed)
     loops: dict[str, Loop] = {
         "collector": app.state.collector.run,
         "rollouts": fleet.monitor.run,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from cloud_ingest.completion import Completer
+from cloud_ingest.completion import LOOP, Completer
 from cloud_ingest.database import among, to_time
 from cloud_ingest.ports import PartStore, Place
 from cloud_ingest.schema import SPAN, uploads
@@ -42,12 +43,18 @@ class Collector:
     """Sweeps at the start and then every five minutes."""
 
     def __init__(
-        self, engine: AsyncEngine, parts: PartStore, completer: Completer, clock: Clock
+        self,
+        engine: AsyncEngine,
+        parts: PartStore,
+        completer: Completer,
+        clock: Clock,
+        failed: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._engine = engine
         self._parts = parts
         self._completer = completer
         self._clock = clock
+        self._failed = failed
 
     async def run(self) -> None:
         """Until cancelled. A failure is logged, and tried again in the next round."""
@@ -70,8 +77,10 @@ class Collector:
                 await step()
             except (LongtailError, SQLAlchemyError) as error:
                 _log.warning("not collected", step=name, error=str(error))
+                self._failed(LOOP)
             except Exception:  # noqa: BLE001 - a collector that ended would let bytes pile up
                 _log.exception("not collected", step=name)
+                self._failed(LOOP)
 
     async def sweep(self) -> None:
         """Complete what is full, forget bytes of uploads that are over."""

@@ -9,7 +9,7 @@ verified in memory before they were stored.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -26,6 +26,7 @@ from cloud_ingest.upload_book import Upload, UploadBook
 from contracts.errors import ConflictError, InputError, LongtailError
 from contracts.ids import clip_id_of
 
+LOOP = "collector"
 PATIENCE_S = 25.0
 """How long a request waits for a completion; clients give up after a minute."""
 
@@ -39,12 +40,18 @@ class Completer:
     """Completes uploads of all vehicles."""
 
     def __init__(
-        self, book: UploadBook, pieces: PieceBook, parts: PartStore, committer: Committer
+        self,
+        book: UploadBook,
+        pieces: PieceBook,
+        parts: PartStore,
+        committer: Committer,
+        failed: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._book = book
         self._pieces = pieces
         self._parts = parts
         self._committer = committer
+        self._failed = failed
         # Completions under way in this process: a second request for one waits for the first.
         self._completing: dict[str, asyncio.Task[None]] = {}
 
@@ -99,6 +106,10 @@ class Completer:
                 await self.complete(upload)
             except (LongtailError, SQLAlchemyError) as error:
                 _log.warning("could not complete", upload_id=upload.upload_id, error=str(error))
+                self._failed(LOOP)
+            except Exception:  # noqa: BLE001 - one upload's trouble is not the others'
+                _log.exception("could not complete", upload_id=upload.upload_id)
+                self._failed(LOOP)
         found = await asyncio.to_thread(self._parts.remains)
         # Asked after the listing: what is held for an upload that begins now is not in it.
         live = await self._book.live_owners(

@@ -15,18 +15,18 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud_ingest.auth.policy import Viewer
-from cloud_ingest.background import Background
 from cloud_ingest.database import to_time
 from cloud_ingest.fleet.rollout_book import ENDED
 from cloud_ingest.fleet_schema import rollouts
+from cloud_ingest.pressure import UNFINISHED_BYTES
 from cloud_ingest.schema import OPEN, outbox, uploads, vehicles
-from cloud_ingest.service import service_of
+from cloud_ingest.service import Service, service_of
+from cloud_ingest.steps_schema import step_runs, webhook_deliveries
 from contracts import SOFTWARE_VERSION
-from contracts.clock import NS_PER_S, Clock
+from contracts.clock import NS_PER_S
 
 PREFIX = "longtail_cloud_"
 CONTACT_NS = 3600 * NS_PER_S
@@ -40,6 +40,12 @@ GAUGES = {
     "outbox_entries": "Commits that what comes after them has not taken up yet.",
     "vehicles": "Vehicles that are enrolled and not revoked, and of them those in contact.",
     "rollouts_live": "Rollouts that have not ended.",
+    "load": "How near this replica is to its limits, each depth as a share of its limit.",
+    "body_bytes": "Bytes of bodies that this process holds between socket and store.",
+    "advised_bytes_per_s": "The rate that vehicles are advised; 0: as fast as they may.",
+    "buffer_bytes": "Bytes of uploads that have not ended.",
+    "step_runs_waiting": "Clips whose steps after the commit have not ended.",
+    "webhooks_owed": "Deliveries to webhooks that nobody has taken yet.",
     "loops": "Loops of this process beside its requests: 1 for one that lives, 0 for one down.",
     "database_connections": "Connections of this process to the database, by what they do.",
 }
@@ -100,13 +106,11 @@ class MeasuredRequests:
                 self._metrics.received.labels(route).inc(received)
 
 
-async def gauges(
-    engine: AsyncEngine, clock: Clock, background: Background
-) -> list[GaugeMetricFamily]:
+async def gauges(service: Service) -> list[GaugeMetricFamily]:
     """Depths as the database knows them now, and what this process is at."""
-    since = to_time(max(0, clock.utc_ns() - CONTACT_NS))
+    since = to_time(max(0, service.clock.utc_ns() - CONTACT_NS))
     is_in = vehicles.c.revoked_utc.is_(None)
-    async with engine.connect() as connection:
+    async with service.engine.connect() as connection:
         states = (await connection.execute(_CLIPS)).all()
         (row,) = await connection.execute(
             sa.select(
@@ -114,10 +118,14 @@ async def gauges(
                 _count(vehicles, is_in),
                 _count(vehicles, is_in, vehicles.c.last_contact_utc >= since),
                 _count(rollouts, rollouts.c.phase.not_in(ENDED)),
+                _count(step_runs, step_runs.c.state == OPEN),
+                _count(webhook_deliveries, webhook_deliveries.c.state == "open"),
+                UNFINISHED_BYTES,
             )
         )  # fmt: skip
-    opened, waiting, enrolled, in_contact, live = row
-    pool = engine.pool
+    opened, waiting, enrolled, in_contact, live, runs, owed, buffered = row
+    pressure, pool = service.receiver.pressure, service.engine.pool
+    loops = service.background.states()
     busy = getattr(pool, "checkedout", lambda: 0)()
     idle = getattr(pool, "checkedin", lambda: 0)()
     return list(_families({
@@ -126,7 +134,13 @@ async def gauges(
         "outbox_entries": ("", {"": float(waiting)}),
         "vehicles": ("state", {"enrolled": float(enrolled), "in contact": float(in_contact)}),
         "rollouts_live": ("", {"": float(live)}),
-        "loops": ("loop", {name: float(is_up) for name, is_up in background.states().items()}),
+        "load": ("of", await pressure.depths()),
+        "body_bytes": ("", {"": float(pressure.held_bytes)}),
+        "advised_bytes_per_s": ("", {"": await pressure.advice() or 0.0}),
+        "buffer_bytes": ("", {"": float(buffered)}),
+        "step_runs_waiting": ("", {"": float(runs)}),
+        "webhooks_owed": ("", {"": float(owed)}),
+        "loops": ("loop", {name: float(is_up) for name, is_up in loops.items()}),
         "database_connections": ("state", {"busy": float(busy), "idle": float(idle)}),
     }))  # fmt: skip
 
@@ -164,14 +178,21 @@ def _families(
     yield info
 
 
-def _failures(background: Background) -> Metric:
-    family = CounterMetricFamily(
+def _counters(service: Service) -> Iterator[Metric]:
+    """What this process has counted beside its requests."""
+    failures = CounterMetricFamily(
         f"{PREFIX}loop_failures", "Failures after which a loop or chore has gone on.",
         labels=["loop"],
     )  # fmt: skip
-    for name, count in sorted(background.failures.items()):
-        family.add_metric([name], count)
-    return family
+    for name, count in sorted(service.background.failures.items()):
+        failures.add_metric([name], count)
+    yield failures
+    steps = CounterMetricFamily(
+        f"{PREFIX}steps_ended", "Steps after a commit by how they ended.", labels=["step", "state"]
+    )
+    for (step, state), count in sorted(service.after.runner.ended.items()):
+        steps.add_metric([step, state], count)
+    yield steps
 
 
 class _Once:
@@ -194,8 +215,8 @@ router = APIRouter(tags=["service"])
 async def metrics(request: Request) -> Response:
     service = service_of(request)
     depths = CollectorRegistry()
-    depths.register(_Once(await gauges(service.engine, service.clock, service.background)))
-    depths.register(_Once([_failures(service.background)]))
+    depths.register(_Once(await gauges(service)))
+    depths.register(_Once(list(_counters(service))))
     own: RequestMetrics = request.app.state.request_metrics
     content = generate_latest(own.registry) + generate_latest(depths)
     return Response(content, media_type=CONTENT_TYPE_LATEST)

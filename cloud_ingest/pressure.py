@@ -1,7 +1,8 @@
 """Backpressure: how near the service is to its limits, who has to wait, and how fast to send.
 
-Depth is measured, not guessed: bodies in this process's memory, bytes of unfinished uploads,
-clips whose steps are not done. The *load* is the largest of them as a share of its limit.
+Depth is measured, not guessed, each as a share of its limit: bodies in this process's memory; bytes
+of unfinished uploads; clips whose steps are not done, or that no search by a sentence finds yet;
+labels that wait for a person. The *load* is the largest of them.
 
 Guarantees: memory for bodies is bounded, however slow the store is; the least valuable wait
 first: ordinary clips from 70 % on, the random stream from 85 %, matters of safety at the limit
@@ -9,15 +10,17 @@ itself. From half of the limit on vehicles are advised a rate: their part of wha
 lately taken, less as the load grows, so that the fleet slows before anybody is refused.
 
 Each replica looks after its own memory and advises from what it has itself stored; the other
-two figures are the database's.
+figures are the database's.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
+import sys
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 import sqlalchemy as sa
@@ -25,11 +28,22 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cloud_ingest.database import for_single_reads, to_time
 from cloud_ingest.fleet_schema import signal_logs
+from cloud_ingest.label_schema import review_tasks
 from cloud_ingest.problems import PressureError
-from cloud_ingest.schema import OPEN, SPAN, clip_identity, deliveries, uploads
+from cloud_ingest.schema import (
+    OPEN,
+    READY,
+    SPAN,
+    clip_identity,
+    clips,
+    deliveries,
+    outbox,
+    uploads,
+)
 from cloud_ingest.settings import Settings
 from cloud_ingest.steps_schema import step_runs
 from contracts.clock import NS_PER_DAY, NS_PER_S, Clock
+from contracts.errors import LongtailError
 
 Value = Literal["ordinary", "random", "safety"]
 
@@ -44,16 +58,36 @@ _WINDOW_S = 20.0
 _SENDER_NS = 60 * NS_PER_S
 _MOST_SENDERS = 100_000
 
+UNFINISHED_BYTES = (
+    sa.select(sa.func.coalesce(sa.func.sum(uploads.c.stored_bytes), 0))
+    .where(uploads.c.state == OPEN)
+    .scalar_subquery()
+)
+_UNINDEXED = (clips.c.state == READY, clips.c.caption.is_(None))
+_QUEUED = review_tasks.c.state == "queued"
+
 
 class Pressure:
-    """The load of one replica. Not for several threads."""
+    """The load of one replica. Not for several threads.
 
-    def __init__(self, engine: AsyncEngine, clock: Clock, settings: Settings) -> None:
+    Args:
+        room: what the part store has room for besides what it holds; blocks. Unfinished uploads
+            may fill it where the settings name no limit.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        clock: Clock,
+        settings: Settings,
+        room: Callable[[], int] = lambda: sys.maxsize,
+    ) -> None:
         self._reads = for_single_reads(engine)
         self._clock = clock
         self._settings = settings
+        self._room = room
         self._looked_ns: int | None = None
-        self._depths = (0.0, 0.0)
+        self._depths = dict.fromkeys(("clips", "buffer", "review"), 0.0)
         self._stored = 0.0
         self._stored_ns = self._since_ns = clock.mono_ns()
         self._senders: OrderedDict[str, int] = OrderedDict()
@@ -61,12 +95,16 @@ class Pressure:
         self.most_held_bytes = 0
 
     async def load(self) -> float:
-        """The largest depth as a share of its limit; the database is asked every 5 s at most."""
+        """The largest depth as a share of its limit."""
+        return max((await self.depths()).values())
+
+    async def depths(self) -> dict[str, float]:
+        """Each depth as a share of its limit; the database is asked every 5 s at most."""
         now_ns = self._clock.mono_ns()
         if self._looked_ns is None or now_ns - self._looked_ns >= _LOOK_NS:
             self._looked_ns = now_ns
             self._depths = await self._look()
-        return max(*self._depths, self._memory_load())
+        return self._depths | {"memory": self.held_bytes / self._settings.body_memory_bytes}
 
     async def check(self, value: Value) -> None:
         """Raises `PressureError` when clips of this value have to wait."""
@@ -143,23 +181,26 @@ class Pressure:
             return None
         return (day_ns + NS_PER_DAY - now_ns) / NS_PER_S
 
-    async def _look(self) -> tuple[float, float]:
-        most = self._settings.unfinished_clips
-        buffer = self._settings.buffer_bytes
-        open_runs = sa.select(sa.literal(1)).where(step_runs.c.state == OPEN).limit(most)
-        count = sa.select(sa.func.count()).select_from(open_runs.subquery())
-        held = sa.select(sa.func.coalesce(sa.func.sum(uploads.c.stored_bytes), 0)).where(
-            uploads.c.state == OPEN
+    async def _look(self) -> dict[str, float]:
+        most, most_reviews = self._settings.unfinished_clips, self._settings.review_backlog
+        query = sa.select(
+            _counted(sa.select(sa.literal(1)).where(step_runs.c.state == OPEN), most),
+            _counted(sa.select(sa.literal(1)).select_from(outbox), most),
+            _counted(sa.select(sa.literal(1)).where(*_UNINDEXED), most),
+            _counted(sa.select(sa.literal(1)).where(_QUEUED), most_reviews or 0),
+            UNFINISHED_BYTES,
         )
         async with self._reads.connect() as connection:
-            unfinished = int((await connection.execute(count)).scalar_one())
-            if buffer is None:
-                return unfinished / most, 0.0
-            stored = int((await connection.execute(held)).scalar_one())
-        return unfinished / most, stored / buffer
-
-    def _memory_load(self) -> float:
-        return self.held_bytes / self._settings.body_memory_bytes
+            runs, entries, unindexed, reviews, stored = (await connection.execute(query)).one()
+        limit = self._settings.buffer_bytes
+        if limit is None and stored:
+            with suppress(LongtailError):  # a store that cannot tell says so to who writes
+                limit = int(stored) + max(0, await asyncio.to_thread(self._room))
+        return {
+            "clips": max(runs + entries, unindexed) / most,
+            "buffer": float(stored / limit) if limit else 0.0,
+            "review": reviews / most_reviews if most_reviews else 0.0,
+        }
 
     def _drain(self) -> float:
         """Bytes a second that the store has lately taken: in the window, or since it began."""
@@ -177,3 +218,9 @@ class Pressure:
             f"the service is at {load:.0%} of its limits; {value} clips wait",
             retry_after_s=round(wait_s, 1),
         )
+
+
+def _counted(rows: sa.Select[int], at_most: int) -> sa.ScalarSelect[int]:
+    """How many rows there are, counted no further than it matters."""
+    some = rows.limit(at_most).subquery()
+    return sa.select(sa.func.count()).select_from(some).scalar_subquery()

@@ -54,11 +54,15 @@ class Settings(BaseSettings):
     )  # fmt: skip
     buffer_bytes: int | None = Field(
         None, ge=1, validation_alias=_named("buffer_bytes"),
-        description="most bytes of unfinished uploads, of all vehicles",
+        description="most bytes of unfinished uploads, of all vehicles; default: what has room",
     )  # fmt: skip
     unfinished_clips: int = Field(
         100_000, ge=1, validation_alias=_named("unfinished_clips"),
-        description="most clips whose steps after the commit are not done",
+        description="most clips whose steps are not done, or that are not indexed",
+    )  # fmt: skip
+    review_backlog: int | None = Field(
+        None, ge=1, validation_alias=_named("review_backlog"),
+        description="most labels that wait for a person, before clips have to wait",
     )  # fmt: skip
     vehicle_bytes_per_day: int | None = Field(
         None, ge=1, validation_alias=_named("vehicle_bytes_per_day"),

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
@@ -74,6 +75,8 @@ class StepRunner:
         self._failed = failed
         self._name = secrets.token_hex(8)
         self._in_hand: set[str] = set()
+        self.ended: Counter[tuple[str, str]] = Counter({(step, "failed"): 0 for step in steps})
+        """How many steps came to which end here."""
 
     async def run(self) -> None:
         """Until cancelled. A failure is logged, and tried again in the next round."""
@@ -150,6 +153,7 @@ class StepRunner:
             is_foreseen = isinstance(error, LongtailError)
             reason = str(error) if is_foreseen else f"{type(error).__name__}: {error}"
             await self._book.fail_all(run, list(self._steps), reason)
+            self.ended.update((step, "failed") for step in self._steps)
             if is_foreseen:
                 _log.warning("a run failed", clip_id=run.clip_id, reason=reason)
             else:
@@ -174,6 +178,7 @@ class StepRunner:
                 reason = f"cannot be read: {outcome}"
                 others = [name for name in names if name != step]
                 await self._book.quarantine(run, Outcome(step, "failed", reason), others)
+                self.ended[step, "failed"] += 1
                 _log.warning("quarantined", clip_id=run.clip_id, reason=reason)
                 return
             if outcome.state == "waiting":
@@ -181,6 +186,7 @@ class StepRunner:
                 await self._book.put_off(run, outcome, wait_s)
                 return
             attempts = await self._book.end(run, outcome, following)
+            self.ended[step, outcome.state] += 1
 
     async def _perform(self, step: str, work: Work, attempts: int) -> Outcome | UnreadableError:
         if attempts > MOST_ATTEMPTS:
