@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from contracts.clock import NS_PER_S, Clock, VirtualClock
+from contracts.clock import NS_PER_S, Clock, ClockQuality, VirtualClock
 from contracts.errors import LongtailError
 from contracts.samples import Sample
 from contracts.signal_log import LoggedFire, SignalLogHeader
@@ -42,6 +42,7 @@ from edge_agent.selection.clip_gate import ClipGate
 from edge_agent.selection.recovered import settle_recovered
 from edge_agent.selection.thresholds import ThresholdBook
 from edge_agent.setup import vehicle_labels
+from edge_agent.sources.address import machine_clock_quality
 from edge_agent.spool import Spool
 from edge_agent.supervisor.intake import SupervisedDrive
 from edge_agent.supervisor.source import supervised_samples
@@ -153,7 +154,7 @@ class DriveSide:
             if not entry.runs:
                 log.warning("trigger inactive", trigger=entry.slot.name, reason=entry.reason)
         facts = DriveFacts(
-            facts_of.drive_id, facts_of.utc_minus_mono_ns, facts_of.clock,
+            facts_of.drive_id, facts_of.utc_minus_mono_ns, self.drive_clock(),
             model.digest if model is not None else None, facts_of.labels,
         )  # fmt: skip
         self._events = EventTeller(self.ledger, facts_of.utc_minus_mono_ns)
@@ -194,6 +195,23 @@ class DriveSide:
     def not_recording(self) -> str:
         """Why nothing is recorded now (parked, a no-record zone), empty when it is."""
         return self._supervised.not_recording
+
+    def machine_clock(self) -> ClockQuality:
+        """How far this machine's wall clock can be trusted now; a recording's as it was then."""
+        live = isinstance(self._source, LiveSource)
+        return machine_clock_quality() if live else self.description.clock
+
+    def drive_clock(self) -> ClockQuality:
+        """How far this drive's UTC can be trusted. A live drive keeps the offset that it began
+        with, which may have been before the machine was told the time: by how much it is off is
+        known once it was.
+        """
+        now = self.machine_clock()
+        if not (isinstance(self._source, LiveSource) and now.synchronised):
+            return now
+        utc_minus_mono_ns = self._clock.utc_ns() - self._clock.mono_ns()
+        off_ns = self.description.utc_minus_mono_ns - utc_minus_mono_ns
+        return now.model_copy(update={"offset_ns": off_ns})
 
     def newest_clips(self) -> tuple[PackedClip, ...]:
         """Clips packed in this run, oldest first; of many the newest `CLIPS_TOLD`."""
@@ -335,6 +353,7 @@ class DriveSide:
             # The gate saves room and bytes: without its word, too much is kept and not too little.
             log.exception("clip could not be judged", key=job.event.text())
         if passed is not None:
+            self.packer.facts = replace(self.packer.facts, clock=self.drive_clock())
             self.packer.submit(passed, messages)
 
     def _on_known(self, job: ClipJob) -> None:

@@ -83,7 +83,7 @@ METRICS: dict[str, Metric] = {
         Metric("cellular_left_bytes", "gauge", "Metered bytes that the caps leave.", ("period",)),
         Metric("restarts", "counter", "Failures that were mended, by task.", ("task",)),
         Metric("clock_synchronised", "gauge", "1 when the system's clock is disciplined."),
-        Metric("clock_offset_seconds", "gauge", "Its last known error, where there is one."),
+        Metric("clock_offset_seconds", "gauge", "How far ahead the drive's UTC is, where known."),
         Metric("ota_releases", "gauge", "Releases held by order, by state.", ("state",)),
         Metric("ota_rejected", "gauge", "Releases that this vehicle refused or took back."),
         Metric("ota_check_ins", "counter", "Check-ins that were answered."),
@@ -143,7 +143,7 @@ class Readings:
         yield from _counted("samples_not_recorded", side.not_recorded)
         yield Row("source_gaps", (), side.gaps.count)
         yield Row("source_gap_seconds", (), side.gaps.total_ns / NS_PER_S)
-        clock = side.description.clock
+        clock = side.drive_clock()
         yield Row("clock_synchronised", (), clock.synchronised)
         if clock.offset_ns is not None:
             yield Row("clock_offset_seconds", (), clock.offset_ns / NS_PER_S)

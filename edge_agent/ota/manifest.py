@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,10 +56,10 @@ _MOST_ROWS = {
 
 @dataclass(frozen=True, slots=True)
 class VehicleFacts:
-    """What does not change during a run."""
+    """What does not change during a run, and how far the clock can be trusted now."""
 
     boot_id: str
-    clock_quality: ClockQuality
+    clock_quality: Callable[[], ClockQuality]
     limits: VehicleLimits
     cellular: CellularLimits
     spool_quota_bytes: int
@@ -227,7 +227,7 @@ def build_check_in(
         nonce=nonce,
         utc_ns=clock.utc_ns(),
         mono_ns=clock.mono_ns(),
-        clock=facts.clock_quality,
+        clock=facts.clock_quality(),
         labels=dict(facts.labels),
         assignment_counter=state.taken_up_counter,
         triggers=report.triggers[-_MOST_ROWS["triggers"] :],

@@ -169,7 +169,7 @@ class OtaRig:
             spool=self.spool,
             links=self.link,
             facts=VehicleFacts(
-                BOOT, ClockQuality(synchronised=True), VehicleLimits(), self.limits, 10**9,
+                BOOT, lambda: ClockQuality(synchronised=True), VehicleLimits(), self.limits, 10**9,
                 {"site": "test"},
             ),
             floor_free_bytes=self.floor_free_bytes,

@@ -71,7 +71,7 @@ async def fleet_vehicle(
     transport = Transport(office.url, clock, WireMeter(), TransportLimits())
     rng = random.Random(vehicle_id)
     facts = VehicleFacts(
-        BOOT, ClockQuality(synchronised=True), VehicleLimits(), CellularLimits(), 10**9
+        BOOT, lambda: ClockQuality(synchronised=True), VehicleLimits(), CellularLimits(), 10**9
     )
     updater = open_updater(
         OtaConfig(trust=office.trust, allow_demo_keys=True), folder, signer=key,

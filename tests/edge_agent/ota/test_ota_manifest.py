@@ -49,7 +49,7 @@ def test_what_is_gathered_is_what_happened(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.sqlite", clock, BOOT)
     spool = open_spool(tmp_path / "spool", ledger, clock)
     facts = VehicleFacts(
-        BOOT, ClockQuality(synchronised=False), VehicleLimits(), CellularLimits(), 10**9
+        BOOT, lambda: ClockQuality(synchronised=False), VehicleLimits(), CellularLimits(), 10**9
     )
     figures = Figures(ledger, spool, tmp_path, facts)
     entries = [add_clip(spool, clip_bytes(number, 1000), number) for number in range(3)]
