@@ -1,7 +1,10 @@
 """Whether this process should get requests: `/readyz`, for load balancers and orchestrators.
 
-`/healthz` says that process and database live; a replica that cannot reach its object store or has
-no room lives, but should be left alone until it can.
+`/healthz` says that process and database live; a replica that cannot reach its object store, or of
+which a loop is down, lives, but should be left alone until it can.
+
+A store without room is no reason: it is all replicas', whoever searches or erases needs them, and
+uploads are told to wait.
 """
 
 from __future__ import annotations

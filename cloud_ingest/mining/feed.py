@@ -23,6 +23,7 @@ from cloud_ingest.mining.ports import Int64s
 from cloud_ingest.mining.vector_file import ID_BYTES, Arrived
 from cloud_ingest.mining_schema import mining_deletions
 from cloud_ingest.schema import embeddings
+from contracts.errors import TransientError
 
 _SAMPLE = 1000
 _BLOCK = 8192
@@ -97,8 +98,10 @@ async def vectors(
 ) -> AsyncIterator[Arrived]:
     """Vectors of clips in state `ready` that are new behind `cursor`.
 
-    Scaled to length 1; those without direction or of another length are left out.
+    Scaled to length 1; those without direction or of another length are left out. Raises
+    `TransientError` when the database fails in the middle.
     """
+    import psycopg
     from psycopg import sql
 
     since: sql.Composable = sql.SQL("")
@@ -126,14 +129,18 @@ async def vectors(
     raw: Any = (await connection.get_raw_connection()).driver_connection
     waiting = bytearray()
     is_first = True
-    async with raw.cursor() as cursor_, cursor_.copy(statement) as copy:
-        async for piece in copy:
-            waiting += piece
-            if is_first and len(waiting) >= _HEADER_BYTES:
-                del waiting[:_HEADER_BYTES]
-                is_first = False
-            if len(waiting) >= _BLOCK * row.itemsize:
-                yield _block(waiting, row)
+    try:
+        async with raw.cursor() as cursor_, cursor_.copy(statement) as copy:
+            async for piece in copy:
+                waiting += piece
+                if is_first and len(waiting) >= _HEADER_BYTES:
+                    del waiting[:_HEADER_BYTES]
+                    is_first = False
+                if len(waiting) >= _BLOCK * row.itemsize:
+                    yield _block(waiting, row)
+    except psycopg.Error as error:  # nobody translates what goes past SQLAlchemy
+        reason = f"the database does not answer: {type(error).__name__}"
+        raise TransientError(reason, retry_after_s=2) from error
     yield _block(waiting, row)
 
 

@@ -18,7 +18,6 @@ import os
 import shutil
 from pathlib import Path
 
-import psycopg
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -104,7 +103,7 @@ class MatrixIndex:
         for space in {path.parent.name for path in self._folder.glob("*/state.json")}:
             try:
                 await self.catch_up(space)
-            except (LongtailError, SQLAlchemyError, psycopg.Error) as error:
+            except (LongtailError, SQLAlchemyError) as error:
                 _log.warning("a space waits", space=space[:12], error=str(error))
             held = self._spaces[space]
             async with held.lock:
@@ -182,7 +181,7 @@ class MatrixIndex:
             try:
                 await self._read(space, held.file)
                 await asyncio.to_thread(held.file.persist)
-            except (LongtailError, OSError, SQLAlchemyError, psycopg.Error) as error:
+            except (LongtailError, OSError, SQLAlchemyError) as error:
                 _log.warning("a space could not be built", space=space[:12], error=str(error))
             else:
                 _log.info("a space is built", space=space[:12], vectors=held.file.live)
