@@ -264,7 +264,7 @@ def test_a_clip_that_cannot_be_packed_is_lost_alone(
 ) -> None:
     vehicle = Vehicle(tmp_path, quota_bytes=10**8)
     fail_on(monkeypatch, Packer, "_pack", lambda n: n in (1, 3))
-    fail_on(monkeypatch, Packer, "_lose", lambda n: n == 2)  # nor may telling of it end the task
+    fail_on(monkeypatch, Packer, "lose", lambda n: n == 2)  # nor may telling of it end the task
     for number in range(4):
         vehicle.packer.submit(job(), [image(10.0 + number / 10, jpeg())])
     vehicle.packer.finish()
