@@ -36,7 +36,7 @@ from cloud_ingest.steps.announce import announce
 from cloud_ingest.steps.ports import ViewStore
 from cloud_ingest.steps_schema import clip_pins, erasure_clips, erasure_flags, erasures
 from contracts.clock import Clock
-from contracts.errors import ConflictError
+from contracts.errors import ConflictError, LongtailError
 from contracts.ids import parse_name, parse_sha256_hex
 from contracts.storage import Erasure, ErasureFlag, ErasurePage, ErasureRequest
 
@@ -124,7 +124,9 @@ class Erasures:
         return ErasurePage(erasures=tuple(told))
 
     async def go_on(self) -> int:
-        """Work on all erasures that are not at their end; returns how many clips went."""
+        """Work on all erasures that are not at their end; returns how many clips went. One whose
+        bytes a store does not let go is told, tried again, and holds up no other.
+        """
         query = (
             sa.select(erasures.c.request_id, erasures.c.kind, erasures.c.subject)
             .where(erasures.c.ended_utc.is_(None))
@@ -134,11 +136,14 @@ class Erasures:
             waiting = (await connection.execute(query)).all()
         gone = 0
         for row in waiting:
-            while batch := await self._erase_batch(row.request_id):
-                gone += batch
-            if row.kind == "vehicle":
-                await self._erase_logs(row.subject)
-            await self._end(row.request_id)
+            try:
+                while batch := await self._erase_batch(row.request_id):
+                    gone += batch
+                if row.kind == "vehicle":
+                    await self._erase_logs(row.subject)
+                await self._end(row.request_id)
+            except (LongtailError, OSError) as error:
+                _log.error("erasure not gone on with", request=row.request_id, error=str(error))
         return gone
 
     # Inside ----------------------------------------------------------------------------------

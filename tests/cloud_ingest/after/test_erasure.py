@@ -33,6 +33,10 @@ from tests.cloud_ingest.test_commit import enrolled, rows
 WHO = {"actor": "ann@desk", "reason": "asked for by the owner"}
 
 
+class KilledError(Exception):
+    """What nobody catches."""
+
+
 def full_clip(vehicle: Vehicle, server: RunningServer, start_s: int = 10) -> str:
     """A clip with all that may derive from it; several sets hold it."""
     clip, manifest = picture_clip(
@@ -186,7 +190,7 @@ def test_an_erasure_that_is_killed_is_gone_on_with_by_another(
         def dies(*_: object) -> Any:
             nonlocal calls
             calls += 1
-            raise TransientError("killed here")
+            raise KilledError
 
         with monkeypatch.context() as patch:
             match stage:
@@ -198,7 +202,7 @@ def test_an_erasure_that_is_killed_is_gone_on_with_by_another(
                     patch.setattr(type(erasures._views), "remove_all", dies)
                 case _:
                     patch.setattr("cloud_ingest.erasure.erasures.announce", dies)
-            with pytest.raises((TransientError, AttributeError)):
+            with pytest.raises((KilledError, AttributeError)):
                 server.run(erasures.go_on())
         assert http.get("/v1/clips").json()["clips"] == []
         assert http.get("/v1/erasures/r1").json()["left"] == 2
@@ -210,6 +214,33 @@ def test_an_erasure_that_is_killed_is_gone_on_with_by_another(
         told = http.get("/v1/erasures/r1").json()
         assert (told["left"], len(told["flags"])) == (0, 2)
         assert told["flags"][0]["clips"] == 2
+
+
+def test_an_erasure_that_a_store_refuses_holds_up_no_other(
+    start_cloud: StartCloud, tables: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start_cloud()
+    with httpx.Client(base_url=server.url, timeout=30) as http:
+        vehicle = enrolled(http)
+        refused, other = (full_clip(vehicle, server, start) for start in (10, 50))
+        erase(http, "clip", refused, "r1")
+        erase(http, "clip", other, "r2")
+        erasures = server.app.state.service.after.erasures
+        remove = type(erasures._views).remove_all
+
+        def refuses(self: Any, clip_id: str) -> None:
+            if clip_id == refused:
+                raise TransientError("not now")
+            remove(self, clip_id)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(type(erasures._views), "remove_all", refuses)
+            assert server.run(erasures.go_on()) == 1
+        left = [http.get(f"/v1/erasures/{name}").json()["left"] for name in ("r1", "r2")]
+        assert left == [1, 0]
+        assert server.run(erasures.go_on()) == 1
+        assert http.get("/v1/erasures/r1").json()["left"] == 0
+        assert set(remains(tables, refused)) <= KEPT
 
 
 def test_steps_that_are_under_way_leave_no_views_behind(
