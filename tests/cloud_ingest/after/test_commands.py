@@ -81,7 +81,7 @@ def test_webhooks(cloud: RunningServer, vehicle: Vehicle) -> None:
     assert len(made["secret"]) > 30
     clip_id = vehicle.upload(make_clip(make_manifest()), make_manifest())
     run_steps(cloud)
-    cloud.run(cloud.app.state.service.after.chores.once())
+    assert cloud.run(cloud.app.state.service.after.sender.send_due()) == 1
     assert "1 waiting, 0 given up" in told(cloud, "webhooks", "list")
     shown = told(cloud, "webhooks", "deliveries", webhook_id)
     assert shown.startswith(f"clip.committed {clip_id[:12]}: open, 1 times (ConnectError")
