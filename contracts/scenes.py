@@ -86,7 +86,7 @@ class Known(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     scene: Scene
-    day: int
+    day: int = Field(ge=0, le=10_000_000)
     weight: float = 1.0
 
     def weight_on(self, day: int) -> float:

@@ -20,6 +20,8 @@ from contracts.errors import InputError
 from edge_agent.power.step import PowerReading
 
 STALE_NS = 5 * NS_PER_S
+_MOST = 1e9
+"""Volts or degrees: nothing that is not a number, infinite or of 5,000 digits is below."""
 """A value from a bus that is older tells nothing: buses are silent when a vehicle sleeps."""
 IGNITION, SUPPLY, TEMPERATURE = "ignition", "supply_v", "temperature_c"
 
@@ -50,7 +52,7 @@ def parse_reading(text: str, place: str) -> PowerReading:
     """
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a ValueError
         raise InputError(f"cannot be read: {error}", place) from error
     unknown = values.keys() - {IGNITION, SUPPLY, TEMPERATURE}
     if unknown:
@@ -67,8 +69,8 @@ def _number(values: Mapping[str, Any], key: str, place: str) -> float | None:
     found = values.get(key)
     if found is None:
         return None
-    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
-        raise InputError(f"{key} is a number, not {found!r}", place)
+    if isinstance(found, bool) or not isinstance(found, int | float) or not abs(found) < _MOST:
+        raise InputError(f"{key} is a number, not {str(found)[:40]}", place)
     return float(found)
 
 

@@ -172,6 +172,7 @@ class Allowances:
                 self._open = {str(n): [str(p), int(b)] for n, (p, b) in held["open"].items()}
         except (
             OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError,
+            OverflowError,
         ) as error:  # fmt: skip
             log.warning("allowances begin anew", path=str(path), reason=str(error))
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tests.fuzz import clips, pictures, sources, vehicle, wire, words
+from tests.fuzz import clips, pictures, selection, sources, vehicle, wire, words
 from tests.fuzz.target import Target
 
 TARGETS: dict[str, Target] = {
     target.name: target
-    for part in (clips, pictures, sources, words, wire, vehicle)
+    for part in (clips, pictures, sources, words, wire, vehicle, selection)
     for target in part.TARGETS
 }
