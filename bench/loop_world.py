@@ -73,7 +73,9 @@ class LoopData:
 
         for name, recipes in SETS.items():
             spec = read_dataset_spec(recipes / f"{name}.yaml")
-            self._made[name] = write_dataset(spec, self.folder / name, partial(self._told, name))
+            self._made[name] = write_dataset(
+                spec, self.folder / name, partial(self._told, name), EVERY_DRIVE.get(name, 1)
+            )
 
     def _told(self, name: str, done: int, of: int, drive: str) -> None:
         self._say(f"{name}: {done} of {of} drives, {drive}")
@@ -82,7 +84,7 @@ class LoopData:
         """Those in use, once `made`, by name; one without a label is left out."""
         from models.data.drives import LABEL_FOLDER
 
-        found = sorted(self._made[name])[:: EVERY_DRIVE.get(name, 1)]
+        found = sorted(self._made[name])
         return [drive for drive in found if any((drive / LABEL_FOLDER).glob("*.npz"))]
 
     def frames(self, drive: Path) -> LabelledFrames:

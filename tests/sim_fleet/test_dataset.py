@@ -86,6 +86,8 @@ def test_the_same_recipe_gives_the_same_bytes_and_goes_on_where_it_stopped(
     two = SPEC.model_copy(update={"drives": (
         SPEC.drives[0].model_copy(update={"seeds": (7, 2), "seconds": 2.2}),
     )})  # fmt: skip
+    assert write_dataset(two, tmp_path, every=2) == [again]
+    assert torn.exists()  # the other drive is not meant
     assert [folder.name for folder in write_dataset(two, tmp_path)] == [
         "everyday-city-7", "everyday-city-8",
     ]  # fmt: skip
