@@ -40,12 +40,15 @@ TABLE: tuple[Stage, ...] = (
     Stage("review", "let people judge what is unsure", ("label",), ("review",)),
     Stage("dataset", "make an immutable dataset version", ("label", "review")),
     Stage("train", "retrain the student, and export it", ("dataset",), ("dataset", "train")),
-    Stage("evaluate", "ask the gates that need no vehicle", ("train",), ("evaluate",)),
+    Stage("evaluate", "ask the gates that need no vehicle", ("train",), ("train",)),
     Stage(
         "specs", "write trigger specs from what was learned",
         ("ingest", "acquire", "dataset", "train"), ("specs",),
     ),
-    Stage("shadow", "run the candidate beside the active model, and sign", ("train", "evaluate")),
+    Stage(
+        "shadow", "run the candidate beside the active model, and sign", ("train", "evaluate"),
+        ("train",),
+    ),
     Stage("rollout", "send model and specs out, in stages", ("train", "shadow", "specs")),
 )  # fmt: skip
 STAGES: dict[StageName, Stage] = {stage.name: stage for stage in TABLE}

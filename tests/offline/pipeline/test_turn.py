@@ -7,13 +7,18 @@ from pathlib import Path
 import pytest
 
 from contracts.errors import ConflictError, CorruptError, InputError
+from offline.pipeline import turn as turn_module
 from offline.pipeline.dry_run import planned
 from offline.pipeline.snapshot import due
 from offline.pipeline.spec import Trigger
-from offline.pipeline.table import STAGES, TABLE
+from offline.pipeline.stages.evaluate import best_ever
+from offline.pipeline.stages.train import MODEL
+from offline.pipeline.table import STAGES, TABLE, Stage, StageName
 from offline.pipeline.turn import PRODUCT, LoopFolder, Runner
+from offline.pipeline.work import Result, Waiting, Work
+from tests.offline.pipeline import machine
 from tests.offline.pipeline.loops import spec_of, turn_of, write_loop
-from tests.offline.pipeline.machine import GATE, LOG, PEOPLE, outside, run
+from tests.offline.pipeline.machine import GATE, LOG, PEOPLE, outside, run, stage_work
 
 
 def computed(folder: Path) -> list[str]:
@@ -75,6 +80,42 @@ def test_a_next_turn_reads_what_the_one_before_made(tmp_path: Path) -> None:
     assert "'train': \"train of" in told or "'train': 'train of" in told
     shipped = loop.last_shipped()
     assert shipped is not None
+
+
+def test_a_candidate_is_held_against_what_the_turn_before_shipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the gates and in shadow alike, and a stage's key tells against which model."""
+    reference: dict[tuple[str, str], Path] = {}
+    names: tuple[StageName, ...] = ("evaluate", "shadow")
+
+    def with_models(stage: Stage, folder: Path, kill: str) -> turn_module.Perform:
+        plain = stage_work(stage, folder, kill)
+
+        def perform(work: Work) -> Result | Waiting:
+            if stage.name == "train":
+                (work.product / MODEL).mkdir()
+                (work.product / MODEL / "student.manifest.yaml").write_text(work.turn.turn_id)
+            if stage.name in names:
+                reference[work.turn.turn_id, stage.name] = best_ever(work)
+            return plain(work)
+
+        return perform
+
+    monkeypatch.setattr(machine, "stage_work", with_models)
+    first = turn_of(tmp_path)
+    assert run(tmp_path, first).state == "done"
+    second = turn_of(tmp_path, clips=4, after=first.turn_id)
+    assert run(tmp_path, second).state == "done"
+    loop = LoopFolder(tmp_path / "loop")
+    model = loop.stage("train", loop.progress(first.turn_id).keys["train"]) / PRODUCT / MODEL
+    for name in names:
+        assert reference[first.turn_id, name] == first.spec.evaluate.reference
+        assert reference[second.turn_id, name] == model / "student.manifest.yaml"
+    keys = loop.progress(second.turn_id).keys
+    alone = Runner(loop, second.model_copy(update={"after": None}), outside())
+    for name in names:
+        assert alone.key(STAGES[name], keys) != keys[name]
 
 
 def test_a_product_that_was_changed_is_found_out(tmp_path: Path) -> None:
