@@ -97,9 +97,10 @@ def watch(
     turns: Annotated[int | None, typer.Option(min=1, help="End after so many turns.")] = None,
     folder: FolderOption = None,
 ) -> None:
-    """Begin a turn whenever one is due by the file's `when`; a turn that was cut off goes first.
+    """Begin a turn whenever one is due by the file's `when`.
 
-    A turn that waits or was refused is told and left; the next begins when it is due.
+    No turn begins before the last one has ended: one that was cut off goes on at once, one that
+    waits (for people, for the fleet) at every look, one that failed after ever longer pauses.
     """
     from contracts.clock import SystemClock
     from contracts.errors import InputError, TransientError
@@ -107,29 +108,52 @@ def watch(
     from offline.pipeline.spec import read_spec
     from offline.pipeline.turn import LoopFolder
 
-    kept, done = LoopFolder(loop), 0
+    kept, done, failures, said = LoopFolder(loop), 0, 0, ""
     while turns is None or done < turns:
         found = read_spec(spec)
         if found.when is None:
             raise InputError("says not `when` a turn is due", str(spec))
         with kept.locked():
-            earlier = kept.turns()
-            last = earlier[-1] if earlier else None
-            turn = last if last and kept.progress(last.turn_id).state == "running" else None
+            turn = _unended(kept, found)
             if turn is None:
                 try:
                     new = _new_turn(found, kept, None, fresh=False)
                 except (InputError, TransientError) as error:
                     progress_line(f"no turn: {error}")
                 else:
-                    why = due(found.when, last, new.clips, SystemClock().utc_ns())
+                    why = due(found.when, _last(kept), new.clips, SystemClock().utc_ns())
                     turn = kept.begin(new) if why else None
             if turn is not None:
                 progress = _run(kept, turn, folder)
-                _tell(kept, turn, progress, as_json=False)
-                done += 1
-                continue
-        _pause(every_s)
+                told = f"{turn.turn_id} {progress.state} {progress.why}"
+                if told != said:
+                    _tell(kept, turn, progress, as_json=False)
+                said = told
+                failures = failures + 1 if progress.state == "failed" else 0
+                if progress.state not in _UNENDED:
+                    done += 1
+                    continue
+        _pause(every_s * 2 ** min(failures, _MOST_DOUBLINGS))
+
+
+_UNENDED = frozenset({"running", "waiting", "failed"})
+_MOST_DOUBLINGS = 6
+
+
+def _last(kept: LoopFolder) -> Turn | None:
+    earlier = kept.turns()
+    return earlier[-1] if earlier else None
+
+
+def _unended(kept: LoopFolder, now: LoopSpec) -> Turn | None:
+    """The last turn, where it has not come to its end. One that failed by another file than there
+    is now is left: the file may be what was mended.
+    """
+    last = _last(kept)
+    if last is None:
+        return None
+    state = kept.progress(last.turn_id).state
+    return last if state in _UNENDED and (state != "failed" or last.spec == now) else None
 
 
 def _pause(seconds: float) -> None:

@@ -23,6 +23,9 @@ from offline.pipeline.work import Work
 if TYPE_CHECKING:
     from offline.pipeline.spec import RolloutSection
 
+TAKEN_BACK = frozenset({"rolling_back", "halted", "aborted"})
+"""Phases of a rollout from which it does not go on by itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Releases:
@@ -66,7 +69,10 @@ class Releases:
         return _missing(self.releases.publish_spec(path, load_key(self.section.spec_key)), "spec")
 
     def begin(self, manifest: Path, *, in_shadow: bool) -> RolloutDetail:
-        """The model's rollout; the one that is there already where it has begun before."""
+        """The model's rollout; the one that is there already where it has begun before.
+
+        Raises `ConflictError` while another rollout of the model lives.
+        """
         found = validate_located(ModelManifest, parse_yaml(read_text(manifest), str(manifest)))
         return self._begun("model", found.name, found.version, in_shadow=in_shadow)
 

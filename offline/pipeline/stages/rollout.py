@@ -14,10 +14,11 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from contracts.canonical import canonical_json
+from contracts.errors import ConflictError
 from contracts.model_manifest import ModelManifest
 from contracts.spec_yaml import parse_yaml, read_text, validate_located
 from contracts.trigger_spec import load_spec
-from offline.pipeline.cloud import Releases
+from offline.pipeline.cloud import TAKEN_BACK, Releases
 from offline.pipeline.stages.evaluate import PAGE_FILE, REPORT_FILE
 from offline.pipeline.stages.shadow import SIGNED_FILE
 from offline.pipeline.stages.specs import spec_files
@@ -25,7 +26,6 @@ from offline.pipeline.stages.train import MODEL, model_manifest
 from offline.pipeline.work import Result, Waiting, Work
 
 ROLLOUT_FILE = "rollout.json"
-_TAKEN_BACK = frozenset({"rolling_back", "halted", "aborted"})
 
 
 def rollout(work: Work) -> Result | Waiting:
@@ -74,8 +74,11 @@ def _over_the_cloud(
         if reason := releases.publish_spec(path):
             return Waiting(reason)
         releases.begin_spec(path)
-    row = releases.begin(manifest, in_shadow=False)
-    if row.phase in _TAKEN_BACK:
+    try:
+        row = releases.begin(manifest, in_shadow=False)
+    except ConflictError as error:
+        return Waiting(f"another rollout is under way: {error.message}")
+    if row.phase in TAKEN_BACK:
         return Result(
             {"rollout_id": row.rollout_id, "phase": row.phase}, "refused",
             f"rollout {row.rollout_id} is {row.phase}: {row.verdict or row.waiting_for}",

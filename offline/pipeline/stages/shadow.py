@@ -15,12 +15,12 @@ import shutil
 
 from client.signing import load_key
 from contracts.canonical import canonical_json
-from contracts.errors import InputError
+from contracts.errors import ConflictError, InputError
 from offline.gates.evidence import ShadowEvidence, digest_of
 from offline.gates.judge import Subjects, with_shadow
 from offline.gates.shadow import added_up, read_shadow
 from offline.gates.signing import signed_report
-from offline.pipeline.cloud import Releases
+from offline.pipeline.cloud import TAKEN_BACK, Releases
 from offline.pipeline.stages.evaluate import (
     EVIDENCE,
     best_ever,
@@ -38,7 +38,7 @@ def shadow(work: Work) -> Result | Waiting:
     """Look at what was seen in shadow, and judge."""
     before = read_report(work.needs["evaluate"])
     found = _evidence(work, before.candidate, before.reference)
-    if isinstance(found, Waiting):
+    if isinstance(found, Waiting | Result):
         return found
     subjects = Subjects(**before.model_dump(include=set(Subjects.model_fields)))
     report = with_shadow(before, found, subjects, policy_of(work))
@@ -57,7 +57,7 @@ def shadow(work: Work) -> Result | Waiting:
     return Result(figures)
 
 
-def _evidence(work: Work, candidate: str, active: str) -> ShadowEvidence | Waiting:
+def _evidence(work: Work, candidate: str, active: str) -> ShadowEvidence | Waiting | Result:
     section = work.spec.shadow
     if section.by == "fleet":
         return _of_the_fleet(work, candidate, active)
@@ -77,11 +77,22 @@ def _evidence(work: Work, candidate: str, active: str) -> ShadowEvidence | Waiti
     return read_shadow(out, candidate, active)
 
 
-def _of_the_fleet(work: Work, candidate: str, active: str) -> ShadowEvidence | Waiting:
+def _of_the_fleet(work: Work, candidate: str, active: str) -> ShadowEvidence | Waiting | Result:
     """What check-ins have counted; the candidate is sent to the shadow first."""
-    releases = Releases.of(work)
-    releases.publish_model(model_manifest(work.needs["train"]))
-    releases.begin(model_manifest(work.needs["train"]), in_shadow=True)
+    releases, manifest = Releases.of(work), model_manifest(work.needs["train"])
+    if reason := releases.publish_model(manifest):
+        return Waiting(reason)
+    try:
+        row = releases.begin(manifest, in_shadow=True)
+    except ConflictError as error:
+        return Waiting(f"another rollout is under way: {error.message}")
+    if row.phase in TAKEN_BACK:
+        # No vehicle will look on any more: to wait would be to wait for ever.
+        return Result(
+            {"rollout_id": row.rollout_id, "phase": row.phase}, "refused",
+            f"rollout {row.rollout_id} to the shadow is {row.phase}: "
+            f"{row.verdict or row.waiting_for}",
+        )  # fmt: skip
     counted = releases.shadow_counts()
     rule = policy_of(work).shadow
     try:

@@ -93,6 +93,36 @@ def test_a_turn_begins_when_enough_is_new(loop: Path, monkeypatch: pytest.Monkey
     assert folder.turns()[-1].after == turn.turn_id
 
 
+def test_a_turn_that_waits_or_failed_is_gone_on_with(
+    loop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = LoopFolder(loop.parents[1] / "loop")
+    asked = loop.parents[1] / PEOPLE
+    asked.touch()
+    paused: list[float] = []
+
+    def answered(seconds: float) -> None:
+        paused.append(seconds)
+        (turn,) = folder.turns()
+        assert folder.progress(turn.turn_id).state == "waiting"
+        comes(loop.parent / "pool", 10 + len(paused))  # enough for another turn, which waits too
+        if len(paused) == 3:
+            asked.unlink()
+
+    monkeypatch.setattr(loop_run, "_pause", answered)
+    watched = called(loop, "watch", str(loop), "--turns", "1", "--look-every", "60")
+    assert watched.exit_code == 0, watched.output
+    assert watched.stdout.count("labelling tasks are open") == 1  # told once, not at every look
+    assert paused == [60.0] * 3
+    (turn,) = folder.turns()
+    assert folder.progress(turn.turn_id).state == "done"
+
+    folder.write_progress(turn.turn_id, Progress(keys={}, state="failed", why="no disk"))
+    assert called(loop, "watch", str(loop), "--turns", "1").exit_code == 0
+    assert folder.progress(turn.turn_id).state == "done"
+    assert len(folder.turns()) == 1
+
+
 def test_watching_asks_for_a_when(loop: Path) -> None:
     document = yaml.safe_load(loop.read_text())
     del document["when"]
