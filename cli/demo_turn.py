@@ -160,6 +160,7 @@ def _document(folder: Path, url: str) -> dict[str, Any]:
         "rollout": {
             "url": url, "key": str(ota / "models-1.pem"), "spec_key": str(ota / "triggers-1.pem"),
             "actor": "demo", "stages": "100", "soak_s": 0, "guardrails": False,
+            "until": "started",  # the vehicles wake on the next day
         },
     }  # fmt: skip
 

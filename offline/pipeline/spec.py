@@ -219,7 +219,8 @@ class ShadowSection(Section):
 
 class RolloutSection(Section):
     """`to`: the cloud's rollout, or a `folder` for a person to take from. `key` signs models,
-    `spec_key` specs. `until`: the stage is done once the rollout has started, or is complete.
+    `spec_key` specs. `until`: the stage is done once the rollout is complete, or has only started: then a next turn
+    goes on from a model that the fleet may yet give back.
     """
 
     aside = frozenset({"url", "key", "spec_key", "root", "actor"})
@@ -234,7 +235,7 @@ class RolloutSection(Section):
     soak_s: float | None = Field(None, ge=0)
     guardrails: bool = True
     canary: int | None = Field(None, ge=1)
-    until: Literal["started", "complete"] = "started"
+    until: Literal["started", "complete"] = "complete"
 
     @model_validator(mode="after")
     def _has_what_it_needs(self) -> RolloutSection:
