@@ -219,8 +219,8 @@ class ShadowSection(Section):
 
 class RolloutSection(Section):
     """`to`: the cloud's rollout, or a `folder` for a person to take from. `key` signs models,
-    `spec_key` specs. `until`: the stage is done once the rollout is complete, or has only started: then a next turn
-    goes on from a model that the fleet may yet give back.
+    `spec_key` specs. `until`: the stage is done once the rollout is complete, or has only started;
+    then a next turn goes on from a model that the fleet may yet give back.
     """
 
     aside = frozenset({"url", "key", "spec_key", "root", "actor"})
