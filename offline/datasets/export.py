@@ -22,6 +22,7 @@ from offline.datasets.store import DatasetStore
 from offline.datasets.training import label_name
 
 MANIFEST_FILE = "dataset.json"
+_COPIED_BYTES = 1 << 20
 Watcher = Callable[[int, int], None]
 
 
@@ -71,10 +72,21 @@ def _write(folder: Path, clip: DatasetClip, store: DatasetStore) -> None:
 
 
 def place_file(source: Path, target: Path) -> None:
-    """Link a file to a new place, or copy it where that is not possible."""
+    """Link a file to a new place, or copy it where that is not possible: under its name it is there
+    whole or not at all.
+    """
     try:
         os.link(source, target)
     except OSError as error:
         if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
             raise
-        shutil.copyfile(source, target)
+        _copied(source, target)
+
+
+def _copied(source: Path, target: Path) -> None:
+    partial = target.with_name(f".{target.name}.partial")
+    with source.open("rb") as read, partial.open("wb") as written:
+        shutil.copyfileobj(read, written, _COPIED_BYTES)
+        written.flush()
+        os.fsync(written.fileno())
+    partial.replace(target)
