@@ -1,6 +1,7 @@
 """Which clips are labelled: product/clips/ID.mcap, and why: product/selection.json.
 
-What earlier turns labelled is known: product/labelled/ holds those clips too.
+What earlier turns labelled is known: product/labelled/ holds those clips too. Each turn draws its
+random stream by a seed of its own (`offline.acquisition.draw`), which product/selection.json names.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from contracts.canonical import canonical_json
+from contracts.canonical import canonical_digest, canonical_json
 from contracts.errors import InputError
+from contracts.ids import sha256_hex
 from offline.acquisition.adapters.ensembles import SingleModel, open_ensemble
 from offline.acquisition.adapters.pool import ScoredClips
 from offline.acquisition.adapters.request import AcquisitionReport, AcquisitionRequest
@@ -27,7 +29,7 @@ SELECTION_FILE, LABELLED = "selection.json", "labelled"
 
 def acquire(work: Work) -> Result:
     """Choose within the budget."""
-    section = work.spec.acquire
+    section, select = work.spec.acquire, work.spec.acquire.request.select
     scorer = scorer_of(section.by, section.passes, section.request)
     store = ScoreStore(work.shared / "scores", scorer.digest)
     clips = ScoredClips(scorer, store, lambda done: work.say(f"{done} clips scored"))
@@ -37,8 +39,21 @@ def acquire(work: Work) -> Result:
     pool = [each for each in pool if each.path.name not in known]
     if not pool:
         raise InputError("every clip of the snapshot is labelled already", work.turn.name)
-    report = choose(section.request, clips, pool, folder_clips(before) if before else [])
+    request = section.request.model_copy(
+        update={"select": select.model_copy(update={"seed": turn_seed(work, select.seed)})}
+    )
+    report = choose(request, clips, pool, folder_clips(before) if before else [])
     return _kept(work, _without_places(report), before)
+
+
+def turn_seed(work: Work, seed: int) -> int:
+    """The file's seed in a first turn. Later it follows from what the turn before chose, by which
+    seed: the stage's key holds that, and no two turns of a line have chosen the same.
+    """
+    if "acquire" not in work.before:
+        return seed
+    chosen = sha256_hex((work.before["acquire"] / SELECTION_FILE).read_bytes())
+    return int(canonical_digest({"seed": seed, "after": chosen})[:12], 16)
 
 
 def scorer_of(by: Path | None, passes: int | None, request: AcquisitionRequest) -> ClipScorer:
