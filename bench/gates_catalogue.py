@@ -228,6 +228,12 @@ REGRESSIONS: tuple[Regression, ...] = (
     Regression("crash in shadow", "shadow", _shadow(crashes=2)),
     Regression("shadow too short", "shadow", _shadow(frames=900)),
     Regression("objects lost in shadow", "shadow", _shadow(only_active=16_000)),
+    Regression("phantoms in shadow", "shadow", _shadow(only_candidate=100_000)),
+    Regression(
+        "shadow on empty roads",
+        "shadow",
+        _shadow(agreed=0, class_differs=0, only_active=0, only_candidate=0),
+    ),
     Regression("people side with the active model", "shadow", _shadow(confirmed=10, refuted=90)),
 )
 

@@ -31,7 +31,7 @@ from offline.gates.evidence import (
     digest_of,
 )
 from offline.gates.figures import figure_claims
-from offline.gates.policy import FigureGate, Policy
+from offline.gates.policy import FigureGate, Policy, ShadowRule
 from offline.intervals import upper_share
 
 
@@ -75,7 +75,8 @@ def judge(
 ) -> GateReport:  # fmt: skip
     """Ask every gate until one fails.
 
-    Raises `InputError` when evidence speaks of another model or another suite.
+    Raises `InputError` when evidence speaks of another model, or of a shadow beside another one,
+    or of another suite.
     """
     bench = _Bench(subjects, source, policy)
     outcomes: list[GateOutcome] = []
@@ -266,15 +267,13 @@ def scenario_claims(found: ScenarioEvidence, subjects: Subjects) -> tuple[Claim,
 
 def shadow_claims(found: ShadowEvidence, subjects: Subjects, policy: Policy) -> tuple[Claim, ...]:
     """Beside the active model on the fleet."""
-    wanted = (subjects.candidate, subjects.reference)
-    if found.candidate != wanted[0]:
+    if found.candidate != subjects.candidate:
         raise InputError(f"another model was in the shadow: {found.candidate}", "shadow")
+    if found.active != subjects.reference:
+        raise InputError(f"the shadow was beside another model: {found.active}", "shadow")
     evidence, rule = _named("shadow", digest_of(found)), policy.shadow
     crashes = found.crashes / found.frames
-    decided = found.confirmed + found.refuted
-    share = upper_share(found.refuted, decided)
     objects = found.agreed + found.class_differs + found.only_active
-    lost = found.only_active / objects if objects else 0.0
     return (
         _claim("seen", f"at least {rule.min_frames} frames on {rule.min_vehicles} vehicles",
                found.frames >= rule.min_frames and found.vehicles >= rule.min_vehicles,
@@ -282,15 +281,43 @@ def shadow_claims(found: ShadowEvidence, subjects: Subjects, policy: Policy) -> 
         _claim("crashes", f"no answer in at most {rule.max_crash_rate:g} of the frames",
                crashes <= rule.max_crash_rate, f"{found.crashes} of {found.frames}", evidence,
                value=crashes, limit=rule.max_crash_rate),
-        _claim("lost", f"at most {rule.max_lost_share:g} of the active model's objects are lost",
-               lost <= rule.max_lost_share, f"{found.only_active} of {objects}", evidence,
-               value=lost, limit=rule.max_lost_share),
-        _claim("human",
-               f"the human sides with the active model in at most {rule.max_refuted_share:g}",
-               decided == 0 or share <= rule.max_refuted_share,
-               f"{found.refuted} of {decided} decided disagreements"
-               + (f", at most {share:.3f}" if decided else ": nobody has decided any"),
-               evidence, value=share, limit=rule.max_refuted_share),
+        _claim("objects", f"the active model told at least {rule.min_objects} objects",
+               objects >= rule.min_objects, f"{objects} objects", evidence,
+               value=float(objects), limit=float(rule.min_objects)),
+        _share("lost", f"at most {rule.max_lost_share:g} of the active model's objects are lost",
+               found.only_active, objects, rule.max_lost_share, evidence),
+        _share("extra", f"at most {rule.max_extra_share:g} times the active model's objects are"
+               " told by the candidate alone",
+               found.only_candidate, objects, rule.max_extra_share, evidence),
+        _human_claim(found, rule, evidence),
+    )  # fmt: skip
+
+
+def _share(
+    name: str, requirement: str, count: int, objects: int, limit: float, evidence: Evidence
+) -> Claim:
+    """Of the active model's objects; a share of none holds of nobody."""
+    share = count / objects if objects else None
+    return _claim(
+        name, requirement, share is not None and share <= limit, f"{count} of {objects}", evidence,
+        value=share, limit=limit,
+    )  # fmt: skip
+
+
+def _human_claim(found: ShadowEvidence, rule: ShadowRule, evidence: Evidence) -> Claim:
+    """Whom the human sides with. Where nobody has decided anything there is no share to tell."""
+    requirement = f"the human sides with the active model in at most {rule.max_refuted_share:g}"
+    decided = found.confirmed + found.refuted
+    if decided == 0:
+        asked = rule.undecided == "fail"
+        words = requirement if asked else f"not asked where nobody has decided: {requirement}"
+        told = f"nobody has decided any of {found.disagreements} disagreements"
+        return _claim("human", words, not asked, told, evidence)
+    share = upper_share(found.refuted, decided)
+    told = f"{found.refuted} of {decided} decided disagreements, at most {share:.3f}"
+    return _claim(
+        "human", requirement, share <= rule.max_refuted_share, told, evidence,
+        value=share, limit=rule.max_refuted_share,
     )  # fmt: skip
 
 

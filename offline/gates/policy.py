@@ -72,15 +72,20 @@ class BudgetRule(Frozen):
 class ShadowRule(Frozen):
     """On the fleet: how much must have been seen, and how often the human may have sided with
     the active model. `max_refuted_share` bounds the upper end of the 95 % interval of
-    refuted / (confirmed + refuted); `max_lost_share` how many of the active model's objects the
-    candidate may not tell.
+    refuted / (confirmed + refuted). `min_objects` is how many objects the active model must have
+    told, without which no share says anything; `max_lost_share` how many of them the candidate may
+    not tell, `max_extra_share` how many others it may tell, as a share of them. `undecided` is what
+    follows where nobody has decided a disagreement, which check-ins never hold.
     """
 
     min_frames: int = Field(ge=1)
     min_vehicles: int = Field(ge=1)
+    min_objects: int = Field(500, ge=1)
     max_crash_rate: float = Field(ge=0, le=1)
     max_refuted_share: float = Field(gt=0, le=1)
     max_lost_share: float = Field(gt=0, le=1)
+    max_extra_share: float = Field(0.5, gt=0)
+    undecided: Literal["fail", "not_asked"] = "fail"
 
 
 class Policy(Frozen):

@@ -114,8 +114,9 @@ class Given:
     aggregate_comparison: Comparison = field(default_factory=comparison)
     shadow_evidence: ShadowEvidence = field(
         default_factory=lambda: ShadowEvidence(
-            candidate=NEW, active=OLD, vehicles=4, frames=9000, disagreements=300, confirmed=90,
-            refuted=10, crashes=0,
+            candidate=NEW, active=OLD, vehicles=4, frames=9000, crashes=0, agreed=30_000,
+            class_differs=300, only_active=1500, only_candidate=1800, disagreements=300,
+            confirmed=90, refuted=10,
         )
     )  # fmt: skip
     asked: list[str] = field(default_factory=list)

@@ -21,7 +21,8 @@ SHOWN = {
     "one scenario flipped", "boxes shifted by 2.5 m", "cars called trucks", "boxes doubled",
     "boxes shifted by 0.6 m", "random stream unweighted", "yaw flipped", "sizes scaled",
     "lanes lost", "calibration broken, too shy", "crash in shadow", "shadow too short",
-    "objects lost in shadow", "people side with the active model",
+    "objects lost in shadow", "phantoms in shadow", "shadow on empty roads",
+    "people side with the active model",
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from contracts.errors import InputError
 from contracts.gate_report import GATES, GateName, GateReport
 from models.evaluation.comparison import Difference
-from offline.gates.judge import judge
+from offline.gates.judge import judge, with_shadow
 from offline.gates.policy import Policy, read_policy
 from tests.offline.gates.evidences import (
     NEW,
@@ -160,6 +160,8 @@ def test_a_rising_mean_does_not_excuse_the_rest(
     ("change", "name"),
     [
         ({"frames": 1000}, "seen"), ({"vehicles": 1}, "seen"), ({"crashes": 1}, "crashes"),
+        ({"agreed": 600, "only_active": 99, "only_candidate": 9}, "objects"),
+        ({"only_active": 16_000}, "lost"), ({"only_candidate": 1_000_000}, "extra"),
         ({"confirmed": 10, "refuted": 90}, "human"),
         ({"confirmed": 3, "refuted": 2}, "human"),  # too few to tell
     ],
@@ -168,6 +170,39 @@ def test_the_fleet_has_the_last_word(change: dict[str, Any], name: str) -> None:
     given = Given()
     given.shadow_evidence = given.shadow_evidence.model_copy(update=change)
     assert set(stopped_at(judged(given), "shadow")) == {name}
+
+
+def test_a_shadow_in_which_nothing_was_told_says_nothing() -> None:
+    given = Given()
+    given.shadow_evidence = given.shadow_evidence.model_copy(
+        update={"agreed": 0, "class_differs": 0, "only_active": 0, "only_candidate": 0}
+    )
+    failures = stopped_at(judged(given), "shadow")
+    assert failures == {"objects": "0 objects", "lost": "0 of 0", "extra": "0 of 0"}
+
+
+@pytest.mark.parametrize("undecided", ["fail", "not_asked"])
+def test_where_nobody_has_decided_the_policy_says_what_follows(undecided: str) -> None:
+    given = Given()
+    given.shadow_evidence = given.shadow_evidence.model_copy(update={"confirmed": 0, "refuted": 0})
+    rule = POLICY.shadow.model_copy(update={"undecided": undecided})
+    report = judge(subjects(), given, POLICY.model_copy(update={"shadow": rule}))
+    human = next(claim for claim in report.gates[-1].claims if claim.name == "human")
+    assert human.told == "nobody has decided any of 300 disagreements"
+    assert (human.value, human.limit) == (None, None)
+    assert human.requirement.startswith("not asked") == (undecided == "not_asked")
+    assert report.passes == (undecided == "not_asked")
+
+
+@pytest.mark.parametrize("who", ["candidate", "active"])
+def test_a_shadow_of_other_models_is_refused(who: str) -> None:
+    given = Given()
+    given.shadow_evidence = given.shadow_evidence.model_copy(update={who: "9" * 64})
+    with pytest.raises(InputError, match="shadow"):
+        judged(given)
+    waiting = judge(subjects(), Given(shadow_evidence=None), POLICY)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="shadow"):
+        with_shadow(waiting, given.shadow_evidence, subjects(), POLICY)
 
 
 @pytest.mark.parametrize(
