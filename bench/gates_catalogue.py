@@ -159,6 +159,11 @@ REGRESSIONS: tuple[Regression, ...] = (
         _manifests(lambda f: f.model_copy(update={"file_bytes": f.file_bytes - 4096})),
     ),
     Regression(
+        "held against a file that is not the reference's",
+        "manifest",
+        _manifests(lambda f: f.model_copy(update={"reference_sha256": "0" * 64})),
+    ),
+    Regression(
         "self-test fails",
         "manifest",
         _manifests(lambda f: f.model_copy(update={"self_test": "heat[0] is 0.9"})),
@@ -171,6 +176,11 @@ REGRESSIONS: tuple[Regression, ...] = (
         "embedding changed without a version",
         "manifest",
         _manifests(lambda f: f.model_copy(update={"embedding_cosine": 0.4})),
+    ),
+    Regression(
+        "embedding of another length without a version",
+        "manifest",
+        _manifests(lambda f: f.model_copy(update={"embedding_cosine": None})),
     ),
     Regression("embedding removed", "manifest", _candidate(embedding_tensor=None)),
     # What the vehicle can carry.

@@ -148,7 +148,7 @@ class Injected:
         return self.manifests(
             ManifestEvidence(
                 candidate=new, reference=old, file_sha256=CANDIDATE, file_bytes=new.size_bytes,
-                embedding_cosine=1.0,
+                reference_sha256=old.sha256, embedding_cosine=1.0,
             )
         )  # fmt: skip
 

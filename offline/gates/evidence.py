@@ -19,9 +19,10 @@ from models.evaluation.comparison import Comparison
 class ManifestEvidence(Frozen):
     """Both manifests, and what their files turned out to be.
 
-    `file_sha256`, `file_bytes` of the candidate's file; `self_test` what its self-test said,
+    `file_sha256`, `file_bytes` of the candidate's file, `reference_sha256` of the reference's (None
+    in evidence of before it was looked at); `self_test` what its self-test said,
     empty when it passed; `embedding_cosine` the median cosine between both models' embeddings of
-    the same frames, None where either has none.
+    the same frames, None where either has none or their lengths differ.
     """
 
     kind: Literal["manifest"] = "manifest"
@@ -29,6 +30,7 @@ class ManifestEvidence(Frozen):
     reference: ModelManifest
     file_sha256: Sha256Hex
     file_bytes: int = Field(ge=0)
+    reference_sha256: Sha256Hex | None = None
     self_test: str = ""
     embedding_cosine: Finite | None = Field(None, ge=-1.0001, le=1.0001)
 

@@ -104,8 +104,10 @@ def with_shadow(
     """The report of a candidate whose shadow run was still to come, with what it told.
 
     Raises `InputError` where another gate stopped the candidate, or the shadow has been judged, or
-    the evidence is of other models.
+    the evidence is of other models, or the other gates were asked by other rules.
     """
+    if report.policy != policy.digest:
+        raise InputError("the other gates were judged by another policy", report.candidate_name)
     last = report.gates[-1]
     if last.gate != "shadow" or last.verdict != "not_run" or report.failures():
         raise InputError("this candidate does not wait for its shadow run", report.candidate_name)
@@ -202,6 +204,10 @@ def manifest_claims(
     return (
         _claim("file", "the file has the manifest's digest and size", same_file and same_size,
                f"{found.file_sha256[:12]}, {found.file_bytes} bytes", evidence),
+        _claim("reference", "the reference's file has its manifest's digest",
+               found.reference_sha256 == old.sha256 == subjects.reference,
+               found.reference_sha256[:12] if found.reference_sha256 else "nobody looked",
+               evidence),
         _claim("self-test", "the stored answer is given on this runtime", not found.self_test,
                found.self_test or "given", evidence),
         _claim("taxonomy", "classes are those of the reference, or of a newer version",
@@ -222,9 +228,12 @@ def _embedding_claim(found: ManifestEvidence, policy: Policy, evidence: Evidence
     if found.candidate.embedding_tensor is None:
         lost = found.reference.embedding_tensor is not None
         return _claim("embedding", requirement, not lost, "the candidate has none", evidence)
-    if spaces[0] != spaces[1] or cosine is None:
+    if spaces[0] != spaces[1] or found.reference.embedding_tensor is None:
         told = f"space {spaces[1]} → {spaces[0]}"
         return _claim("embedding", requirement, spaces[0] is not None, told, evidence)
+    if cosine is None:
+        told = f"both in space {spaces[0]}, and nothing of both can be compared"
+        return _claim("embedding", requirement, False, told, evidence)
     return _claim(
         "embedding", requirement, cosine >= policy.same_embedding_cosine,
         f"both in space {spaces[0]}, median cosine {cosine:.4f}", evidence,

@@ -25,7 +25,11 @@ def manifest_evidence(
     candidate: ModelFile, reference: ModelFile, self_test: SelfTest,
     embeddings: Callable[[], EmbeddingPairs],
 ) -> ManifestEvidence:  # fmt: skip
-    """`embeddings` are asked for only of a file that is what it says it is."""
+    """`embeddings` are asked for only of a file that is what it says it is.
+
+    Raises `CorruptError` for a reference that is not: nothing can be held against it.
+    """
+    reference.checked()
     fault = ""
     try:
         self_test(candidate)
@@ -34,8 +38,8 @@ def manifest_evidence(
     cosine = None if fault else median_cosine(embeddings())
     return ManifestEvidence(
         candidate=candidate.manifest, reference=reference.manifest,
-        file_sha256=candidate.sha256, file_bytes=len(candidate.content), self_test=fault[:1000],
-        embedding_cosine=cosine,
+        file_sha256=candidate.sha256, file_bytes=len(candidate.content),
+        reference_sha256=reference.sha256, self_test=fault[:1000], embedding_cosine=cosine,
     )  # fmt: skip
 
 
@@ -57,11 +61,12 @@ def budget_evidence(
 
     One thread that never spins, as on the vehicle. What a network of this kind costs does not
     depend on what it sees. Taking turns gives both the same share of whatever else the machine
-    does; the first run of each is not counted.
+    does; the first run of each is not counted. Raises `CorruptError` for a file that is not its
+    manifest's.
     """
     from models.student.export import Graph
 
-    graphs = [Graph(candidate.content), Graph(reference.content)]
+    graphs = [Graph(candidate.checked()), Graph(reference.checked())]
     feeds = [self_test_inputs(candidate.manifest), self_test_inputs(reference.manifest)]
     spent: tuple[list[int], list[int]] = ([], [])
     for turn in range(frames + 1):

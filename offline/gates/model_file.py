@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from contracts.errors import InputError
+from contracts.errors import CorruptError, InputError
 from contracts.ids import sha256_hex
 from contracts.model_manifest import ModelManifest
 from contracts.spec_yaml import parse_yaml, read_text, validate_located
@@ -22,7 +22,9 @@ _SUFFIX = ".manifest.yaml"
 
 @dataclass(frozen=True)
 class ModelFile:
-    """`content` may be other than the manifest says: that is the first gate's to find."""
+    """`content` may be other than the manifest says: of a candidate that is the first gate's to
+    find. Nothing is measured on it before it was `checked`.
+    """
 
     manifest: ModelManifest
     content: bytes
@@ -32,6 +34,16 @@ class ModelFile:
     def sha256(self) -> str:
         """Of the bytes."""
         return sha256_hex(self.content)
+
+    def checked(self) -> bytes:
+        """The bytes. Raises `CorruptError` where they are not the manifest's."""
+        told, wanted = (self.sha256, len(self.content)), self.manifest
+        if told != (wanted.sha256, wanted.size_bytes):
+            raise CorruptError(
+                f"the file has digest {told[0][:12]} and {told[1]} bytes, its manifest says "
+                f"{wanted.sha256[:12]} and {wanted.size_bytes}", str(self.path),
+            )  # fmt: skip
+        return self.content
 
     @property
     def name(self) -> str:
@@ -52,10 +64,12 @@ class ModelFile:
 
     @cached_property
     def predictor(self) -> Predictor:
-        """The model, opened. Raises `InputError` for another kind of model."""
+        """The model, opened. Raises `InputError` for another kind of model, `CorruptError` for a
+        file that is not the manifest's.
+        """
         from models.evaluation.adapters import GraphPredictor
 
-        return GraphPredictor(self.manifest, self.content)
+        return GraphPredictor(self.manifest, self.checked())
 
 
 def read_model(manifest: Path) -> ModelFile:

@@ -100,8 +100,9 @@ class Given:
 
     manifest_evidence: ManifestEvidence = field(
         default_factory=lambda: ManifestEvidence(
-            candidate=manifest(), reference=OLD_MANIFEST, file_sha256=NEW,
-            file_bytes=OLD_MANIFEST.size_bytes, embedding_cosine=0.2,
+            candidate=manifest(), reference=OLD_MANIFEST.model_copy(update={"sha256": OLD}),
+            file_sha256=NEW, file_bytes=OLD_MANIFEST.size_bytes, reference_sha256=OLD,
+            embedding_cosine=0.2,
         )
     )  # fmt: skip
     budget_evidence: BudgetEvidence = field(

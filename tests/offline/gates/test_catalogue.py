@@ -15,14 +15,14 @@ from offline.gates.judge import judge
 from tests.offline.gates.worlds import world
 
 SHOWN = {
-    "digest mismatch", "file cut short", "self-test fails", "taxonomy swapped", "lineage missing",
-    "embedding changed without a version", "embedding removed", "latency doubled",
-    "a third slower", "file too big", "pedestrians dropped", "cars dropped",
-    "one scenario flipped", "boxes shifted by 2.5 m", "cars called trucks", "boxes doubled",
-    "boxes shifted by 0.6 m", "random stream unweighted", "yaw flipped", "sizes scaled",
-    "lanes lost", "calibration broken, too shy", "crash in shadow", "shadow too short",
-    "objects lost in shadow", "phantoms in shadow", "shadow on empty roads",
-    "people side with the active model",
+    "digest mismatch", "file cut short", "held against a file that is not the reference's",
+    "self-test fails", "taxonomy swapped", "lineage missing", "embedding changed without a version",
+    "embedding of another length without a version", "embedding removed", "latency doubled",
+    "a third slower", "file too big", "pedestrians dropped", "cars dropped", "one scenario flipped",
+    "boxes shifted by 2.5 m", "cars called trucks", "boxes doubled", "boxes shifted by 0.6 m",
+    "random stream unweighted", "yaw flipped", "sizes scaled", "lanes lost",
+    "calibration broken, too shy", "crash in shadow", "shadow too short", "objects lost in shadow",
+    "phantoms in shadow", "shadow on empty roads", "people side with the active model",
 }  # fmt: skip
 
 

@@ -56,13 +56,22 @@ def test_a_candidate_that_loses_nothing_passes_every_gate() -> None:
     [
         ({"file_sha256": "9" * 64}, "file", "999999999999"),
         ({"file_bytes": 7}, "file", "7 bytes"),
+        ({"reference_sha256": "9" * 64}, "reference", "999999999999"),
+        ({"reference_sha256": None}, "reference", "nobody looked"),
         ({"self_test": "output 3 is 0.1, not 0.9"}, "self-test", "output 3 is 0.1"),
         ({"candidate": manifest(classes=("car",))}, "taxonomy", "version"),
         ({"candidate": manifest(lineage={"dataset_sha256": ""})}, "lineage", ""),
         ({"candidate": manifest(embedding_tensor=None)}, "embedding", "has none"),
         (
-            {"reference": manifest(lineage={"embedding_space": "two"})},
+            {"reference": manifest(sha256=OLD, lineage={"embedding_space": "two"})},
             "embedding", "both in space two, median cosine 0.2000",
+        ),
+        (
+            {
+                "reference": manifest(sha256=OLD, lineage={"embedding_space": "two"}),
+                "embedding_cosine": None,
+            },
+            "embedding", "both in space two, and nothing of both can be compared",
         ),
     ],
 )  # fmt: skip
@@ -75,6 +84,12 @@ def test_a_file_that_is_not_what_it_says_stops_at_once(
     assert set(failures) == {name}
     assert told in failures[name]
     assert given.asked == ["manifest"]
+
+
+def test_embeddings_of_another_length_pass_as_a_space_of_their_own() -> None:
+    given = Given()
+    given.manifest_evidence = given.manifest_evidence.model_copy(update={"embedding_cosine": None})
+    assert judged(given).passes
 
 
 @pytest.mark.parametrize(
@@ -203,6 +218,15 @@ def test_a_shadow_of_other_models_is_refused(who: str) -> None:
     waiting = judge(subjects(), Given(shadow_evidence=None), POLICY)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="shadow"):
         with_shadow(waiting, given.shadow_evidence, subjects(), POLICY)
+
+
+def test_one_report_has_one_policy() -> None:
+    waiting = judge(subjects(), Given(shadow_evidence=None), POLICY)  # type: ignore[arg-type]
+    evidence = Given().shadow_evidence
+    assert with_shadow(waiting, evidence, subjects(), POLICY).policy == POLICY.digest
+    shadow = POLICY.shadow.model_copy(update={"min_frames": 1})
+    with pytest.raises(InputError, match="another policy"):
+        with_shadow(waiting, evidence, subjects(), POLICY.model_copy(update={"shadow": shadow}))
 
 
 @pytest.mark.parametrize(

@@ -12,16 +12,19 @@ from securesystemslib.signer import CryptoSigner
 from typer.testing import CliRunner
 
 from cli.loop import app
-from contracts.errors import InputError
+from contracts.errors import CorruptError, InputError
 from contracts.scenario_suite import SUITE_FILE, suite_text
+from offline.acquisition.adapters.request import AcquisitionRequest
+from offline.acquisition.records import SelectorConfig
 from offline.gates.drives import random_drives, read_probabilities
 from offline.gates.judge import judge
-from offline.gates.measuring import median_cosine
+from offline.gates.measuring import budget_evidence, manifest_evidence, median_cosine
 from offline.gates.model_file import read_model
 from offline.gates.page import page_text
 from offline.gates.policy import read_policy
 from offline.gates.shadow import read_shadow
 from offline.gates.signing import verified_report
+from offline.pipeline.stages.acquire import scorer_of
 from tests.offline.gates.evidences import NEW, OLD, Given, scenarios, subjects
 from tests.offline.gates.worlds import world
 
@@ -109,11 +112,7 @@ def test_the_page_says_what_failed_and_why() -> None:
 
 
 def test_the_command_stops_at_a_file_that_is_not_what_it_says(tmp_path: Path) -> None:
-    for name in ("student-s.manifest.yaml", "student-s.onnx"):
-        shutil.copyfile(ZOO / name, tmp_path / name)
-    content = bytearray((tmp_path / "student-s.onnx").read_bytes())
-    content[len(content) // 2] ^= 1
-    (tmp_path / "student-s.onnx").write_bytes(content)
+    spoilt(tmp_path)
     suite = tmp_path / "suite"
     suite.mkdir()
     (suite / SUITE_FILE).write_text(suite_text(world(4, 2).suite))
@@ -135,6 +134,37 @@ def test_the_command_stops_at_a_file_that_is_not_what_it_says(tmp_path: Path) ->
     keys = {SIGNER.public_key.keyid: SIGNER.public_key}
     assert verified_report(envelope, keys, "report").digest
     assert "stopped by the gate `manifest`" in report.with_suffix(".md").read_text()
+
+
+def spoilt(folder: Path) -> Path:
+    """The shipped student with a bit of its file turned over: its manifest."""
+    folder.mkdir(exist_ok=True)
+    for name in ("student-s.manifest.yaml", "student-s.onnx"):
+        shutil.copyfile(ZOO / name, folder / name)
+    content = bytearray((folder / "student-s.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "student-s.onnx").write_bytes(content)
+    return folder / "student-s.manifest.yaml"
+
+
+def test_nothing_is_measured_on_a_file_that_is_not_its_manifests(tmp_path: Path) -> None:
+    whole, other = read_model(ZOO / "student-s.manifest.yaml"), read_model(spoilt(tmp_path))
+    with pytest.raises(CorruptError, match=r"student-s\.onnx: the file has digest"):
+        manifest_evidence(whole, other, lambda model: None, lambda: ())
+    for pair in ((whole, other), (other, whole)):
+        with pytest.raises(CorruptError, match="its manifest says"):
+            budget_evidence(*pair, frames=1)
+    with pytest.raises(CorruptError, match="its manifest says"):
+        _ = other.predictor
+    found = manifest_evidence(whole, whole, lambda model: None, lambda: ())
+    assert found.reference_sha256 == whole.manifest.sha256
+
+
+def test_clips_are_chosen_by_no_file_that_is_not_its_manifests(tmp_path: Path) -> None:
+    with pytest.raises(CorruptError, match="its manifest says"):
+        scorer_of(
+            spoilt(tmp_path), None, AcquisitionRequest(select=SelectorConfig(budget=1.0, seed=1))
+        )
 
 
 def test_a_model_without_its_file_is_told(tmp_path: Path) -> None:
