@@ -79,7 +79,12 @@ def _step(name: str, stage: StageName, keys: dict[StageName, str]) -> Answer:
 
 
 def _told(runner: Runner, progress: Progress) -> Answer:
-    runner.folder.write_progress(runner.turn.turn_id, progress)
+    """A turn that shipped stays so while it is run again, until that comes to an end of its own:
+    an attempt that is killed must not take from a next turn what it builds on.
+    """
+    turn_id = runner.turn.turn_id
+    if progress.state != "running" or runner.folder.progress(turn_id).state != "done":
+        runner.folder.write_progress(turn_id, progress)
     return progress.model_dump(mode="json")
 
 

@@ -7,6 +7,7 @@ of it, and are no part of a key.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -22,6 +23,10 @@ from offline.pipeline.table import STAGES, StageName
 
 _ROOT = Path(__file__).parents[2]
 _ZOO = _ROOT / "models" / "zoo"
+_TEACHER = _ROOT / "offline" / "labels" / "clips" / "teacher.json"
+_POLICY = _ROOT / "offline" / "gates" / "policy.yaml"
+"""Files that count where none is named. By their places: what is imported here is part of every
+stage's source."""
 Model = TypeVar("Model", bound=Frozen)
 
 
@@ -97,6 +102,8 @@ class AcquireSection(Section):
 
 
 class LabelSection(Section):
+    """`parameters`: None, those of the shipped teacher; their calibrator lies beside them."""
+
     aside = frozenset({"workers", "ray"})
 
     teacher: Path = _ZOO / "runs" / "teacher-s"
@@ -105,6 +112,14 @@ class LabelSection(Section):
     points: bool = True
     workers: int | None = Field(None, ge=0)
     ray: str | None = None
+
+    @property
+    def parameters_file(self) -> Path:
+        return self.parameters or _TEACHER
+
+    def reads(self) -> dict[str, tuple[Path, ...]]:
+        path = self.parameters_file
+        return super().reads() | {"parameters": (path, path.with_suffix(".calibration.json"))}
 
 
 class ReviewSection(Section):
@@ -172,7 +187,7 @@ class TrainSection(Section):
 
 class EvaluateSection(Section):
     """`reference` is the model that the fleet runs before the first turn; afterwards it is the
-    best that any turn shipped.
+    one that the turn before shipped. `policy`: None, the published one.
     """
 
     reference: Path = _ZOO / "student-s.manifest.yaml"
@@ -182,11 +197,19 @@ class EvaluateSection(Section):
     probabilities: Path | None = None
     policy: Path | None = None
 
+    @property
+    def policy_file(self) -> Path:
+        return self.policy or _POLICY
+
+    def reads(self) -> dict[str, tuple[Path, ...]]:
+        return super().reads() | {"policy": (self.policy_file,)}
+
 
 class SpecsSection(Section):
     """Trigger specs that follow from a turn. `rare_below`: a class counts as rare while fewer of
-    its boxes than that are in the dataset; `novel`: how many of the clips farthest from all that
-    is known the fleet is asked for more of; `rate`: of clips, at which a novelty spec fires.
+    its boxes than that are in all that the student learns from, replay and earlier turns included;
+    `novel`: how many of the clips farthest from all that is known the fleet is asked for more of;
+    `rate`: of clips, at which a novelty spec fires.
     """
 
     rare_below: int | None = Field(None, ge=1)
@@ -278,6 +301,20 @@ class LoopSpec(Frozen):
     def section(self, stage: StageName) -> Section:
         found: Section = getattr(self, stage)
         return found
+
+    def reads(self, stage: StageName) -> dict[str, tuple[Path, ...]]:
+        """Files and folders that a stage reads, other sections' among them."""
+        found = dict(self.section(stage).reads())
+        for section, name in _SHARED.get(stage, ()):
+            found[f"{section}.{name}"] = self.section(section).reads()[name]
+        return found
+
+
+_SHARED: Mapping[StageName, tuple[tuple[StageName, str], ...]] = {
+    "review": (("label", "parameters"),), "dataset": (("label", "parameters"),),
+    "specs": (("train", "replay"),), "shadow": (("evaluate", "policy"),),
+}  # fmt: skip
+"""What a stage reads that another stage's section names."""
 
 
 def read_spec(path: Path) -> LoopSpec:

@@ -117,7 +117,11 @@ class LoopFolder:
         return self.path / "turns" / turn_id[:24]
 
     def begin(self, turn: Turn) -> Turn:
-        """Keep a turn; the one that is there already where it is the same."""
+        """Keep a turn; the one that is there already where it is the same. Raises `InputError` for
+        one that would build on a turn that did not ship.
+        """
+        if turn.after is not None:
+            self.shipped(turn.after)
         path = self.turn_folder(turn.turn_id) / TURN_FILE
         if path.is_file():
             return read_turn(path)
@@ -132,6 +136,19 @@ class LoopFolder:
         write_durably(
             self.turn_folder(turn_id) / STATE_FILE, progress.model_dump_json(indent=1).encode()
         )
+
+    def shipped(self, turn_id: str) -> Products:
+        """The keys of a turn that went through to its end. Raises `InputError` for any other: what
+        a gate refused, or what was never finished, is nothing to build on.
+        """
+        progress = self.progress(turn_id)
+        if progress.state != "done":
+            raise InputError(
+                f"the turn before did not ship, it is {progress.state}: "
+                "go on from one that did, or finish it",
+                turn_id[:8],
+            )
+        return progress.keys
 
     def last_shipped(self) -> Turn | None:
         """The last turn that went through to its end."""
@@ -160,7 +177,7 @@ class Runner:
             f"before.{name}": self._record(name, key).product
             for name, key in self._before(stage).items()
         }
-        for name, paths in self._reads(stage).items():
+        for name, paths in self.turn.spec.reads(stage.name).items():
             inputs |= {f"{name}.{n}": self._digest(path) for n, path in enumerate(paths)}
         return stage_key(stage, inputs, self._settings(stage))
 
@@ -217,11 +234,10 @@ class Runner:
     def _before(self, stage: Stage) -> dict[StageName, str]:
         if self.turn.after is None:
             return {}
-        keys = self.folder.progress(self.turn.after).keys
-        return {name: keys[name] for name in stage.before if name in keys}
-
-    def _reads(self, stage: Stage) -> dict[str, tuple[Path, ...]]:
-        return self.turn.spec.section(stage.name).reads()
+        keys = self.folder.shipped(self.turn.after)
+        if missing := [name for name in stage.before if name not in keys]:
+            raise InputError(f"the turn before has no `{missing[0]}`", self.turn.after[:8])
+        return {name: keys[name] for name in stage.before}
 
     def _settings(self, stage: Stage) -> dict[str, JsonValue]:
         told = self.turn.spec.section(stage.name).settings() | {"seed": self.turn.spec.seed}

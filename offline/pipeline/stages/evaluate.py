@@ -17,7 +17,7 @@ from offline.gates.judge import Subjects, judge
 from offline.gates.measuring import SelfTest
 from offline.gates.model_file import ModelFile, read_model
 from offline.gates.page import page_text
-from offline.gates.policy import PUBLISHED, Policy, read_policy
+from offline.gates.policy import Policy, read_policy
 from offline.gates.source import FolderEvidence
 from offline.pipeline.stages.train import model_manifest
 from offline.pipeline.work import Result, Work
@@ -59,7 +59,7 @@ def evaluate(work: Work) -> Result:
 
 
 def policy_of(work: Work) -> Policy:
-    return read_policy(work.spec.evaluate.policy or PUBLISHED)
+    return read_policy(work.spec.evaluate.policy_file)
 
 
 def best_ever(work: Work) -> Path:

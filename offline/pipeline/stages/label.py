@@ -7,7 +7,7 @@ no clip twice.
 from __future__ import annotations
 
 from offline.executor.choice import executor_of
-from offline.labels.clips.parameters import TEACHER, read_clip_parameters
+from offline.labels.clips.parameters import read_clip_parameters
 from offline.labels.clips.published import publish_drive
 from offline.labels.clips.stage import STAGE, Settings, clips_under, drive_inputs
 from offline.pipeline.stages.ingest import CLIPS
@@ -21,7 +21,7 @@ DRIVES, RUN_FILE = "drives", "run.json"
 def label(work: Work) -> Result:
     """Label every clip; one that fails keeps the turn from going on, and is named."""
     section = work.spec.label
-    parameters = section.parameters or TEACHER
+    parameters = section.parameters_file
     read_clip_parameters(parameters)
     clips = [
         drive_inputs(clip, section.teacher, parameters)

@@ -16,7 +16,7 @@ from pathlib import Path
 from contracts.canonical import canonical_json
 from contracts.geometry import TAXONOMY, taxonomy_of
 from offline.labels.calibration.calibrator import read_calibrator
-from offline.labels.clips.parameters import TEACHER, calibration_file
+from offline.labels.clips.parameters import calibration_file
 from offline.labels.qa.audit import AuditPlan
 from offline.labels.queue.opened import opened_queue
 from offline.labels.queue.store import ReviewQueue
@@ -92,8 +92,7 @@ def _ways(work: Work, asked: _Asked) -> Ways:
     section, plan = work.spec.review, AuditPlan()
     rule: Rule
     if section.accept is None:
-        parameters = work.spec.label.parameters or TEACHER
-        rule = rule_of(read_calibrator(calibration_file(parameters)))
+        rule = rule_of(read_calibrator(calibration_file(work.spec.label.parameters_file)))
     else:
         rule = one_for_all(section.accept, section.precision, TAXONOMY)
     if "review" in work.before:

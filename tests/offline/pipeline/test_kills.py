@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -57,6 +58,19 @@ def test_killed_in_some_stages_a_turn_goes_on(whole: dict[str, str], tmp_path: P
     through(tmp_path, ["middle:acquire", "record:label", "product:train", "begin:rollout"])
     assert set(digests(tmp_path)) == set(whole)
     assert _products(tmp_path) == _products_of(whole)
+
+
+def test_a_turn_that_shipped_stays_shipped_when_it_is_killed_again(tmp_path: Path) -> None:
+    turn = turn_of(tmp_path)
+    assert run(tmp_path, turn).state == "done"
+    loop = LoopFolder(tmp_path / "loop")
+    before = loop.progress(turn.turn_id)
+    # A product is to be made again, and the attempt at it is killed.
+    shutil.rmtree(loop.stage("dataset", before.keys["dataset"]))
+    assert started(tmp_path, "middle:dataset") == -9
+    assert loop.progress(turn.turn_id) == before
+    assert loop.last_shipped() == turn
+    assert run(tmp_path, turn) == before
 
 
 @pytest.mark.soak

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from contracts.errors import ConflictError, CorruptError, InputError
+from contracts.ids import sha256_hex
+from offline.gates.policy import PUBLISHED
+from offline.labels.clips.parameters import TEACHER, calibration_file
 from offline.pipeline import turn as turn_module
 from offline.pipeline.dry_run import planned
 from offline.pipeline.snapshot import due
@@ -14,7 +19,7 @@ from offline.pipeline.spec import Trigger
 from offline.pipeline.stages.evaluate import best_ever
 from offline.pipeline.stages.train import MODEL
 from offline.pipeline.table import STAGES, TABLE, Stage, StageName
-from offline.pipeline.turn import PRODUCT, LoopFolder, Runner
+from offline.pipeline.turn import PRODUCT, LoopFolder, Progress, Runner
 from offline.pipeline.work import Result, Waiting, Work
 from tests.offline.pipeline import machine
 from tests.offline.pipeline.loops import spec_of, turn_of, write_loop
@@ -118,6 +123,32 @@ def test_a_candidate_is_held_against_what_the_turn_before_shipped(
         assert alone.key(STAGES[name], keys) != keys[name]
 
 
+@pytest.mark.parametrize("state", ["running", "waiting", "refused", "failed"])
+def test_no_turn_builds_on_one_that_did_not_ship(
+    tmp_path: Path, state: Literal["running", "waiting", "refused", "failed"]
+) -> None:
+    """Whatever it has computed: a model that a gate refused has a key as any other."""
+    loop = LoopFolder(tmp_path / "loop")
+    first = loop.begin(turn_of(tmp_path))
+    keys = {stage.name: sha256_hex(stage.name.encode()) for stage in TABLE}
+    loop.write_progress(first.turn_id, Progress(keys=keys, state=state, stage="evaluate"))
+    second = turn_of(tmp_path, clips=4, after=first.turn_id)
+    with pytest.raises(InputError, match=f"did not ship, it is {state}"):
+        loop.begin(second)
+    with pytest.raises(InputError, match="did not ship"):
+        planned(Runner(loop, second, outside()))
+    assert loop.turns() == [first]
+
+
+def test_a_turn_before_that_lacks_a_product_is_no_start(tmp_path: Path) -> None:
+    loop = LoopFolder(tmp_path / "loop")
+    first = loop.begin(turn_of(tmp_path))
+    loop.write_progress(first.turn_id, Progress(state="done"))
+    second = Runner(loop, turn_of(tmp_path, clips=4, after=first.turn_id), outside())
+    with pytest.raises(InputError, match="the turn before has no `review`"):
+        second.key(replace(STAGES["review"], needs=()), {})
+
+
 def test_a_product_that_was_changed_is_found_out(tmp_path: Path) -> None:
     turn = turn_of(tmp_path)
     run(tmp_path, turn)
@@ -158,6 +189,34 @@ def test_a_key_holds_content_and_not_places(tmp_path: Path) -> None:
     assert here.key(STAGES["ingest"], {}) == there.key(STAGES["ingest"], {})
     more = Runner(here.folder, turn_of(tmp_path / "here", clips=2), outside())
     assert more.key(STAGES["ingest"], {}) != here.key(STAGES["ingest"], {})
+
+
+@pytest.mark.parametrize(
+    ("place", "stages"),
+    [
+        (PUBLISHED, {"evaluate", "shadow"}),
+        (TEACHER, {"label", "review", "dataset"}),
+        (calibration_file(TEACHER), {"label", "review", "dataset"}),
+    ],
+    ids=["policy", "parameters", "calibrator"],
+)
+def test_a_file_that_counts_unnamed_is_in_the_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Path, stages: set[StageName]
+) -> None:
+    """Of all stages that it is read by, and of no other."""
+    turn, plain = turn_of(tmp_path), turn_module.tree_digest
+
+    def changed(path: Path) -> str:
+        return "other" if path == place else plain(path)
+
+    def keys() -> dict[StageName, str]:
+        runner = Runner(LoopFolder(tmp_path), turn, outside())
+        return {s.name: runner.key(replace(s, needs=(), before=()), {}) for s in TABLE}
+
+    before = keys()
+    monkeypatch.setattr(turn_module, "tree_digest", changed)
+    after = keys()
+    assert {name for name in before if before[name] != after[name]} == stages
 
 
 def test_a_turn_is_due_by_time_or_by_clips(tmp_path: Path) -> None:
