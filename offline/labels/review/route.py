@@ -30,6 +30,7 @@ from offline.labels.qa.router import PeoplesErrors, Policy, Routing
 from offline.labels.queue.records import NewTask
 from offline.labels.review.drives import Drive, write_drive
 from offline.labels.review.groups import FATES, AcceptedFrom, Rule, group_name
+from offline.labels.review.records import Settled
 from offline.labels.review.routing import (
     Doubted,
     RoutedDrive,
@@ -63,7 +64,7 @@ class TaskKey(Frozen):
     proposal_digest: Sha256Hex
 
     @classmethod
-    def of(cls, task: ReviewTask) -> TaskKey:
+    def of(cls, task: ReviewTask | Settled) -> TaskKey:
         return cls(clip_id=task.clip_id, track=task.track, proposal_digest=task.proposal_digest)
 
 

@@ -8,6 +8,7 @@ digest, whenever it is made.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,14 +21,17 @@ from contracts.errors import InputError
 from contracts.geometry import Frozen
 from contracts.ids import Sha256Hex, sha256_hex
 from contracts.labels import FrameLabels, labels_bytes, read_labels
+from contracts.review import Purpose
 from kernels.clip.reader import read_manifest
 from offline.datasets.export import export, place_file
 from offline.datasets.label_sets import CLIP_FILE, LABEL_FOLDER, label_set_of
 from offline.datasets.store import DatasetStore
 from offline.datasets.versions import dataset_version
-from offline.labels.clips.parameters import TEACHER, calibration_file
+from offline.labels.clips.parameters import calibration_file
 from offline.labels.formats.folders import labelled_drives
 from offline.labels.review.journal import read_lines
+from offline.labels.review.records import Settled
+from offline.labels.review.route import TaskKey, read_record
 from offline.pipeline.stages.label import DRIVES, RUN_FILE
 from offline.pipeline.stages.review import KEPT_JOURNAL
 from offline.pipeline.work import Result, Work
@@ -110,16 +114,27 @@ def _judged(work: Work, path: Path) -> FrameLabels:
 
 
 def _makers(work: Work) -> Makers:
-    parameters = work.spec.label.parameters or TEACHER
+    parameters = work.spec.label.parameters_file
     run = read_run(work.needs["label"] / RUN_FILE)
     lines = read_lines(work.needs["review"] / KEPT_JOURNAL)
-    people = {one.annotator for line in lines for one in line.judgements}
+    tasks = read_record(work.needs["review"]).tasks
     return Makers(
         stage_runs=(run.finished_digest(),),
         parameters=sha256_hex(parameters.read_bytes()),
         calibrator=sha256_hex(calibration_file(parameters).read_bytes()),
-        annotators=tuple(sorted(people)),
+        annotators=annotators_of(lines, tasks),
     )  # fmt: skip
+
+
+def annotators_of(lines: Iterable[Settled], tasks: Iterable[TaskKey]) -> tuple[str, ...]:
+    """Who judged these labels. The journal is that of all turns, and an answer to gold, which is
+    known before, makes no label.
+    """
+    ours = set(tasks)
+    return tuple(sorted({
+        one.annotator for line in lines for one in line.judgements
+        if TaskKey.of(line) in ours and line.purpose is not Purpose.GOLD
+    }))  # fmt: skip
 
 
 def _figures(version: DatasetVersion, sets: list[LabelSet]) -> dict[str, JsonValue]:

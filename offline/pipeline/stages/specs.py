@@ -1,9 +1,9 @@
 """Trigger specs that follow from what the turn learned: product/ID.yaml, a version each.
 
-*Rare classes*: those of which the dataset still holds too few boxes. *Novelty*: the chosen clips
-that lie farthest from what the random stream shows, as the candidate sees them, each with a
-threshold that the wished share of random clips reaches. A spec that would say what it says already
-is not written again.
+*Rare classes*: those of which all that is learned from still holds too few boxes. *Novelty*: the
+chosen clips that lie farthest from what the random stream shows, as the candidate sees them, each
+with a threshold that the wished share of random clips reaches. A spec that would say what it says
+already is not written again.
 """
 
 from __future__ import annotations
@@ -17,24 +17,25 @@ import numpy as np
 import yaml
 from pydantic import JsonValue
 
-from contracts.datasets import DatasetVersion
 from contracts.errors import InputError
 from contracts.geometry import TAXONOMY
+from contracts.ids import sha256_hex
 from contracts.labels import labels_from
 from contracts.samples import Float32s
 from contracts.spec_yaml import parse_yaml, read_text
 from contracts.trigger_spec import load_spec
+from models.data.drives import drive_folders
 from offline.acquisition.adapters.ensembles import SingleModel
 from offline.acquisition.adapters.pool import ScoredClips
 from offline.acquisition.adapters.scoring import EnsembleScorer
 from offline.acquisition.adapters.sources import FolderClip, folder_clips
 from offline.acquisition.adapters.store import ScoreStore
 from offline.acquisition.similar import similar_document
-from offline.datasets.store import DatasetStore
+from offline.datasets.label_sets import LABEL_FOLDER
 from offline.gates.model_file import read_model
-from offline.pipeline.stages.dataset import STORE, read_made
+from offline.pipeline.stages.dataset import DATASET
 from offline.pipeline.stages.ingest import CLIPS
-from offline.pipeline.stages.train import model_manifest
+from offline.pipeline.stages.train import DATASETS, model_manifest
 from offline.pipeline.work import Result, Work
 
 COUNTS_FILE, OWNER = "counts.json", "loop"
@@ -58,14 +59,21 @@ def spec_files(product: Path) -> list[Path]:
 
 
 def _counts(work: Work) -> dict[str, int]:
-    """Boxes by class in the turn's dataset version, each label file once."""
-    store = DatasetStore(work.shared / STORE)
-    version = store.get(DatasetVersion, read_made(work.needs["dataset"]).version)
+    """Boxes by class in all that the student learns from: the turn's dataset version, those of
+    earlier turns, and what is replayed. Each label file once, by its content.
+    """
+    earlier = sorted((work.needs["train"] / DATASETS).iterdir())
+    roots = [work.needs["dataset"] / DATASET, *earlier, *work.spec.train.replay]
     counts: Counter[str] = Counter()
-    for clip in version.clips():
-        for frame in clip.frames:
-            labels = labels_from(store.objects.get(frame.labels), frame.labels)
-            counts.update(each.box.class_name for each in labels.record.boxes if not each.ignored)
+    seen: set[str] = set()
+    for folder in drive_folders(roots):
+        for path in sorted((folder / LABEL_FOLDER).glob("*.npz")):
+            content = path.read_bytes()
+            if (digest := sha256_hex(content)) in seen:
+                continue
+            seen.add(digest)
+            boxes = labels_from(content, str(path)).record.boxes
+            counts.update(each.box.class_name for each in boxes if not each.ignored)
     return {name: counts[name] for name in TAXONOMY.names}
 
 
@@ -77,16 +85,16 @@ def _rare(work: Work, counts: dict[str, int], below: int) -> list[str]:
     asked = document["when"]["classes"]
     wanted = [*found, *(name for name in asked if name not in TAXONOMY.names)]
     if not wanted:
-        raise InputError(f"no class has fewer than {below} boxes: drop the spec by hand", str(path))
+        work.say(f"no class has fewer than {below} boxes: drop {path.name} by hand")
     kept = work.product / "standing"
     kept.mkdir(exist_ok=True)
-    if sorted(wanted) == sorted(asked):
+    if not wanted or sorted(wanted) == sorted(asked):
         shutil.copyfile(path, kept / path.name)
         return found
     document["when"]["classes"] = wanted
     document["version"] += 1
     document["description"] = (
-        f"Classes with fewer than {below} boxes in the dataset of turn {work.turn.name}."
+        f"Classes with fewer than {below} boxes in all that turn {work.turn.name} learns from."
     )
     made = _written(work, document)
     shutil.copyfile(made, kept / path.name)

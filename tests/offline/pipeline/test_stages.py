@@ -9,16 +9,28 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pytest
+import yaml
 
+from contracts.geometry import TAXONOMY
 from contracts.ids import digest_file, sha256_hex
+from contracts.review import Judgement, Purpose, Tier, Verdict
 from offline.acquisition.draw import lot
+from offline.labels.review.records import Outcome, Settled
+from offline.labels.review.route import TaskKey
 from offline.pipeline.records import ClipRef, Turn
+from offline.pipeline.spec import SpecsSection
 from offline.pipeline.stages.acquire import SELECTION_FILE, turn_seed
+from offline.pipeline.stages.dataset import DATASET, TRAIN, annotators_of
 from offline.pipeline.stages.ingest import CLIPS, ingest
+from offline.pipeline.stages.specs import _rare, spec_files, specs
+from offline.pipeline.stages.train import DATASETS
 from offline.pipeline.table import StageName
 from offline.pipeline.work import Work
+from tests.offline.datasets.drives import write_drive
 from tests.offline.pipeline.loops import turn_of
 from tests.offline.pipeline.machine import outside
+
+PROPOSAL = sha256_hex(b"what was shown")
 
 
 def work_of(
@@ -82,3 +94,66 @@ def test_each_turn_draws_by_a_seed_of_its_own(tmp_path: Path) -> None:
         set(sorted(clips, key=lambda clip: lot(seed, "random", clip))[:100]) for seed in seeds[:2]
     )
     assert 30 < len(first & second) < 70
+
+
+def test_a_label_set_names_those_who_judged_it(tmp_path: Path) -> None:
+    """And no others that are in the journal of all turns."""
+
+    def line(clip: str, purpose: Purpose, annotator: str) -> Settled:
+        asked = sha256_hex(annotator.encode())
+        return Settled(
+            task_id=asked, round=1, clip_id=clip, track=3, proposal_digest=PROPOSAL, frames=(0,),
+            tier=Tier.EXPERT, purpose=purpose, outcome=Outcome.ACCEPTED, shown=(),
+            judgements=(Judgement(
+                task_id=asked, round=1, annotator=annotator, verdict=Verdict.NO_OBJECT, seconds=9,
+                submitted_utc_ns=1,
+            ),), rule_digest=PROPOSAL, taxonomy_version=1,
+        )  # fmt: skip
+
+    lines = [
+        line("earlier", Purpose.ROUTED, "ann"), line("gold", Purpose.GOLD, "bea"),
+        line("ours", Purpose.ROUTED, "eve"), line("ours", Purpose.AUDIT, "cid"),
+    ]  # fmt: skip
+    tasks = [TaskKey(clip_id=name, track=3, proposal_digest=PROPOSAL) for name in ("ours", "gold")]
+    assert annotators_of(lines, tasks) == ("cid", "eve")
+
+
+def test_a_class_is_rare_by_all_that_is_learned_from(tmp_path: Path) -> None:
+    dataset, trained, old = (tmp_path / name for name in ("dataset", "train", "old"))
+    write_drive(dataset / DATASET / TRAIN / "new", [10, 20], drive="new")
+    write_drive(trained / DATASETS / "000" / TRAIN / "earlier", [10, 20, 30], drive="earlier")
+    write_drive(old / "drive", [10], drive="old")
+    # The same labels under another name are not more of them.
+    write_drive(old / "again", [10, 20], drive="new")
+    turn = turn_of(tmp_path)
+    spec = turn.spec.model_copy(update={
+        "train": turn.spec.train.model_copy(update={"replay": (old,)}),
+        "specs": SpecsSection(rare_below=12),
+    })  # fmt: skip
+    work = work_of(
+        tmp_path, turn.model_copy(update={"spec": spec}), {"dataset": dataset, "train": trained}
+    )
+    figures = specs(work).figures
+    boxes, rare = figures["boxes"], figures["rare"]
+    assert isinstance(boxes, dict) and boxes["car"] == 2 * (2 + 3 + 1)
+    assert isinstance(rare, list) and "car" not in rare and "pedestrian" in rare
+
+
+def test_where_nothing_is_rare_the_spec_stands(tmp_path: Path) -> None:
+    dataset, trained, old = (tmp_path / name for name in ("dataset", "train", "old"))
+    (trained / DATASETS).mkdir(parents=True)
+    for place in (dataset / DATASET, old):
+        write_drive(place / "drive", [10])
+    turn = turn_of(tmp_path)
+    published = yaml.safe_load(SpecsSection().rare_spec.read_text())
+    published["when"]["classes"] = ["car"]
+    (tmp_path / "rare.yaml").write_text(yaml.safe_dump(published))
+    spec = turn.spec.model_copy(update={
+        "train": turn.spec.train.model_copy(update={"replay": (old,)}),
+        "specs": SpecsSection(rare_below=1, rare_spec=tmp_path / "rare.yaml"),
+    })  # fmt: skip
+    work = work_of(
+        tmp_path, turn.model_copy(update={"spec": spec}), {"dataset": dataset, "train": trained}
+    )
+    assert _rare(work, dict.fromkeys(TAXONOMY.names, 5), 1) == []
+    assert not spec_files(work.product)
