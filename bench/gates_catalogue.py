@@ -103,6 +103,15 @@ def _without_lineage(found: ManifestEvidence) -> ManifestEvidence:
     return found.model_copy(update={"candidate": candidate})
 
 
+def _another_length(found: ManifestEvidence) -> ManifestEvidence:
+    """Both name the same space; vectors of different lengths have no cosine."""
+    named = {
+        who: model.model_copy(update={"lineage": {**model.lineage, "embedding_space": "one"}})
+        for who, model in (("candidate", found.candidate), ("reference", found.reference))
+    }
+    return found.model_copy(update={**named, "embedding_cosine": None})
+
+
 def _budget(**changes: float) -> Build:
     return lambda world: Injected(world, budgets=lambda found: found.model_copy(update=changes))
 
@@ -180,7 +189,7 @@ REGRESSIONS: tuple[Regression, ...] = (
     Regression(
         "embedding of another length without a version",
         "manifest",
-        _manifests(lambda f: f.model_copy(update={"embedding_cosine": None})),
+        _manifests(_another_length),
     ),
     Regression("embedding removed", "manifest", _candidate(embedding_tensor=None)),
     # What the vehicle can carry.

@@ -15,6 +15,7 @@ from cli.loop_retrain import retrain
 from cli.loop_run import resume, run, status, watch
 from cli.loop_sim_to_real import sim_to_real
 from cli.loop_trace import trace
+from cli.loop_verify import verify
 
 app = typer.Typer(help="The loop from clips to models.", no_args_is_help=True)
 for command in (run, status, resume, watch, report):
@@ -27,6 +28,7 @@ app.command()(lineage)
 app.command()(retrain)
 app.command()(sim_to_real)
 app.command()(trace)
+app.command()(verify)
 app.add_typer(dataset, name="dataset")
 
 

@@ -36,6 +36,11 @@ class ShadowEvidence(Frozen):
     confirmed: int = Field(0, ge=0)
     refuted: int = Field(0, ge=0)
 
+    @property
+    def objects(self) -> int:
+        """How many the active model told."""
+        return self.agreed + self.class_differs + self.only_active
+
     @model_validator(mode="after")
     def _counts_add_up(self) -> ShadowEvidence:
         if self.confirmed + self.refuted > self.disagreements:

@@ -282,7 +282,6 @@ def shadow_claims(found: ShadowEvidence, subjects: Subjects, policy: Policy) -> 
         raise InputError(f"the shadow was beside another model: {found.active}", "shadow")
     evidence, rule = _named("shadow", digest_of(found)), policy.shadow
     crashes = found.crashes / found.frames
-    objects = found.agreed + found.class_differs + found.only_active
     return (
         _claim("seen", f"at least {rule.min_frames} frames on {rule.min_vehicles} vehicles",
                found.frames >= rule.min_frames and found.vehicles >= rule.min_vehicles,
@@ -291,13 +290,13 @@ def shadow_claims(found: ShadowEvidence, subjects: Subjects, policy: Policy) -> 
                crashes <= rule.max_crash_rate, f"{found.crashes} of {found.frames}", evidence,
                value=crashes, limit=rule.max_crash_rate),
         _claim("objects", f"the active model told at least {rule.min_objects} objects",
-               objects >= rule.min_objects, f"{objects} objects", evidence,
-               value=float(objects), limit=float(rule.min_objects)),
+               found.objects >= rule.min_objects, f"{found.objects} objects", evidence,
+               value=float(found.objects), limit=float(rule.min_objects)),
         _share("lost", f"at most {rule.max_lost_share:g} of the active model's objects are lost",
-               found.only_active, objects, rule.max_lost_share, evidence),
+               found.only_active, found.objects, rule.max_lost_share, evidence),
         _share("extra", f"at most {rule.max_extra_share:g} times the active model's objects are"
                " told by the candidate alone",
-               found.only_candidate, objects, rule.max_extra_share, evidence),
+               found.only_candidate, found.objects, rule.max_extra_share, evidence),
         _human_claim(found, rule, evidence),
     )  # fmt: skip
 

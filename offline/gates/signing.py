@@ -8,13 +8,16 @@ digest, its predicate the report. Tools that read attestations read it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import ValidationError
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import Error, VerificationError
-from securesystemslib.signer import Key, Signer
+from securesystemslib.signer import Key, Signer, SSlibKey
 
 from contracts.canonical import canonical_json
 from contracts.errors import CorruptError, InputError, RefusedError
@@ -58,6 +61,35 @@ def verified_report(
             f"not signed by {threshold} of the known keys: {error}", place
         ) from error
     return _report_in(envelope.payload, place)
+
+
+def check_may_go(report: GateReport, model: str, place: str) -> None:
+    """Raises `RefusedError` where the report is of another model than that of this digest, or one
+    of its gates did not pass.
+    """
+    if report.candidate != model:
+        raise RefusedError(
+            f"the report is of the model {report.candidate[:12]}, not of {model[:12]}", place
+        )
+    if stopped := report.stopped_by:
+        raise RefusedError(
+            f"the gate `{stopped.gate}` did not pass: {stopped.verdict} {stopped.reason}".rstrip(),
+            place,
+        )
+
+
+def read_public_keys(paths: Iterable[Path]) -> dict[str, Key]:
+    """Public keys of PEM files, by id. Raises `InputError`."""
+    keys: dict[str, Key] = {}
+    for path in paths:
+        try:
+            key = SSlibKey.from_crypto(load_pem_public_key(path.read_bytes()))
+        except OSError as error:
+            raise InputError(f"cannot be read: {error.strerror}", str(path)) from error
+        except (ValueError, TypeError, UnsupportedAlgorithm, Error) as error:
+            raise InputError("not a public key in PEM", str(path)) from error
+        keys[key.keyid] = key
+    return keys
 
 
 def _statement(report: GateReport) -> dict[str, Any]:

@@ -4,6 +4,9 @@ Over the cloud: published, signed, and rolled out in the cloud's own stages, spe
 What a rollout finds on the way (a guardrail, a failing vehicle) is the rollout's to act on; the
 stage asks whether it has begun, or, `until: complete`, whether it is over. Into a folder: the files
 with the signed gate report, for whoever carries them on.
+
+Nothing goes out whose gate report is not of this very model and passes, nor, where `shadow.key`
+signs reports, one that this key has not signed.
 """
 
 from __future__ import annotations
@@ -13,13 +16,16 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from client.signing import load_key
 from contracts.canonical import canonical_json
-from contracts.errors import ConflictError
+from contracts.errors import ConflictError, CorruptError, RefusedError
 from contracts.model_manifest import ModelManifest
 from contracts.spec_yaml import parse_yaml, read_text, validate_located
 from contracts.trigger_spec import load_spec
+from offline.gates.model_file import read_model
+from offline.gates.signing import check_may_go, verified_report
 from offline.pipeline.cloud import TAKEN_BACK, Releases
-from offline.pipeline.stages.evaluate import PAGE_FILE, REPORT_FILE
+from offline.pipeline.stages.evaluate import PAGE_FILE, REPORT_FILE, read_report
 from offline.pipeline.stages.shadow import SIGNED_FILE
 from offline.pipeline.stages.specs import spec_files
 from offline.pipeline.stages.train import MODEL, model_manifest
@@ -31,6 +37,7 @@ ROLLOUT_FILE = "rollout.json"
 def rollout(work: Work) -> Result | Waiting:
     """Send out what passed."""
     manifest = model_manifest(work.needs["train"])
+    check_report(work.needs["shadow"], manifest, work.spec.shadow.key)
     specs = spec_files(work.needs["specs"])
     told: dict[str, JsonValue] = {"model": _model_told(manifest), "specs": [
         {"id": loaded.spec.id, "version": loaded.spec.version, "digest": loaded.digest}
@@ -47,6 +54,26 @@ def rollout(work: Work) -> Result | Waiting:
         figures = {"to": "cloud", "specs": len(specs), **sent}
     (work.product / ROLLOUT_FILE).write_bytes(canonical_json(told) + b"\n")
     return Result(figures)
+
+
+def check_report(folder: Path, manifest: Path, key: Path | None) -> None:
+    """That a folder's gate report lets this model go out; signed, where a key is given.
+
+    Raises `RefusedError` for a report that is unsigned, of another model, or does not pass;
+    `CorruptError` for a model that is not its manifest's, and for two reports that differ.
+    """
+    model, report, place = read_model(manifest), read_report(folder), str(folder / SIGNED_FILE)
+    model.checked()
+    if key is not None:
+        try:
+            content = (folder / SIGNED_FILE).read_bytes()
+        except OSError as error:
+            raise RefusedError("`shadow.key` is named, and the report not signed", place) from error
+        public = load_key(key).public_key
+        signed = verified_report(content, {public.keyid: public}, place)
+        if signed != report:
+            raise CorruptError(f"what is signed is not {REPORT_FILE}", place)
+    check_may_go(report, model.manifest.sha256, str(folder / REPORT_FILE))
 
 
 def _model_told(manifest: Path) -> dict[str, JsonValue]:

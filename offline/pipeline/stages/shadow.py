@@ -104,4 +104,6 @@ def _of_the_fleet(work: Work, candidate: str, active: str) -> ShadowEvidence | W
             f"{found.frames} of {rule.min_frames} frames were seen in shadow, on "
             f"{found.vehicles} of {rule.min_vehicles} vehicles"
         )
+    if found.objects < rule.min_objects:
+        return Waiting(f"{found.objects} of {rule.min_objects} objects were told beside it")
     return found
