@@ -30,7 +30,7 @@ def retrain(
         list[Path],
         typer.Option(
             exists=True, file_okay=False,
-            help="Dataset with frames of the random stream, by which the new are weighed too.",
+            help="Clips or a dataset of the random stream, by which the new frames are weighed.",
         ),
     ] = [],  # noqa: B006
     recipe: Annotated[
@@ -71,7 +71,9 @@ def retrain(
         f" ones replayed; embeddings in {kept} space (cosine {report.embedding_cosine:.3f})"
     )
     if not report.mix.reference:
-        typer.echo("no frame of the random stream: the mix is weighed by label sets alone")
+        typer.echo("no random stream that tells: the mix is weighed by label sets alone")
+    elif report.mix.untold:
+        typer.echo(f"nothing tells of {' and '.join(report.mix.untold)}: weighs nothing")
     for name, share in report.mix.missed.items():
         typer.echo(f"the mix misses {name} by {share:+.1%}")
     typer.echo(absolute(out))

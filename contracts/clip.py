@@ -89,6 +89,11 @@ class ClipSummary(Wire):
     image_frames: int = 0
     lidar_sweeps: int = 0
 
+    def tags(self) -> dict[str, str]:
+        """What is known of the surroundings, by which frames and drives are told apart."""
+        told = {"weather": self.weather, "tod": self.tod, "road_type": self.road_type}
+        return {name: value for name, value in told.items() if value is not None}
+
 
 class ClipEmbedding(Wire):
     """One vector for the clip, from the model's embedding head (mean over frames, unit norm)."""

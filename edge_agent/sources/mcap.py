@@ -42,11 +42,7 @@ class McapSource:
     def describe(self) -> SourceDescription:
         manifest = self._manifest
         name = re.sub(r"[^A-Za-z0-9._-]", ".", self._path.stem).lstrip("._-")[:100] or "clip"
-        labels: dict[str, str] = {}
-        if manifest is not None:
-            known = manifest.summary
-            told = {"weather": known.weather, "tod": known.tod, "road_type": known.road_type}
-            labels = {key: value for key, value in told.items() if value is not None}
+        labels = {} if manifest is None else manifest.summary.tags()
         return SourceDescription(
             drive_id=manifest.drive_id if manifest else name,
             boot_id=manifest.event.boot_id if manifest else f"recovered-{name}",

@@ -39,7 +39,9 @@ TABLE: tuple[Stage, ...] = (
     Stage("label", "label the chosen clips by the teacher", ("acquire",)),
     Stage("review", "let people judge what is unsure", ("label",), ("review",)),
     Stage("dataset", "make an immutable dataset version", ("label", "review")),
-    Stage("train", "retrain the student, and export it", ("dataset",), ("dataset", "train")),
+    Stage(
+        "train", "retrain the student, and export it", ("ingest", "dataset"), ("dataset", "train")
+    ),
     Stage("evaluate", "ask the gates that need no vehicle", ("train",), ("train",)),
     Stage(
         "specs", "write trigger specs from what was learned",

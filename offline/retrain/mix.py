@@ -45,13 +45,15 @@ def reference_of(
     Args:
         tags: of each frame.
         inclusion: the probability by which each was drawn, float64 [n].
-        names: which tags; a frame without one of them counts for nothing there.
+        names: which tags; a frame without one of them counts for nothing there, and a tag that
+            none has is left out.
 
-    Raises `InputError` for a probability that is none, or a tag that no frame has.
+    Raises `InputError` for a probability that is none.
     """
     if inclusion.shape != (len(tags),) or not ((inclusion > 0) & (inclusion <= 1)).all():
         raise InputError(f"a probability over 0 up to 1 for each of {len(tags)} frames", "mix")
-    return {name: _shares(tags, 1.0 / inclusion, name) for name in names}
+    told = [name for name in names if any(name in tag for tag in tags)]
+    return {name: _shares(tags, 1.0 / inclusion, name) for name in told}
 
 
 def balanced(

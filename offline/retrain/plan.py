@@ -12,8 +12,9 @@ from contracts.errors import InputError
 from contracts.geometry import Finite, Frozen, Int64s
 from contracts.samples import Float32s, Float64s
 from offline.retrain.mix import Mix, Tags, balanced, reference_of
+from offline.retrain.reference import Drawn, joined
 from offline.retrain.replay import replayed
-from offline.retrain.sources import Source, random_stream
+from offline.retrain.sources import Source
 
 if TYPE_CHECKING:
     from models.recipe import MixSpec, ReplaySpec
@@ -21,28 +22,28 @@ if TYPE_CHECKING:
 
 class MixReport(Frozen):
     """How the new frames are weighed. `reference` is empty where no random stream was at hand:
-    then only label sets weigh. `missed` tells by `tag=value` what of the reference is not met.
+    then only label sets weigh. `missed` tells by `tag=value` what of the reference is not met, and
+    `untold` the tags that nothing of the random stream has, or no new frame, and that weigh
+    nothing.
     """
 
     reference: dict[str, dict[str, Finite]]
     before: dict[str, dict[str, Finite]]
     after: dict[str, dict[str, Finite]]
     missed: dict[str, Finite]
+    untold: tuple[str, ...] = ()
 
 
-def new_weights(
-    new: Source, spec: MixSpec, reference_from: Sequence[Source]
-) -> tuple[Float64s, MixReport]:
+def new_weights(new: Source, spec: MixSpec, drawn: Sequence[Drawn]) -> tuple[Float64s, MixReport]:
     """How often each new frame is drawn in an epoch, mean 1: float64 [n], and why.
 
     Args:
-        reference_from: datasets with frames of the random stream, which tell what is met.
-
-    Raises `InputError` for a tag that no frame of the random stream has.
+        drawn: by the random stream, which tells what is met.
     """
-    tags, inclusion = random_stream(reference_from)
+    tags, inclusion = joined(drawn)
     by_set = new.weights / new.weights.mean()
-    reference = reference_of(tags, inclusion, spec.tags) if tags and spec.tags else {}
+    known = [name for name in spec.tags if any(name in each for each in new.tags)]
+    reference = reference_of(tags, inclusion, known) if tags else {}
     weights, mix = by_set, None
     if reference:
         mix = balanced(new.tags, reference, spec.lowest, spec.highest, by_set)
@@ -86,6 +87,7 @@ def _report(
         before={name: shares(tags, before, name) for name in spec.tags},
         after={name: shares(tags, after, name) for name in spec.tags},
         missed={} if mix is None else mix.missed,
+        untold=tuple(name for name in spec.tags if name not in reference),
     )  # fmt: skip
 
 

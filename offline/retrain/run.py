@@ -27,6 +27,7 @@ from contracts.ids import Sha256Hex
 from contracts.samples import Float32s, Float64s
 from offline.retrain.plan import MixReport, epoch_weights, new_weights, replayed_rows
 from offline.retrain.plot import draw_mix
+from offline.retrain.reference import drawn_frames, read_reference
 from offline.retrain.sources import Source, read_source
 
 if TYPE_CHECKING:
@@ -45,8 +46,9 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """The run that is retrained, and datasets: what is new, what is replayed, and where the
-    random stream is looked for beside them.
+    """The run that is retrained, and datasets: what is new and what is replayed. `reference` are
+    clips or datasets whose random stream tells what the fleet meets; where there are none, it is
+    looked for among what is new and replayed.
     """
 
     start: Path
@@ -108,7 +110,7 @@ def retrain_run(
 
     with crew.leader_first():
         new, replay = read(folders.new), [read(folder) for folder in folders.replay]
-        reference = [read(folder) for folder in folders.reference]
+        reference = [read_reference(each, old.config) for each in folders.reference]
     _check_apart(new, replay)
     plan = RetrainPlan(
         weights=run.weights, recipe=recipe.digest(), new=new.digest,
@@ -122,7 +124,8 @@ def retrain_run(
         return read_report(out)
     with crew.leader_first():
         embeddings = _kept_embeddings(old, replay, out / EMBEDDINGS_FILE, say)
-    weights, mix = new_weights(new, recipe.mix, [new, *replay, *reference])
+    drawn = reference or [drawn_frames(each) for each in (new, *replay)]
+    weights, mix = new_weights(new, recipe.mix, drawn)
     rows, slices = replayed_rows(replay, recipe.replay, embeddings)
     if crew.leads:
         draw_mix(out / MIX_FILE, mix)

@@ -7,7 +7,7 @@ drives, of which nothing more is known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,14 +100,3 @@ def _by_instant(version: DatasetVersion, place: str) -> dict[tuple[str, int], tu
         for frame in each.frames:
             found[clip.clip_id, frame.mono_ns] = weight_of[frame.label_set], inclusion
     return found
-
-
-def random_stream(sources: Sequence[Source]) -> tuple[list[Tags], Float64s]:
-    """Tags and inclusion probabilities of all frames that the random stream drew."""
-    tags: list[Tags] = []
-    inclusion: list[float] = []
-    for source in sources:
-        for place in np.flatnonzero(~np.isnan(source.inclusion)).tolist():
-            tags.append(source.tags[place])
-            inclusion.append(float(source.inclusion[place]))
-    return tags, np.array(inclusion, dtype=np.float64)

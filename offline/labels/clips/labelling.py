@@ -9,6 +9,7 @@ here by the ego's poses.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,14 +56,16 @@ class Labeller:
 
 
 def labels_of(
-    seen: ClipSeen, sweeps: Sweeps | None, drive_id: str, taxonomy: Taxonomy, labeller: Labeller
-) -> list[FrameLabels]:
+    seen: ClipSeen, sweeps: Sweeps | None, drive_id: str, tags: Mapping[str, str],
+    taxonomy: Taxonomy, labeller: Labeller,
+) -> list[FrameLabels]:  # fmt: skip
     """Labels of all instants of a clip.
 
     Args:
         seen: by the teacher.
         sweeps: the clip's lidar, to which boxes are fitted, if any.
         drive_id: of the clip.
+        tags: the clip's, as its vehicle knew them; every instant's.
         taxonomy: the teacher's.
         labeller: parameters, and who it is.
     """
@@ -81,7 +84,7 @@ def labels_of(
                 taxonomy_version=taxonomy.version, drive_id=drive_id,
                 mono_ns=int(seen.mono_ns[k]), light=state, ground_grid=seen.grid,
                 boxes=_labelled(boxes.take(boxes.instant == k), parameters, taxonomy, said),
-                ego_pose=_pose(seen.world_SE3_ego[k]), provenance=said,
+                ego_pose=_pose(seen.world_SE3_ego[k]), provenance=said, tags=dict(tags),
             ),
             raster,
         )

@@ -84,8 +84,10 @@ def label_drive(request: Request) -> Product:
     labeller = Labeller(folder.resolve().name, run.weights, parameters, calibrator)
     seen = see_clip(clip, TeacherView(network, bf16=settings.bf16), parameters.seen_from)
     sweeps = read_sweeps(clip, seen.mono_ns) if settings.points else None
-    drive_id = read_manifest(clip).drive_id
-    labels = labels_of(seen, sweeps, drive_id, network.config.taxonomy, labeller)
+    manifest = read_manifest(clip)
+    labels = labels_of(
+        seen, sweeps, manifest.drive_id, manifest.summary.tags(), network.config.taxonomy, labeller
+    )
     return Product(
         {f"{one.record.mono_ns}{SUFFIX}": labels_bytes(one) for one in labels}, _figures(labels)
     )

@@ -1,7 +1,8 @@
 """The candidate: product/run/ as training left it, product/model/ as vehicles take it up.
 
 Trained on the turn's dataset, with frames of all that came before: the datasets that the loop
-began with, and those of the turns before. product/datasets/ carries the latter on to the next turn.
+began with, and those of the turns before. Weighed by what the snapshot's random clips, labelled or
+not, say of the road. product/datasets/ carries the latter on to the next turn.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from models.telling import PICTURE_FILE, telling_epochs
 from offline.datasets.export import place_file
 from offline.executor.choice import executor_of
 from offline.pipeline.stages.dataset import DATASET, TRAIN, VALIDATION
+from offline.pipeline.stages.ingest import CLIPS
 from offline.pipeline.work import Result, Work
 from offline.retrain.lineage import export_lineage
 from offline.retrain.run import MIX_FILE, REPORT_FILE, Folders, RetrainReport, retrain_run
@@ -46,7 +48,8 @@ def train(work: Work) -> Result:
     last = [] if "dataset" not in work.before else [work.before["dataset"] / DATASET]
     folders = Folders(
         section.start if before is None else before / RUN,
-        work.needs["dataset"] / DATASET, (*section.replay, *earlier, *last), section.reference,
+        work.needs["dataset"] / DATASET, (*section.replay, *earlier, *last),
+        section.reference or (work.needs["ingest"] / CLIPS,),
     )  # fmt: skip
     recipe = read_retrain_recipe(section.recipe)
     run = work.scratch / RUN
@@ -119,6 +122,7 @@ def _figures(
         "replayed": len(report.replayed_rows), "epoch_frames": report.epoch_frames,
         "epochs": recipe.train.epochs, "embedding_cosine": report.embedding_cosine,
         "same_space": report.same_space, "model": made.manifest.sha256,
+        "weighed_by": list(report.mix.reference), "untold": list(report.mix.untold),
         "version": made.manifest.version, "history": _history(run),
     }  # fmt: skip
 

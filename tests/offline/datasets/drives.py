@@ -25,7 +25,7 @@ def write_drive(
     tags: dict[str, str] | None = None,
 ) -> Path:  # fmt: skip
     """`folder/clip.mcap` from `start_ns` to `end_ns`, and labels; each box is of `source`. With
-    `inclusion` it is of the random stream.
+    `inclusion` it is of the random stream. The vehicle knew the time of day, if `tags` tell it.
     """
     (folder / "labels").mkdir(parents=True)
     window = Window(start_mono_ns=start_ns, end_mono_ns=end_ns)
@@ -42,7 +42,9 @@ def write_drive(
         stream="triggered" if inclusion is None else "random", inclusion_probability=inclusion,
         requested=window, actual=window, utc_minus_mono_ns=OFFSET_NS,
         clock=ClockQuality(synchronised=True),
-        summary=ClipSummary(lat_deg=lat_deg, lon_deg=None if lat_deg is None else 8.5),
+        summary=ClipSummary(
+            tod=(tags or {}).get("tod"), lat_deg=lat_deg, lon_deg=None if lat_deg is None else 8.5
+        ),
     )  # fmt: skip
     speeds = [SignalSample("ego.speed_mps", at, at / 100) for at in (start_ns, end_ns)]
     with (folder / "clip.mcap").open("wb") as stream:

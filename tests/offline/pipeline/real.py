@@ -20,6 +20,9 @@ from contracts.labels import read_labels
 from contracts.scenario_suite import SUITE_FILE, FrozenScenario, FrozenSuite, Scenario, suite_text
 from contracts.shadow_evidence import ShadowEvidence
 from kernels.clip.content import content_digest
+from kernels.clip.encoding import EncodedMessage
+from kernels.clip.reader import read_manifest, read_messages
+from kernels.clip.writer import write_clip
 from models.runs import TrainingRun, finish_run, save_weights
 from models.student.config import StudentConfig, student_s
 from models.student.network import Student
@@ -76,20 +79,37 @@ def write_world(folder: Path) -> None:
     (folder / "policy.yaml").write_text(yaml.safe_dump(policy))
     recipe = {
         "apiVersion": "longtail/retrain/v1", "name": "quick", "train": {"epochs": 1, "batch": 4},
-        "replay": {"share": 1.0, "slices": ["region"]}, "mix": {"tags": []},
+        "replay": {"share": 1.0, "slices": ["region"]}, "mix": {"tags": ["tod"]},
     }  # fmt: skip
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     _document(folder)
 
 
 def _pool(folder: Path) -> None:
-    """Clips by their ids, as a cloud gives them, and the truth under the same names."""
-    for drive in list((folder / "pool").iterdir()):
+    """Clips by their ids, as a cloud gives them, and the truth under the same names. One is of the
+    random stream.
+    """
+    drives = sorted((folder / "pool").iterdir())
+    _as_drawn(drives[0] / "clip.mcap")
+    for drive in drives:
         clip_id = digest_file(drive / "clip.mcap").clip_id()
         (folder / "clips").mkdir(exist_ok=True)
         os.link(drive / "clip.mcap", folder / "clips" / f"{clip_id}.mcap")
         (folder / "truth").mkdir(exist_ok=True)
         drive.rename(folder / "truth" / clip_id)
+
+
+def _as_drawn(clip: Path) -> None:
+    manifest = read_manifest(clip)
+    drawn = manifest.model_copy(update={"stream": "random", "inclusion_probability": 0.05})
+    messages = [
+        EncodedMessage(
+            one.channel, one.schema.name, one.log_ns - manifest.utc_minus_mono_ns, one.payload
+        )
+        for one in read_messages(clip)
+    ]
+    with clip.open("wb") as stream:
+        write_clip(stream, drawn, messages, {})
 
 
 def _teacher(folder: Path) -> None:

@@ -17,8 +17,10 @@ from offline.pipeline.records import read_record
 from offline.pipeline.stages.evaluate import PAGE_FILE, REPORT_FILE
 from offline.pipeline.stages.rollout import ROLLOUT_FILE
 from offline.pipeline.stages.shadow import SIGNED_FILE
+from offline.pipeline.stages.train import RUN
 from offline.pipeline.table import TABLE
 from offline.pipeline.turn import PRODUCT, LoopFolder
+from offline.retrain.run import read_report
 from tests.offline.pipeline.real import with_onlookers, write_world
 
 ROOT = Path(__file__).parents[3]
@@ -56,6 +58,8 @@ def test_clips_become_a_model_that_may_go_out(
     }
     report = GateReport.model_validate_json((products["shadow"] / "report.json").read_bytes())
     assert report.passes and report.gates[-1].verdict == "pass"
+    mix = read_report(products["train"] / RUN).mix
+    assert mix.reference == mix.after == {"tod": {"day": 1.0}}
     sent = json.loads((products["rollout"] / ROLLOUT_FILE).read_text())
     assert sent["model"]["version"] == 2
     assert sent["model"]["digest"] == report.candidate

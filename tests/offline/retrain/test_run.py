@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,13 @@ import torch
 
 from contracts.errors import ConflictError, CorruptError, InputError
 from contracts.ids import sha256_hex
+from kernels.clip.reader import read_manifest
+from kernels.clip.writer import write_clip
+from models.recipe import MixSpec
 from models.runs import WEIGHTS_FILE, read_run
 from offline.datasets.export import MANIFEST_FILE
 from offline.retrain.plan import epoch_weights
+from offline.retrain.reference import read_reference
 from offline.retrain.run import (
     EMBEDDINGS_FILE,
     WORDS_FOLDER,
@@ -24,7 +29,16 @@ from offline.retrain.run import (
     retrain_run,
 )
 from offline.retrain.sources import read_source
-from tests.offline.retrain.world import CONFIG, RECIPE, write_new, write_old, write_run
+from tests.offline.datasets.drives import write_drive
+from tests.offline.retrain.world import (
+    CONFIG,
+    DAY,
+    NIGHT,
+    RECIPE,
+    write_new,
+    write_old,
+    write_run,
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -63,6 +77,40 @@ def test_the_new_mix_agrees_with_the_random_stream(report: RetrainReport) -> Non
     assert report.mix.reference["tod"]["day"] == pytest.approx(2 / 3)
     assert report.mix.after["tod"]["day"] == pytest.approx(2 / 3, abs=1e-3)
     assert not report.mix.missed
+
+
+def test_the_random_streams_clips_tell_what_is_met_labelled_or_not(
+    world: Path, tmp_path: Path
+) -> None:
+    # A night drawn by 1 % stands for as much as three days by 3 %; what was mined tells nothing.
+    for name, tags, chance in (
+        ("n", NIGHT, 0.01), ("d0", DAY, 0.03), ("d1", DAY, 0.03), ("d2", DAY, 0.03),
+        ("m0", NIGHT, None), ("m1", NIGHT, None),
+    ):  # fmt: skip
+        clip = write_drive(tmp_path / name, [1], drive=name, tags=tags, inclusion=chance)
+        (clip / "clip.mcap").rename(tmp_path / f"{name}.mcap")
+    drawn = read_reference(tmp_path, CONFIG)
+    assert len(drawn.tags) == 4 and drawn.digest == read_reference(tmp_path, CONFIG).digest
+    asked = replace(folders(world), reference=(tmp_path,))
+    mix = retrain_run(asked, RECIPE, tmp_path / "out").mix
+    assert mix.reference == {"tod": {"day": pytest.approx(0.5), "night": pytest.approx(0.5)}}
+    assert mix.after["tod"]["day"] == pytest.approx(0.5, abs=1e-3)
+
+
+def test_a_tag_that_nothing_tells_weighs_nothing_and_is_named(world: Path, tmp_path: Path) -> None:
+    recipe = RECIPE.model_copy(update={"mix": MixSpec(tags=("tod", "weather")), "elastic": 0.0})
+    mix = retrain_run(folders(world), recipe, tmp_path / "out").mix
+    assert mix.untold == ("weather",) and set(mix.reference) == {"tod"}
+    assert mix.after["weather"] == {"-": 1.0}
+
+
+def test_a_random_clip_of_the_reference_tells_its_probability(tmp_path: Path) -> None:
+    drive = write_drive(tmp_path / "d", [1], tags=DAY, inclusion=0.1)
+    manifest = read_manifest(drive / "clip.mcap").model_copy(update={"inclusion_probability": None})
+    with (tmp_path / "one.mcap").open("wb") as stream:
+        write_clip(stream, manifest, [], {})
+    with pytest.raises(InputError, match=r"tells no probability.*one\.mcap|one\.mcap.*probability"):
+        read_reference(tmp_path, CONFIG)
 
 
 def test_some_of_every_old_slice_come_along(report: RetrainReport) -> None:
@@ -144,7 +192,8 @@ def test_damaged_files_are_told(world: Path, tmp_path: Path) -> None:
     with pytest.raises(CorruptError, match="embeddings"):
         retrain_run(folders(world), RECIPE, out)
     (out / EMBEDDINGS_FILE).write_bytes(kept)
-    (out / WORDS_FOLDER / "000003.npz").write_bytes(b"PK")
+    for path in (out / WORDS_FOLDER).iterdir():  # An epoch does not draw every frame.
+        path.write_bytes(b"PK")
     with pytest.raises(CorruptError, match="no word"):
         retrain_run(folders(world), RECIPE, out)
 

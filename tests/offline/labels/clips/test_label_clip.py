@@ -16,6 +16,7 @@ from contracts.errors import CorruptError, InputError
 from contracts.geometry import TAXONOMY
 from contracts.ids import sha256_hex
 from contracts.labels import LIGHT_STATES, FrameLabels, read_labels
+from kernels.clip.reader import read_manifest
 from models.data.drives import drive_folders, frames_at
 from models.runs import TrainingRun, finish_run, load_teacher, save_weights
 from models.student.config import StudentConfig, student_s
@@ -88,6 +89,8 @@ def test_a_drive_is_labelled_once_and_can_be_trained_on(
     assert figures["drive"] == drive.name and figures["instants"] == len(made) > 25
     labels = [read_labels(out / "labels" / name) for name in made]
     assert {one.record.provenance.source for one in labels} == {"auto"}
+    known = read_manifest(drive / "clip.mcap").summary.tags()
+    assert known["tod"] == "day" and all(one.record.tags == known for one in labels)
     for one in labels:
         check(one)
     assert drive_folders([tmp_path]) == [out]
@@ -156,7 +159,8 @@ def test_labels_teach_what_is_sure_and_ignore_what_is_not() -> None:
     )  # fmt: skip
     parameters, calibrator = read_clip_parameters()
     labeller = Labeller("teacher", sha256_hex(b"weights"), parameters, calibrator)
-    labels = labels_of(seen, None, "drive", TAXONOMY, labeller)
+    tags = {"tod": "dusk"}
+    labels = labels_of(seen, None, "drive", tags, TAXONOMY, labeller)
     assert len(labels) == FRAMES
     for k, one in enumerate(labels):
         check(one)
@@ -170,7 +174,9 @@ def test_labels_teach_what_is_sure_and_ignore_what_is_not() -> None:
     said = {each.provenance.made_by for each in labels[25].record.boxes if each.provenance}
     assert any(words.endswith("filled") for words in said)
     assert labels[0].record.provenance.made_by == "auto-labeller with teacher"
-    assert labels_of(seen, None, "drive", TAXONOMY, labeller)[9].record == labels[9].record
+    assert all(one.record.tags == tags for one in labels)
+    again = labels_of(seen, None, "drive", tags, TAXONOMY, labeller)
+    assert again[9].record == labels[9].record
 
 
 def test_instants_are_the_sweeps_that_can_be_seen_from_later(drive: Path) -> None:
