@@ -15,7 +15,8 @@ from cli.people import app as people_app
 from cli.rollout_tables import console, vehicle_table, when
 from client import CloudClient
 from contracts.check_in import CheckIn
-from contracts.fleet import VehicleDetail
+from contracts.clock import NS_PER_DAY, SystemClock
+from contracts.fleet import FleetActivity, VehicleDetail
 
 app = typer.Typer(help="The fleet.", no_args_is_help=True)
 app.add_typer(people_app, name="people")
@@ -59,6 +60,24 @@ def list_vehicles(
 
 
 @app.command()
+def activity(
+    days: Annotated[float, typer.Option(min=0.001, max=40, help="Of so many days.")] = 1.0,
+    cloud: CloudOption = DEFAULT_CLOUD,
+    operator_token: TokenOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What all vehicles counted: driving, fires, clips, bytes, and each for a vehicle-day."""
+    until_ns = SystemClock().utc_ns()
+    found = fleet_client(cloud, operator_token).activity(
+        until_ns - round(days * NS_PER_DAY), until_ns
+    )
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+    else:
+        console().print(_activity(found))
+
+
+@app.command()
 def show(
     vehicle: VehicleArgument,
     cloud: CloudOption = DEFAULT_CLOUD,
@@ -97,6 +116,23 @@ def revoke(
         print_json(detail.model_dump(mode="json"))
     else:
         typer.echo(f"{detail.vehicle_id} is revoked since {when(detail.revoked_utc_ns)} UTC")
+
+
+def _activity(found: FleetActivity) -> Table:
+    table = Table("counted", "in all", "a vehicle-day", box=None)
+    table.add_row("vehicles that drove", f"{found.vehicles:,}", "")
+    table.add_row("vehicle-days", f"{found.vehicle_days:,}", "")
+    for name, count, unit, scale in (
+        ("driving", found.driving_s, "h", 3600), ("driven", found.driven_m, "km", 1000),
+        ("fires", found.fires, "", 1), ("clips kept", found.clips, "", 1),
+        ("of clips kept", found.clip_bytes, "MB", 1e6), ("sent", found.upload_bytes, "MB", 1e6),
+        ("disengagements", found.disengagements, "", 1),
+    ):  # fmt: skip
+        each = f"{count / scale / found.vehicle_days:,.2f} {unit}" if found.vehicle_days else "-"
+        table.add_row(name, f"{count / scale:,.{1 if unit else 0}f} {unit}", each)
+    if found.budget_bytes:
+        table.add_row("of the byte budget kept", f"{found.clip_bytes / found.budget_bytes:.1%}", "")
+    return table
 
 
 def _orders(detail: VehicleDetail) -> Table:

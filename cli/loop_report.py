@@ -36,7 +36,10 @@ def report(
         ),
     ] = [],  # noqa: B006
     health: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="Of `loop health --json`.")
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="Of `loop health --json`; else what the turn saw."
+        ),
     ] = None,
     sim_to_real: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Of `loop sim-to-real --json`.")
@@ -54,10 +57,12 @@ def report(
     facts = TurnFacts(kept, found).facts()
     facts = facts.model_copy(update={
         "trials": trial_changes(trials, found.spec.seed) if trials else (),
-        "health": None if health is None else HealthReport.model_validate_json(health.read_bytes()),
         "sim_to_real": None if sim_to_real is None
         else SimToReal.model_validate_json(sim_to_real.read_bytes()),
     })  # fmt: skip
+    if health is not None:
+        told = HealthReport.model_validate_json(health.read_bytes())
+        facts = facts.model_copy(update={"health": told})
     page = _written(facts, out or kept.turn_folder(found.turn_id) / REPORT)
     if as_json:
         print_json({"report": absolute(page)})

@@ -192,9 +192,15 @@ def _runner(kept: LoopFolder, turn: Turn, folder: Path | None) -> Runner:
 
 
 def _run(kept: LoopFolder, turn: Turn, folder: Path | None) -> Progress:
+    from contracts.errors import LongtailError
     from offline.labels.queue.opened import opened_database
     from offline.pipeline.durable import run_turn
+    from offline.pipeline.fleet import note_fleet
 
+    try:
+        note_fleet(kept, turn)
+    except LongtailError as error:  # The report does without; the turn does not need it.
+        progress_line(f"what the fleet did is not known: {error}")
     runner = _runner(kept, turn, folder)
     with opened_database(runner.outside.settings, create=True) as url:
         return run_turn(runner, url)

@@ -17,6 +17,7 @@ from contracts.errors import InputError
 from contracts.fleet import (
     AuditPage,
     AuditRow,
+    FleetActivity,
     KillState,
     Order,
     ReleasePage,
@@ -126,6 +127,16 @@ class FleetClient:
         """A vehicle with its orders and its newest manifest."""
         path = f"/v1/vehicles/{parse_name(vehicle_id, 'vehicle')}"
         return self._service.get(path, VehicleDetail)
+
+    def activity(
+        self, since_utc_ns: int | None = None, until_utc_ns: int | None = None
+    ) -> FleetActivity:
+        """What all vehicles counted, by default in the last day."""
+        asked = {"since_utc_ns": since_utc_ns, "until_utc_ns": until_utc_ns}
+        query: dict[str, str | int] = {
+            name: value for name, value in asked.items() if value is not None
+        }
+        return self._service.get("/v1/fleet/activity", FleetActivity, query)
 
     def revoke(self, vehicle_id: str, reason: str) -> VehicleDetail:
         """Refuse a vehicle from now on."""

@@ -12,6 +12,7 @@
 | POST /v1/rollouts/{rollout_id}/commands     | RolloutCommand → RolloutDetail         |
 | GET  /v1/vehicles                           | → VehiclePage                          |
 | GET  /v1/vehicles/{vehicle_id}              | → VehicleDetail                        |
+| GET  /v1/fleet/activity?since_utc_ns=&…     | → FleetActivity                        |
 | POST /v1/vehicles/{vehicle_id}/revoke       | Order → VehicleDetail                  |
 | POST /v1/triggers/{trigger_id}/kill         | Order → KillState                      |
 | POST /v1/triggers/{trigger_id}/unkill       | Order → KillState                      |
@@ -230,6 +231,26 @@ class VehicleDetail(VehicleRow):
 
     assigned: tuple[AssignedRelease, ...] = ()
     check_in: CheckIn | None = None
+
+
+class FleetActivity(Wire):
+    """What all vehicles counted in a stretch of the service's time. A vehicle-day is a UTC day on
+    which a vehicle drove. `budget_bytes` is what these days' clips may have come to at most, None
+    where no vehicle tells.
+    """
+
+    since_utc_ns: int
+    until_utc_ns: int
+    vehicles: int
+    vehicle_days: int
+    driving_s: float
+    driven_m: float
+    fires: int
+    clips: int
+    clip_bytes: int
+    upload_bytes: int
+    disengagements: int
+    budget_bytes: int | None = None
 
 
 class Order(Wire):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cloud_ingest.auth.vehicles import Vehicles
+from cloud_ingest.fleet.activity import ActivityBook
 from cloud_ingest.fleet.check_ins import CheckIns
 from cloud_ingest.fleet.monitor import Monitor
 from cloud_ingest.fleet.ports import SceneLists, TimeAttestor
@@ -23,6 +24,7 @@ class FleetDesk:
     check_ins: CheckIns
     rollouts: RolloutBook
     vehicles: VehicleBook
+    activity: ActivityBook
     monitor: Monitor
 
 
@@ -41,5 +43,6 @@ def open_fleet_desk(
         check_ins=CheckIns(engine, clock, attestor, poll_s, monitor.nudge, scene_lists),
         rollouts=rollouts,
         vehicles=VehicleBook(engine, clock, vehicles, poll_s),
+        activity=ActivityBook(engine, clock),
         monitor=monitor,
     )

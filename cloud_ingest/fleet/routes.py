@@ -11,6 +11,7 @@ from cloud_ingest.service import service_of
 from contracts.check_in import CheckInAnswer, SignedCheckIn
 from contracts.fleet import (
     AuditPage,
+    FleetActivity,
     KillState,
     Order,
     RolloutCommand,
@@ -85,6 +86,17 @@ async def vehicles(
 )
 async def vehicle(request: Request, vehicle_id: Name) -> VehicleDetail:
     return await service_of(request).fleet.vehicles.detail(vehicle_id)
+
+
+@_people.get(
+    "/fleet/activity", summary="What all vehicles counted in some time", dependencies=[Viewer]
+)
+async def activity(
+    request: Request,
+    since_utc_ns: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
+    until_utc_ns: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
+) -> FleetActivity:
+    return await service_of(request).fleet.activity.between(since_utc_ns, until_utc_ns)
 
 
 @_people.post(

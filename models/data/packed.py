@@ -8,6 +8,7 @@ which depend on calibration alone, are stored once each.
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,10 +80,10 @@ def packed(frames: Sequence[LabelledFrame]) -> PackedDrive:
 
 
 def write_packed(path: Path, drive: PackedDrive) -> None:
-    """Write a drive's frames; the file is there whole or not at all."""
+    """Write a drive's frames; the file is there whole or not at all, whoever else writes it."""
     files = [labels_bytes(labels) for labels in drive.labels]
     arrays = {name: getattr(drive, name) for name in _ARRAYS if not name.startswith("label")}
-    partial = path.with_name(f".{path.name}")
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
     with partial.open("wb") as stream:
         np.savez(
             stream, allow_pickle=False, **arrays,

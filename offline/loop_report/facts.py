@@ -43,14 +43,16 @@ class StageFacts(Frozen):
 
 
 class FleetFacts(Frozen):
-    """What the fleet did. Bytes of the budget are those that specs and vehicles allowed."""
+    """What the fleet did since the turn before. `kept_bytes` is what clips came to, `budget_bytes`
+    what they may have come to at most on these vehicle-days.
+    """
 
     vehicles: Count
     vehicle_days: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     fires: Count | None = None
     clips: Count | None = None
     uploads: Count | None = None
-    uploaded_bytes: Count | None = None
+    kept_bytes: Count | None = None
     budget_bytes: Count | None = None
 
 

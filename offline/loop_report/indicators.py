@@ -45,8 +45,8 @@ def _fleet(fleet: FleetFacts | None) -> dict[str, Value]:
         return None if count is None or not days else count / days
 
     used = None
-    if fleet is not None and fleet.budget_bytes and fleet.uploaded_bytes is not None:
-        used = fleet.uploaded_bytes / fleet.budget_bytes
+    if fleet is not None and fleet.budget_bytes and fleet.kept_bytes is not None:
+        used = fleet.kept_bytes / fleet.budget_bytes
     return {
         "fleet.vehicle_days": days,
         "fleet.fires_per_vehicle_day": each_day(None if fleet is None else fleet.fires),

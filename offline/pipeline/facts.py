@@ -17,6 +17,7 @@ from offline.acquisition.adapters.request import AcquisitionReport
 from offline.datasets.lineage import Thing
 from offline.datasets.store import DatasetStore
 from offline.gates.evidence import ShadowEvidence
+from offline.health.records import HealthReport
 from offline.labels.formats.files import read_json
 from offline.labels.review.route import ROUTING_FILE, RoutingRecord
 from offline.loop_report.facts import (
@@ -37,9 +38,10 @@ from offline.loop_report.facts import (
 )
 from offline.loop_report.lineage import lineage_rows
 from offline.loop_report.tails import tails_of
+from offline.pipeline.fleet import noted_fleet
 from offline.pipeline.lineage import loop_lineage
 from offline.pipeline.records import StageRecord, Turn
-from offline.pipeline.stages.acquire import SELECTION_FILE
+from offline.pipeline.stages.acquire import HEALTH_FILE, SELECTION_FILE
 from offline.pipeline.stages.dataset import STORE, read_made
 from offline.pipeline.stages.evaluate import EVIDENCE, read_report
 from offline.pipeline.stages.ingest import CLIPS
@@ -75,6 +77,7 @@ class TurnFacts:
         return LoopFacts(
             name=self._turn.name, seed=self._turn.spec.seed,
             turn=1 + turns.index(self._turn.turn_id), stages=tuple(self._stages()),
+            fleet=noted_fleet(self._folder, self._turn), health=self._health(),
             funnel=self._funnel(), acquisition=self._acquisition(), review=self._review(),
             dataset=self._dataset(), training=self._training(), gates=self._gates(),
             tails=self._tails(), shadow=self._shadow(), rollout=self._rollout(),
@@ -152,6 +155,13 @@ class TurnFacts:
                 for name, total in sorted(selection.by_stream.items())
             ),
         )  # fmt: skip
+
+    def _health(self) -> HealthReport | None:
+        product = self._product("acquire")
+        path = None if product is None else product / HEALTH_FILE
+        if path is None or not path.is_file():
+            return None
+        return HealthReport.model_validate_json(path.read_bytes())
 
     def _review(self) -> ReviewFacts | None:
         product = self._product("review")

@@ -35,7 +35,9 @@ class Stage:
 
 TABLE: tuple[Stage, ...] = (
     Stage("ingest", "fetch the clips of the snapshot"),
-    Stage("acquire", "choose what is labelled, within the budget", ("ingest",), ("acquire",)),
+    Stage(
+        "acquire", "choose what is labelled, within the budget", ("ingest",), ("ingest", "acquire")
+    ),
     Stage("label", "label the chosen clips by the teacher", ("acquire",)),
     Stage("review", "let people judge what is unsure", ("label",), ("review",)),
     Stage("dataset", "make an immutable dataset version", ("label", "review")),

@@ -39,10 +39,10 @@ def _fleet(fleet: FleetFacts) -> str:
         return NOT_MEASURED if count is None else number(count / days)
 
     used = NOT_MEASURED
-    if fleet.budget_bytes and fleet.uploaded_bytes is not None:
+    if fleet.budget_bytes and fleet.kept_bytes is not None:
         used = (
-            f"{percent(fleet.uploaded_bytes / fleet.budget_bytes)}"
-            f" ({byte_count(fleet.uploaded_bytes)} of {byte_count(fleet.budget_bytes)})"
+            f"{percent(fleet.kept_bytes / fleet.budget_bytes)}"
+            f" ({byte_count(fleet.kept_bytes)} of {byte_count(fleet.budget_bytes)})"
         )
     rows = [
         ("vehicles, vehicle-days", f"{fleet.vehicles:,}, {number(days)}"),

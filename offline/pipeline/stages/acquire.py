@@ -2,11 +2,13 @@
 
 What earlier turns labelled is known: product/labelled/ holds those clips too. Each turn draws its
 random stream by a seed of its own (`offline.acquisition.draw`), which product/selection.json names.
+product/health.json tells how the clips that are new differ from those of the turn before.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from contracts.canonical import canonical_digest, canonical_json
@@ -21,10 +23,11 @@ from offline.acquisition.adapters.sources import folder_clips
 from offline.acquisition.adapters.store import ScoreStore
 from offline.datasets.export import place_file
 from offline.gates.model_file import read_model
+from offline.health.report import health_report
 from offline.pipeline.stages.ingest import CLIPS
 from offline.pipeline.work import Result, Work
 
-SELECTION_FILE, LABELLED = "selection.json", "labelled"
+SELECTION_FILE, HEALTH_FILE, LABELLED = "selection.json", "health.json", "labelled"
 
 
 def acquire(work: Work) -> Result:
@@ -43,6 +46,7 @@ def acquire(work: Work) -> Result:
         update={"select": select.model_copy(update={"seed": turn_seed(work, select.seed)})}
     )
     report = choose(request, clips, pool, folder_clips(before) if before else [])
+    _look_after(work, lambda: ScoredClips(scorer, store))
     return _kept(work, _without_places(report), before)
 
 
@@ -72,6 +76,29 @@ def _known_before(work: Work) -> list[Path]:
         return []
     product = work.before["acquire"]
     return sorted([*(product / CLIPS).glob("*.mcap"), *(product / LABELLED).glob("*.mcap")])
+
+
+def _look_after(work: Work, clips: Callable[[], ScoredClips]) -> None:
+    """Drift of the clips that are new against those of the turn before, what triggers choose beside
+    the random stream, and how sensors sit.
+    """
+    folder = work.needs["ingest"] / CLIPS
+    earlier = work.before["ingest"] / CLIPS if "ingest" in work.before else None
+    known = set() if earlier is None else {path.name for path in earlier.glob("*.mcap")}
+    new = [each for each in folder_clips([folder]) if each.path.name not in known]
+    old = [] if earlier is None else folder_clips([earlier])
+    if not new:
+        return
+    try:
+        told, apart = health_report(new, old, clips()), {}
+    except InputError as error:  # Of another model than those before, as vehicles told them.
+        told, apart = health_report(new, [], clips()), {"drift": error.message}
+    unmeasured = {name.replace(f"{folder}/", ""): why for name, why in told.unmeasured.items()}
+    if earlier is not None:
+        unmeasured = {name.replace(f"{earlier}/", ""): why for name, why in unmeasured.items()}
+    unmeasured = dict(sorted((unmeasured | apart).items()))
+    told = told.model_copy(update={"unmeasured": unmeasured})
+    (work.product / HEALTH_FILE).write_bytes(canonical_json(told) + b"\n")
 
 
 def _without_places(report: AcquisitionReport) -> AcquisitionReport:

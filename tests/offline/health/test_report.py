@@ -4,59 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
 from cli.loop import app
-from contracts.clip import ClipEmbedding, ClipManifest, ClipSummary
-from contracts.clock import NS_PER_S
 from contracts.errors import InputError
 from contracts.samples import Detection, PerceptionFrame
-from kernels.clip.perception import encode_perception
-from kernels.clip.writer import write_clip
 from offline.health.reading import read_clip, seen_figures
 from offline.health.records import HealthReport
-from tests.cloud_ingest.support import make_manifest
-from tests.offline.health.clips import SPACE
-
-_OFFSET_NS = 1_700_000_000 * NS_PER_S
-
-
-def _manifest(number: int, vector: np.ndarray, **changes: Any) -> ClipManifest:
-    given: dict[str, Any] = {
-        "summary": ClipSummary(tod="night" if number % 2 else "day", lat_deg=48.11, lon_deg=11.52),
-        "embedding": ClipEmbedding(model_digest=SPACE, vector=tuple(vector.tolist())),
-        "stream": "random", "inclusion_probability": 0.1, "drive_id": f"drive-{number // 3}",
-        "utc_minus_mono_ns": _OFFSET_NS,
-    }  # fmt: skip
-    return make_manifest(start_mono_ns=number * 20 * NS_PER_S, **(given | changes))
-
-
-def _period(folder: Path, first: int, *, shift: float = 0.0, **changes: Any) -> Path:
-    folder.mkdir()
-    for number in range(first, first + 36):
-        vector = np.random.default_rng(number).normal(size=4) + np.array([4.0, shift, 0, 0])
-        cars = 3 if shift else 1
-        seen = tuple(_car() for _ in range(cars))
-        frame = PerceptionFrame(
-            "/camera/front", number * 20 * NS_PER_S + 1, "a" * 64, seen, 0.2, 0.5
-        )
-        messages = list(encode_perception(frame, _OFFSET_NS))
-        with (folder / f"{number:04d}.mcap").open("wb") as stream:
-            write_clip(stream, _manifest(number, vector, **changes), messages, {})
-    return folder
-
-
-def _car(probability: float = 0.8) -> Detection:
-    return Detection((0.0, 0.0, 1.0, 1.0), "car", probability, np.zeros(9, dtype=np.float32))
+from tests.offline.health.periods import car_seen, write_period
 
 
 @pytest.fixture(scope="module")
 def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _period(tmp_path_factory.mktemp("before") / "clips", 1000)
+    return write_period(tmp_path_factory.mktemp("before") / "clips", 1000)
 
 
 def _longtail(*arguments: object) -> Result:
@@ -64,7 +26,7 @@ def _longtail(*arguments: object) -> Result:
 
 
 def test_a_period_that_is_another_is_told_with_its_figures(before: Path, tmp_path: Path) -> None:
-    now = _period(tmp_path / "now", 0, shift=6.0)
+    now = write_period(tmp_path / "now", 0, shift=6.0)
     out = tmp_path / "health.json"
     done = _longtail(now, "--reference", before, "--out", out, "--json")
     assert done.exit_code == 0, done.exception
@@ -83,7 +45,7 @@ def test_a_period_that_is_another_is_told_with_its_figures(before: Path, tmp_pat
 
 
 def test_a_period_that_is_the_same_is_told_so(before: Path, tmp_path: Path) -> None:
-    done = _longtail(_period(tmp_path / "now", 2000), "--reference", before, "--no-mounts")
+    done = _longtail(write_period(tmp_path / "now", 2000), "--reference", before, "--no-mounts")
     assert done.exit_code == 0, done.exception
     assert "0 of" in done.stdout
 
@@ -91,7 +53,7 @@ def test_a_period_that_is_the_same_is_told_so(before: Path, tmp_path: Path) -> N
 def test_vehicles_tags_make_cohorts(before: Path, tmp_path: Path) -> None:
     tags = tmp_path / "vehicles.json"
     tags.write_text(json.dumps({"car-1": {"type": "van"}}))
-    now = _period(tmp_path / "now", 0)
+    now = write_period(tmp_path / "now", 0)
     done = _longtail(now, "--reference", before, "--vehicles", tags, "--json")
     assert done.exit_code == 0, done.exception
     assert '"type=van"' in done.stdout
@@ -100,7 +62,7 @@ def test_vehicles_tags_make_cohorts(before: Path, tmp_path: Path) -> None:
 
 
 def test_triggered_clips_are_held_beside_random_ones(before: Path, tmp_path: Path) -> None:
-    _period(tmp_path / "asked", 0, shift=6.0, stream="triggered", inclusion_probability=None)
+    write_period(tmp_path / "asked", 0, shift=6.0, stream="triggered", inclusion_probability=None)
     done = _longtail(before, tmp_path / "asked", "--json")
     assert done.exit_code == 0, done.exception
     report = HealthReport.model_validate_json(done.stdout)
@@ -110,7 +72,7 @@ def test_triggered_clips_are_held_beside_random_ones(before: Path, tmp_path: Pat
 
 
 def test_no_embedding_is_told_by_clip(tmp_path: Path) -> None:
-    done = _longtail(_period(tmp_path / "now", 0, embedding=None), "--json")
+    done = _longtail(write_period(tmp_path / "now", 0, embedding=None), "--json")
     assert done.exit_code == 0
     report = HealthReport.model_validate_json(done.stdout)
     assert report.drift is None
@@ -126,7 +88,7 @@ def test_a_class_that_was_not_seen_counts_as_none() -> None:
     def frame(*seen: Detection) -> PerceptionFrame:
         return PerceptionFrame("/camera/front", 0, "a" * 64, seen, 0.1, 0.9)
 
-    told = seen_figures([frame(_car(), _car(0.4), _car(0.1)), frame()])
+    told = seen_figures([frame(car_seen(), car_seen(0.4), car_seen(0.1)), frame()])
     assert told["car a frame"] == 1.0
     assert told["bus a frame"] == 0.0
     assert told["confidence"] == pytest.approx(0.6)

@@ -244,7 +244,7 @@ def complete(gates: GateReport | None = None) -> LoopFacts:
             fires=1902,
             clips=611,
             uploads=402,
-            uploaded_bytes=3_100_000_000,
+            kept_bytes=3_100_000_000,
             budget_bytes=6_000_000_000,
         ),
         funnel=FunnelFacts(

@@ -11,15 +11,23 @@ from typing import BinaryIO
 import pytest
 import yaml
 
+from contracts.clip import ClipEmbedding
 from contracts.geometry import TAXONOMY
 from contracts.ids import digest_file, sha256_hex
 from contracts.review import Judgement, Purpose, Tier, Verdict
 from offline.acquisition.draw import lot
+from offline.health.records import HealthReport
 from offline.labels.review.records import Outcome, Settled
 from offline.labels.review.route import TaskKey
 from offline.pipeline.records import ClipRef, Turn
 from offline.pipeline.spec import SpecsSection
-from offline.pipeline.stages.acquire import SELECTION_FILE, turn_seed
+from offline.pipeline.stages.acquire import (
+    HEALTH_FILE,
+    LABELLED,
+    SELECTION_FILE,
+    acquire,
+    turn_seed,
+)
 from offline.pipeline.stages.dataset import DATASET, TRAIN, annotators_of
 from offline.pipeline.stages.ingest import CLIPS, ingest
 from offline.pipeline.stages.specs import _rare, spec_files, specs
@@ -27,9 +35,11 @@ from offline.pipeline.stages.train import DATASETS
 from offline.pipeline.table import StageName
 from offline.pipeline.work import Work
 from tests.offline.datasets.drives import write_drive
+from tests.offline.health.periods import write_period
 from tests.offline.pipeline.loops import turn_of
 from tests.offline.pipeline.machine import outside
 
+OTHER = ClipEmbedding(model_digest="c" * 64, vector=(1.0, 0.0, 0.0))
 PROPOSAL = sha256_hex(b"what was shown")
 
 
@@ -94,6 +104,34 @@ def test_each_turn_draws_by_a_seed_of_its_own(tmp_path: Path) -> None:
         set(sorted(clips, key=lambda clip: lot(seed, "random", clip))[:100]) for seed in seeds[:2]
     )
     assert 30 < len(first & second) < 70
+
+
+def by_id(folder: Path) -> None:
+    for path in list(folder.iterdir()):
+        path.rename(folder / f"{digest_file(path).clip_id()}.mcap")
+
+
+@pytest.mark.parametrize("same_model", [True, False])
+def test_what_is_new_is_compared_with_the_turn_before(tmp_path: Path, same_model: bool) -> None:
+    before, now, chosen = (tmp_path / name for name in ("before", "now", "chosen"))
+    by_id(write_period(before / CLIPS, 1000))
+    by_id(write_period(now / CLIPS, 0, shift=6.0, **({} if same_model else {"embedding": OTHER})))
+    if same_model:  # Else the choice itself could not compare them.
+        for path in (before / CLIPS).iterdir():
+            shutil.copyfile(path, now / CLIPS / path.name)
+    (chosen / CLIPS).mkdir(parents=True)
+    (chosen / LABELLED).mkdir()
+    (chosen / SELECTION_FILE).write_text("")
+    work = work_of(tmp_path, needs={"ingest": now}, before={"ingest": before, "acquire": chosen})
+    acquire(work)
+    health = HealthReport.model_validate_json((work.product / HEALTH_FILE).read_bytes())
+    assert health.unmeasured["selection bias"] == "no triggered clip"
+    if same_model:
+        assert health.drift is not None
+        assert ("all", "car a frame") in {(e.cohort, e.measure) for e in health.drift.drifted}
+    else:
+        assert health.drift is None and "cannot be compared" in health.unmeasured["drift"]
+    assert str(tmp_path) not in health.model_dump_json()
 
 
 def test_a_label_set_names_those_who_judged_it(tmp_path: Path) -> None:
