@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from client.fleet import FleetClient
 from contracts.check_in import BudgetUse
 from contracts.clock import NS_PER_DAY, NS_PER_S
-from contracts.errors import InputError
+from contracts.errors import CorruptError, InputError
 from contracts.fleet import FleetActivity
+from contracts.ids import sha256_hex
+from offline.loop_report.facts import FleetFacts
+from offline.loop_report.indicators import indicators
+from offline.pipeline.facts import TurnFacts
+from offline.pipeline.fleet import FLEET_FILE, note_fleet, noted_fleet
+from offline.pipeline.records import TURN_FILE, ClipRef, Turn, write_record
+from offline.pipeline.turn import LoopFolder
 from tests.cloud_ingest.fleet_support import DAY_S, OpenFleet, SimulatedFleet, open_fleet
+from tests.offline.pipeline.loops import spec_of
 
 __all__ = ["open_fleet"]
 HOUR = {"driving_s": 3600.0, "driven_m": 50_000.0, "fires": 6, "clips": 2, "clip_bytes": 4_000_000,
@@ -91,3 +101,36 @@ def test_nobody_drove_and_no_time_at_all(fleet: SimulatedFleet) -> None:
     client = FleetClient(fleet.server.url, "ann")
     with pytest.raises(InputError, match="ends before it starts"):
         client.activity(2 * NS_PER_DAY, NS_PER_DAY)
+
+
+def test_a_turn_of_the_loop_keeps_what_the_fleet_did_since_the_turn_before(
+    fleet: SimulatedFleet, tmp_path: Path
+) -> None:
+    loop = LoopFolder(tmp_path / "loop")
+    spec = spec_of(tmp_path / "files", rollout={"to": "folder", "url": fleet.server.url})
+
+    def begun(after: str | None, *clips: str) -> Turn:
+        refs = tuple(ClipRef(clip_id=sha256_hex(each.encode())) for each in clips)
+        turn = Turn(spec=spec, clips=refs, after=after, begun_utc_ns=fleet.clock.utc_ns() + 1000)
+        write_record(loop.turn_folder(turn.turn_id) / TURN_FILE, turn)
+        note_fleet(loop, turn)
+        return turn
+
+    nobody = begun(None, "none")
+    assert noted_fleet(loop, nobody) is None
+    drive(fleet, "v00", "v01")
+    first = begun(None, "one")
+    drive(fleet, "v00")
+    second = begun(first.turn_id, "one", "two")
+    drive(fleet, "v00")
+    note_fleet(loop, second)  # It is asked once.
+    told = noted_fleet(loop, first), noted_fleet(loop, second)
+    assert told[0] == FleetFacts(
+        vehicles=2, vehicle_days=2, fires=12, clips=4, kept_bytes=8_000_000
+    )
+    assert told[1] == FleetFacts(vehicles=1, vehicle_days=1, fires=6, clips=2, kept_bytes=4_000_000)
+    facts = TurnFacts(loop, second).facts()
+    assert facts.fleet == told[1] and indicators(facts)["fleet.fires_per_vehicle_day"] == 6
+    (loop.turn_folder(second.turn_id) / FLEET_FILE).write_text("{")
+    with pytest.raises(CorruptError, match="what the fleet did"):
+        noted_fleet(loop, second)
