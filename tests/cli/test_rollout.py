@@ -172,6 +172,10 @@ def test_vehicles_and_kill_switches(fleet: SimulatedFleet, longtail: Run) -> Non
     rows = as_json(longtail("fleet", "list", "--json"))
     assert [row["vehicle_id"] for row in rows] == sorted(fleet.vehicles)
     assert len(as_json(longtail("fleet", "list", "--limit", "2", "--json"))) == 2
+    did = as_json(longtail("fleet", "activity", "--days", "40", "--json"))
+    assert did["until_utc_ns"] - did["since_utc_ns"] == 40 * 86_400 * 10**9
+    code, out, _ = longtail("fleet", "activity")
+    assert (code, did["vehicle_days"], "vehicle-days" in out) == (0, 0, True)
     as_json(longtail("rollout", "start", "--spec", "hard-brake@1", *QUICK, *WHY, "--json"))
     held = next(iter(fleet.ordered(spec(1))))
     code, out, _ = longtail("fleet", "show", held)
