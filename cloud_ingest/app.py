@@ -40,6 +40,7 @@ from cloud_ingest.collector import Collector
 from cloud_ingest.commit import Committer
 from cloud_ingest.completion import Completer
 from cloud_ingest.database import close_engine, open_engine, to_time
+from cloud_ingest.ended import EndedClips
 from cloud_ingest.erasure import routes as erasure_routes
 from cloud_ingest.event_book import EventBook
 from cloud_ingest.fleet import routes as fleet_routes
@@ -267,7 +268,10 @@ async def _open(
         after=after,
         background=background,
     )
-    app.state.collector = Collector(engine, adapters.parts, completer, clock, background.failed)
+    app.state.collector = Collector(
+        engine, adapters.parts, completer, EndedClips(engine, tiers, clock), clock,
+        background.failed,
+    )  # fmt: skip
     loops: dict[str, Loop] = {
         "collector": app.state.collector.run,
         "rollouts": fleet.monitor.run,

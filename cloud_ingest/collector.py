@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cloud_ingest.completion import LOOP, Completer
 from cloud_ingest.database import among, to_time
+from cloud_ingest.ended import EndedClips, end_uploads
 from cloud_ingest.ports import PartStore, Place
 from cloud_ingest.schema import SPAN, uploads
 from contracts.clock import NS_PER_S, Clock
@@ -47,12 +48,14 @@ class Collector:
         engine: AsyncEngine,
         parts: PartStore,
         completer: Completer,
+        ended: EndedClips,
         clock: Clock,
         failed: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._engine = engine
         self._parts = parts
         self._completer = completer
+        self._ended = ended
         self._clock = clock
         self._failed = failed
 
@@ -72,7 +75,9 @@ class Collector:
             await self._clock.sleep_ns(PERIOD_S * NS_PER_S)
 
     async def _round(self) -> None:
-        for name, step in (("sweep", self.sweep), ("expiry", self.collect_expired)):
+        for name, step in (
+            ("sweep", self.sweep), ("expiry", self.collect_expired), ("ended", self._ended.sweep),
+        ):  # fmt: skip
             try:
                 await step()
             except (LongtailError, SQLAlchemyError) as error:
@@ -114,7 +119,8 @@ class Collector:
             if not claimed:
                 return None
             gone = [row.upload_id for row in claimed if await self._forget(row)]
-            await connection.execute(sa.delete(uploads).where(among(uploads.c.upload_id, gone)))
+            ended = among(uploads.c.upload_id, gone)
+            await end_uploads(connection, ended, self._clock.utc_ns())
         return _Batch((claimed[-1].expires_utc, claimed[-1].upload_id), len(gone))
 
     async def _forget(self, row: Any) -> bool:

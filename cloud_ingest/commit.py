@@ -6,7 +6,7 @@ between the two leaves an object without a row and an upload that is full, which
 request or sweep completes again.
 Racing commits meet at the identity row: the second waits for the first, and finds it done. An
 upload that was ended meanwhile (by its vehicle, or by the vehicle's erasure) becomes no clip, and
-its object goes unless it is somebody else's too.
+its object goes unless it is somebody else's too; where a crash comes first, by `ended`.
 
 Rows are locked in one order here and in `erasure`: uploads (`hold_uploads`), identity, clip.
 
@@ -34,6 +34,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from cloud_ingest.clip_row import Reading, bare, clip_row, quarantined
 from cloud_ingest.database import to_ns, to_time
+from cloud_ingest.ended import note_ended
 from cloud_ingest.ports import ManifestReader, ObjectStore
 from cloud_ingest.problems import GoneError
 from cloud_ingest.schema import (
@@ -163,6 +164,7 @@ class Committer:
                 .where(uploads.c.upload_id == upload.upload_id)
                 .values(state=REFUSED, reason=ERASED)
             )
+            await note_ended(connection, row["clip_id"], self._clock.utc_ns())
             return ERASED
         if not held.is_new and await self._is_lost(connection, row["clip_id"]):
             raise TransientError("the object has gone with another upload of the clip")

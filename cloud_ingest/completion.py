@@ -175,8 +175,9 @@ class Completer:
             await self._book.refuse(present.upload_id, reason)
             await self.abort(present)
             raise InputError(reason, "clip_id")
-        if present.clip_id is None:
-            await self._book.identify(present.upload_id, clip_id)
+        if present.clip_id is None and not await self._book.identify(present.upload_id, clip_id):
+            # Nothing is published that nobody would know of after a crash.
+            raise GoneError("this upload was ended while it was being completed")
         try:
             await self._parts.complete(place, pieces, clip_id)
         except DamagedPieceError as error:

@@ -227,6 +227,13 @@ embeddings = Table(
     Index("embeddings_model_digest_changed_xid_ix", "model_digest", "changed_xid"),
 )  # fmt: skip
 
+ended_clips = Table(
+    "ended_clips",
+    metadata,
+    Column("clip_id", Text, primary_key=True),
+    Column("ended_utc", _TIME, nullable=False),
+)
+
 events = Table(
     "events",
     metadata,

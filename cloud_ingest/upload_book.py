@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cloud_ingest.database import among, for_single_reads, to_ns, to_time
+from cloud_ingest.ended import end_uploads
 from cloud_ingest.ports import Piece, Place
 from cloud_ingest.pressure import Value
 from cloud_ingest.problems import BusyError
@@ -190,9 +191,9 @@ class UploadBook:
         open_clips = {row.clip_id for row in rows if row.clip_id}
         return {row.upload_id for row in rows} | open_clips | set(moved)
 
-    async def identify(self, upload_id: str, clip_id: str) -> None:
-        """Record which clip an undeclared upload has turned out to be."""
-        await self._change(upload_id, clip_id=clip_id)
+    async def identify(self, upload_id: str, clip_id: str) -> bool:
+        """Record which clip an undeclared upload has turned out to be; whether it is still open."""
+        return await self._change(upload_id, clip_id=clip_id)
 
     async def delivered_bytes(self, vehicle_id: str, clip_id: str) -> int | None:
         """Size of a clip that this vehicle has delivered; None when it has not."""
@@ -220,7 +221,8 @@ class UploadBook:
 
     async def remove(self, upload_id: str) -> None:
         async with self._engine.begin() as connection:
-            await connection.execute(sa.delete(uploads).where(uploads.c.upload_id == upload_id))
+            which = uploads.c.upload_id == upload_id
+            await end_uploads(connection, which, self._clock.utc_ns())
 
     def has_expired(self, upload: Upload) -> bool:
         return upload.expires_utc_ns <= self._clock.utc_ns()
@@ -255,13 +257,14 @@ class UploadBook:
             row = (await connection.execute(query, words)).one_or_none()
         return None if row is None else _upload(row)
 
-    async def _change(self, upload_id: str, **values: object) -> None:
+    async def _change(self, upload_id: str, **values: object) -> bool:
         async with self._engine.begin() as connection:
-            await connection.execute(
+            changed = await connection.execute(
                 sa.update(uploads)
                 .where(uploads.c.upload_id == upload_id, uploads.c.state == OPEN)
                 .values(**values)
             )
+        return changed.rowcount == 1
 
 
 def value_of(safety: bool = False, stream: str = "triggered", **_: object) -> Value:

@@ -4,7 +4,8 @@ Order: one transaction ends a vehicle's uploads, lists the clips, bars their ids
 search and writes the audit line. Then, clip by clip in small batches: rows go (label sets and
 dataset versions that held the clip are flagged), then bytes in every tier and views, then rows once
 more, for what was written in between; then the clip is ticked off. A kill at any moment leaves a
-list that is gone on with, by any replica.
+list that is gone on with, by any replica. What another replica is just publishing of an upload that
+was ended goes too; where that one is killed, within the hour (`cloud_ingest.ended`).
 
 A barred id does not come back: a declaration of it is answered *not wanted*, and a commit, which
 meets the bar at the same row, is refused.
@@ -27,6 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from cloud_ingest import audit
 from cloud_ingest.commit import hold_uploads
 from cloud_ingest.database import to_ns, to_time
+from cloud_ingest.ended import end_uploads
 from cloud_ingest.erasure.rows import delete_rows
 from cloud_ingest.fleet_schema import signal_logs
 from cloud_ingest.ports import ObjectStore
@@ -97,7 +99,7 @@ class Erasures:
                 # then, or finds that it was ended.
                 of_vehicle = uploads.c.vehicle_id == request.subject
                 await hold_uploads(connection, of_vehicle)
-                await connection.execute(sa.delete(uploads).where(of_vehicle))
+                await end_uploads(connection, of_vehicle, now_ns)
             clip_ids = await self._clips_of(connection, request)
             await self._bar(connection, request.request_id, clip_ids, now_ns)
             if request.kind == "vehicle":
@@ -203,12 +205,12 @@ class Erasures:
             if not clip_ids:
                 return 0
             await self._flag(connection, request_id, clip_ids)
-            await delete_rows(connection, clip_ids)
+            await delete_rows(connection, clip_ids, self._clock.utc_ns())
         for clip_id in clip_ids:
             await self._objects.remove(clip_id)
             await asyncio.to_thread(self._views.remove_all, clip_id)
         async with self._engine.begin() as connection:
-            await delete_rows(connection, clip_ids)
+            await delete_rows(connection, clip_ids, self._clock.utc_ns())
             ticked = await connection.execute(
                 sa.update(erasure_clips)
                 .where(erasure_clips.c.clip_id.in_(clip_ids), ~erasure_clips.c.bytes_gone)

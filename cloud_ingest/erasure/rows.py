@@ -13,16 +13,18 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cloud_ingest.schema import clips, events
+from cloud_ingest.ended import note_uploads
+from cloud_ingest.schema import clips, events, uploads
 from cloud_ingest.steps_schema import metadata, scene_clips, scenes
 
-KEPT = frozenset({"clip_identity", "erasure_clips", "erasure_flags"})
-"""The bar against the id's return, and the account of the erasure."""
+KEPT = frozenset({"clip_identity", "erasure_clips", "erasure_flags", "ended_clips"})
+"""The bar against the id's return, the account of the erasure, and objects that are still to go."""
 
 
-async def delete_rows(connection: AsyncConnection, clip_ids: Sequence[str]) -> None:
+async def delete_rows(connection: AsyncConnection, clip_ids: Sequence[str], now_ns: int) -> None:
     """Delete all that derives from these clips."""
     ids = sa.literal(list(clip_ids), ARRAY(sa.Text))
+    await note_uploads(connection, uploads.c.clip_id == sa.any_(ids), now_ns)
     await _delete_events(connection, ids)
     seen_in = sa.select(scene_clips.c.scene_id).where(scene_clips.c.clip_id == sa.any_(ids))
     scene_ids = list((await connection.execute(seen_in)).scalars())
