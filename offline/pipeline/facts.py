@@ -170,7 +170,8 @@ class TurnFacts:
         routing = RoutingRecord.model_validate_json((product / ROUTING_FILE).read_bytes())
         standing, boxes = read_json(product / STANDING_FILE), routing.report.boxes
         total = sum(boxes.values())
-        agreed = standing["agreement"]
+        of_turn = standing["turn"]  # and not of those before, which share its journal
+        agreed = of_turn["agreement"]
 
         def share(*fates: str) -> float | None:
             return sum(boxes.get(fate, 0) for fate in fates) / total if total else None
@@ -182,7 +183,7 @@ class TurnFacts:
                  if one["value"] is not None},
             residual_error=min(1.0, routing.report.expected_errors / total) if total else None,
             expected_s=sum(routing.report.cost_s.values()),
-            labeller_s=sum(standing["spent_s"].values()),
+            labeller_s=sum(of_turn["spent_s"].values()),
             simulated_people=bool(self._records["review"].figures.get("simulated")),
         )  # fmt: skip
 

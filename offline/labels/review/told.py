@@ -16,11 +16,23 @@ def standing_of(
     lines: Sequence[Settled], taxonomy: Taxonomy, rule_digest: str, plan: AuditPlan
 ) -> dict[str, JsonValue]:
     """Seconds spent, annotators by gold, agreement, audits of the rule, and findings."""
-    agreed = standing.agreement(lines, taxonomy)
     audited = standing.audit_state(lines, rule_digest, plan)
     return {
-        "spent_s": dict(standing.spent_s(lines)),
+        **work_of(lines, taxonomy),
         "annotators": _annotators(lines, taxonomy),
+        "audits": {
+            "level": audited.level, "tightened": audited.tightened, "audited": audited.audited,
+            "evidence": float(audited.against.evidence),
+        },
+        "findings": [one.model_dump(mode="json") for one in standing.found_out(lines)],
+    }  # fmt: skip
+
+
+def work_of(lines: Sequence[Settled], taxonomy: Taxonomy) -> dict[str, JsonValue]:
+    """Seconds spent by tier, and how far annotators agree."""
+    agreed = standing.agreement(lines, taxonomy)
+    return {
+        "spent_s": dict(standing.spent_s(lines)),
         "agreement": {
             "tasks": agreed.tasks, "fleiss_kappa": _known(agreed.fleiss),
             "cohen_kappa": {
@@ -33,11 +45,6 @@ def standing_of(
                 for name, found in agreed.icc.items()
             },
         },
-        "audits": {
-            "level": audited.level, "tightened": audited.tightened, "audited": audited.audited,
-            "evidence": float(audited.against.evidence),
-        },
-        "findings": [one.model_dump(mode="json") for one in standing.found_out(lines)],
     }  # fmt: skip
 
 

@@ -3,13 +3,15 @@
 product/routing.json    what was accepted, and what people were asked
 product/.journal.jsonl  every decision, of the turns before as well: audits tighten thresholds.
                         It tells when people answered, and so is no part of the product's digest
-product/standing.json   agreement, gold, audits, findings, seconds spent
+product/standing.json   agreement, gold, audits, findings, seconds spent: of all turns so far, and
+                        under `turn` what this one took and how far people agreed in it
 """
 
 from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,9 +25,12 @@ from offline.labels.queue.store import ReviewQueue
 from offline.labels.review.drives import Drive, read_drives
 from offline.labels.review.groups import Rule, one_for_all, rule_of
 from offline.labels.review.journal import JOURNAL_FILE, Journal, opened_journal, read_lines
+from offline.labels.review.records import Settled
 from offline.labels.review.route import (
     ROUTING_FILE,
     Routed,
+    RoutingRecord,
+    TaskKey,
     Ways,
     default_policy,
     read_record,
@@ -36,7 +41,7 @@ from offline.labels.review.settle import Done, Ground, settle, write_settled
 from offline.labels.review.simulated import answer_open, known_of, team
 from offline.labels.review.standing import audit_state
 from offline.labels.review.tasks import Watching
-from offline.labels.review.told import standing_of
+from offline.labels.review.told import standing_of, work_of
 from offline.pipeline.stages.label import DRIVES
 from offline.pipeline.work import Result, Waiting, Work
 
@@ -75,6 +80,7 @@ def review(work: Work) -> Result | Waiting:
         write_settled(journal, ground, work.product / DRIVES)
         told = standing_of(journal.lines, ground.taxonomy, ground.record.rule().digest(),
                            ground.plan)  # fmt: skip
+        told["turn"] = work_of(of_this_turn(journal.lines, ground.record), ground.taxonomy)
     shutil.copyfile(asked.routed / ROUTING_FILE, work.product / ROUTING_FILE)
     shutil.copyfile(asked.journal / JOURNAL_FILE, work.product / KEPT_JOURNAL)
     (work.product / STANDING_FILE).write_bytes(canonical_json(told) + b"\n")
@@ -86,6 +92,12 @@ def review(work: Work) -> Result | Waiting:
         "expected_cost_s": round(sum(report.cost_s.values()), 1),
         "simulated_s": round(seconds, 1), "simulated": asked.truth is not None,
     })  # fmt: skip
+
+
+def of_this_turn(lines: Sequence[Settled], record: RoutingRecord) -> list[Settled]:
+    """Of the journal of all turns, what was decided of this one's tasks."""
+    tasks = set(record.tasks)
+    return [line for line in lines if TaskKey.of(line) in tasks]
 
 
 def _ways(work: Work, asked: _Asked) -> Ways:

@@ -6,7 +6,8 @@ import errno
 import os
 import shutil
 from pathlib import Path
-from typing import BinaryIO
+from types import SimpleNamespace
+from typing import BinaryIO, cast
 
 import pytest
 import yaml
@@ -18,7 +19,8 @@ from contracts.review import Judgement, Purpose, Tier, Verdict
 from offline.acquisition.draw import lot
 from offline.health.records import HealthReport
 from offline.labels.review.records import Outcome, Settled
-from offline.labels.review.route import TaskKey
+from offline.labels.review.route import RoutingRecord, TaskKey
+from offline.labels.review.told import work_of as work_of_people
 from offline.pipeline.records import ClipRef, Turn
 from offline.pipeline.spec import SpecsSection
 from offline.pipeline.stages.acquire import (
@@ -30,6 +32,7 @@ from offline.pipeline.stages.acquire import (
 )
 from offline.pipeline.stages.dataset import DATASET, TRAIN, annotators_of
 from offline.pipeline.stages.ingest import CLIPS, ingest
+from offline.pipeline.stages.review import of_this_turn
 from offline.pipeline.stages.specs import _rare, spec_files, specs
 from offline.pipeline.stages.train import DATASETS
 from offline.pipeline.table import StageName
@@ -154,6 +157,11 @@ def test_a_label_set_names_those_who_judged_it(tmp_path: Path) -> None:
     ]  # fmt: skip
     tasks = [TaskKey(clip_id=name, track=3, proposal_digest=PROPOSAL) for name in ("ours", "gold")]
     assert annotators_of(lines, tasks) == ("cid", "eve")
+    # Nor do seconds of other turns count for this one; those of gold do.
+    told = work_of_people([each for each in lines if TaskKey.of(each) in tasks], TAXONOMY)
+    assert told["spent_s"] == {"expert": 27}
+    record = SimpleNamespace(tasks=tuple(tasks))
+    assert of_this_turn(lines, cast(RoutingRecord, record)) == lines[1:]
 
 
 def test_a_class_is_rare_by_all_that_is_learned_from(tmp_path: Path) -> None:
