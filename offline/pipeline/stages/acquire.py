@@ -90,13 +90,11 @@ def _look_after(work: Work, clips: Callable[[], ScoredClips]) -> None:
     if not new:
         return
     try:
-        told, apart = health_report(new, old, clips()), {}
+        told = health_report(new, old, clips())
     except InputError as error:  # Of another model than those before, as vehicles told them.
-        told, apart = health_report(new, [], clips()), {"drift": error.message}
-    unmeasured = {name.replace(f"{folder}/", ""): why for name, why in told.unmeasured.items()}
-    if earlier is not None:
-        unmeasured = {name.replace(f"{earlier}/", ""): why for name, why in unmeasured.items()}
-    unmeasured = dict(sorted((unmeasured | apart).items()))
+        alone = health_report(new, [], clips())
+        told = alone.model_copy(update={"unmeasured": alone.unmeasured | {"drift": error.message}})
+    unmeasured = {Path(place).name: why for place, why in sorted(told.unmeasured.items())}
     told = told.model_copy(update={"unmeasured": unmeasured})
     (work.product / HEALTH_FILE).write_bytes(canonical_json(told) + b"\n")
 
