@@ -20,6 +20,9 @@ from contracts.upload import UploadRequest
 UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 """An upload's id: what part stores name its bytes by, and the only names that a sweep clears."""
 
+OWNED = ".owned-by-"
+"""What the name of a mark begins with that tells whose unfinished uploads lie in a place."""
+
 Chunks = Sequence[bytes | memoryview]
 """Consecutive bytes in pieces as they came from the socket, so that nothing is copied."""
 

@@ -33,6 +33,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cloud_ingest.ports import (
+    OWNED,
     UPLOAD_ID,
     Chunks,
     Completion,
@@ -50,7 +51,6 @@ from contracts.errors import ConflictError, ExhaustedError, InputError
 _READ_BYTES = 1024 * 1024
 _REMEMBERED_UPLOADS = 1024
 _ASSEMBLED = "whole-"
-_OWNED = ".owned-by-"
 _NO_RANGE_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
@@ -165,13 +165,13 @@ class LocalParts:
     def own(self, service_id: str) -> None:
         if not self._is_shared:
             return
-        mark = self._folder / f"{_OWNED}{service_id}"
+        mark = self._folder / f"{OWNED}{service_id}"
         with disk_errors("parts"):
             is_new = not mark.exists()
             mark.touch(0o600)
             sync_folder(self._folder)
             # Of two that come at once each may see the other; neither goes on unseen.
-            others = [path for path in self._folder.glob(f"{_OWNED}*") if path != mark]
+            others = [path for path in self._folder.glob(f"{OWNED}*") if path != mark]
             if others and is_new:
                 mark.unlink()
         if others:

@@ -7,6 +7,7 @@ Keys, under the bucket's prefix:
 | `raw/ab/<clip>.mcap`            | the clip; the multipart upload of a declared one, directly  |
 | `parts/<upload>/whole`          | an upload whose clip is not known yet, or in a buffer       |
 | `parts/<upload>/<start>-<name>` | bytes of a part that is not full (parts have at least 5 MiB) |
+| `parts/.owned-by-<service>`     | whose unfinished uploads lie here: one database's           |
 
 Guarantees: a part is stored with its SHA-256, which the store checks; nothing is kept in this
 process; a token is an ETag, or a key that is used once. Two replicas that store the same part
@@ -32,6 +33,7 @@ from itertools import islice
 from typing import Any
 
 from cloud_ingest.ports import (
+    OWNED,
     UPLOAD_ID,
     Chunks,
     Completion,
@@ -43,7 +45,7 @@ from cloud_ingest.ports import (
 )
 from cloud_ingest.stores.s3_client import Bucket, code_of, s3_errors
 from cloud_ingest.stores.s3_multipart import MultipartPart, S3Multipart
-from contracts.errors import CorruptError, InputError, LongtailError
+from contracts.errors import ConflictError, CorruptError, InputError, LongtailError
 from contracts.ids import PART_BYTES, clip_id_of, parse_sha256_hex
 
 _UNFINISHED = "parts/"
@@ -150,7 +152,9 @@ class S3Parts:
         self._delete(self._keys(self._folder(place.upload_id)))
 
     def own(self, service_id: str) -> None:
-        """Services of other databases have a bucket or prefix of their own: nothing is marked."""
+        _own(self._buffer.bucket, service_id)
+        if self._is_apart:  # Unfinished copies lie in the store.
+            _own(self._store.bucket, service_id)
 
     def remains(self) -> list[Remains]:
         found = [
@@ -256,12 +260,7 @@ class S3Parts:
                 raise
 
     def _keys(self, prefix: str) -> Iterator[str]:
-        with s3_errors(prefix):
-            pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self._bucket, Prefix=prefix
-            )
-            for page in pages:
-                yield from (str(found["Key"]) for found in page.get("Contents", []))
+        return _keys(self._buffer.bucket, prefix)
 
     def _upload_ids(self) -> Iterator[str]:
         with s3_errors(self._root):
@@ -300,6 +299,35 @@ class S3Parts:
                     Delete={"Objects": batch, "Quiet": True},
                     ChecksumAlgorithm="SHA256",
                 )
+
+
+def _own(bucket: Bucket, service_id: str) -> None:
+    marks = f"{bucket.prefix}{_UNFINISHED}{OWNED}"
+    mark = f"{marks}{service_id}"
+    is_new = mark not in set(_keys(bucket, marks))
+    if is_new:
+        with s3_errors(mark):
+            bucket.client.put_object(Bucket=bucket.name, Key=mark, Body=b"")
+    # Of two that come at once each may see the other; neither goes on unseen.
+    others = [key for key in _keys(bucket, marks) if key != mark]
+    if others and is_new:
+        with s3_errors(mark):
+            bucket.client.delete_object(Bucket=bucket.name, Key=mark)
+    if others:
+        raise ConflictError(
+            "unfinished uploads of a service with another database lie here; give each its own "
+            f"bucket or prefix, or remove {others[0]} in it when that service is no more",
+            f"s3://{bucket.name}/{bucket.prefix}",
+        )
+
+
+def _keys(bucket: Bucket, prefix: str) -> Iterator[str]:
+    with s3_errors(prefix):
+        pages = bucket.client.get_paginator("list_objects_v2").paginate(
+            Bucket=bucket.name, Prefix=prefix
+        )
+        for page in pages:
+            yield from (str(found["Key"]) for found in page.get("Contents", []))
 
 
 def _clip_at(bucket: Bucket, key: str) -> str | None:

@@ -33,6 +33,8 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+from cloud_ingest.ports import OWNED
+
 LEAST_PART_BYTES = 5 * 2**20
 _LAST = "<IsTruncated>false</IsTruncated>"
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -75,6 +77,11 @@ class FakeS3:
     _ids: Iterator[int] = field(default_factory=itertools.count)
 
     def names(self, prefix: str = "") -> list[str]:
+        """Without the marks that tell whose a bucket is."""
+        with self._lock:
+            return [key for key in self.listed(prefix) if OWNED not in key]
+
+    def listed(self, prefix: str = "") -> list[str]:
         with self._lock:
             return sorted(key for key in self.objects if key.startswith(prefix))
 
@@ -305,7 +312,7 @@ def _handler(s3: FakeS3) -> type[BaseHTTPRequestHandler]:
 
         def _list(self, bucket: str, query: dict[str, str]) -> bytes:
             prefix = query.get("prefix", "")
-            keys = [key.partition("/")[2] for key in s3.names(f"{bucket}/{prefix}")]
+            keys = [key.partition("/")[2] for key in s3.listed(f"{bucket}/{prefix}")]
             told, folders = "", []
             for key in keys:
                 rest = key[len(prefix) :]

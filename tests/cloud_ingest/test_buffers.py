@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from cloud_ingest.app import create_app
-from cloud_ingest.ports import Remains
+from cloud_ingest.ports import Place, Remains
 from cloud_ingest.settings import Settings
 from cloud_ingest.stores.local_objects import LocalObjects
 from cloud_ingest.stores.local_parts import LocalParts
@@ -129,6 +129,29 @@ def test_a_buffer_is_one_service_s(tmp_path: Path) -> None:
     second.own("two")
     with pytest.raises(ConflictError, match=r"\.owned-by-two"):
         first.own("one")
+
+
+@pytest.mark.parametrize("buffer", [None, "s3://near"])
+def test_a_bucket_is_one_service_s(s3: FakeS3, buffer: str | None) -> None:
+    near = bucket_at(s3, buffer) if buffer else None
+    parts = S3Parts(bucket_at(s3, "s3://clips/a"), near)
+    parts.own("one")
+    parts.own("one")
+    with pytest.raises(ConflictError, match=r"another database.*\.owned-by-one"):
+        parts.own("two")
+    # Neither does the store take another one's unfinished copies, whatever its buffer is.
+    with pytest.raises(ConflictError, match="s3://clips/a/"):
+        S3Parts(bucket_at(s3, "s3://clips/a"), bucket_at(s3, "s3://far")).own("two")
+    S3Parts(bucket_at(s3, "s3://clips/b"), bucket_at(s3, "s3://far")).own("two")
+    place = Place(UPLOAD, parts.begin(UPLOAD, None))
+    assert [remains.owner for remains in parts.remains()] == [UPLOAD]
+    parts.abort(place)
+    marks = {
+        "clips/a/parts/.owned-by-one",
+        "clips/b/parts/.owned-by-two",
+        "far/parts/.owned-by-two",
+    }
+    assert set(s3.objects) == marks | ({"near/parts/.owned-by-one"} if buffer else set())
 
 
 def test_a_service_with_another_database_does_not_start_on_a_buffer(

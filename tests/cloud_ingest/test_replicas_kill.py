@@ -30,6 +30,7 @@ import sqlalchemy as sa
 
 from cloud_ingest.app import create_app
 from cloud_ingest.database import migrate
+from cloud_ingest.ports import OWNED
 from cloud_ingest.postgres import EmbeddedPostgres
 from cloud_ingest.schema import clips, uploads
 from cloud_ingest.settings import Settings
@@ -265,7 +266,8 @@ def database() -> Iterator[str]:
 
 def keys(bucket: Bucket) -> list[str]:
     pages = bucket.client.get_paginator("list_objects_v2").paginate(Bucket=bucket.name)
-    return sorted(found["Key"] for page in pages for found in page.get("Contents", []))
+    found = [str(each["Key"]) for page in pages for each in page.get("Contents", [])]
+    return sorted(key for key in found if OWNED not in key)
 
 
 def check(sent: dict[str, bytes], database_url: str, endpoint: str) -> None:

@@ -8,6 +8,7 @@ import boto3
 import httpx
 import pytest
 
+from cloud_ingest.ports import OWNED
 from cloud_ingest.settings import Settings
 from cloud_ingest.steps.views import open_views
 from tests.cloud_ingest.after.clips import picture_clip, run_steps, states, steps_of
@@ -41,7 +42,8 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def keys(endpoint: str) -> list[str]:
     found = boto3.client("s3", endpoint_url=endpoint).list_objects_v2(Bucket=BUCKET)
-    return sorted(entry["Key"] for entry in found.get("Contents", []))
+    keys = [str(entry["Key"]) for entry in found.get("Contents", [])]
+    return sorted(key for key in keys if OWNED not in key)
 
 
 def settings_at(endpoint: str) -> dict[str, str]:
