@@ -119,9 +119,12 @@ def test_turns_are_made_once_and_gone_on_with(
     shutil.rmtree(start.parent)
 
 
-def test_a_turn_retrains_as_is_published_with_the_statistics_held_and_more_replay() -> None:
+def test_a_turn_retrains_as_is_published_with_the_statistics_held_more_replay_and_a_blend() -> None:
     ours = read_retrain_recipe(loop_world.HERE / "loop_data" / "retrain.yaml")
     published = read_retrain_recipe(ZOO / "student-s.retrain.yaml")
     replay = published.replay.model_copy(update={"share": ours.replay.share})
     assert ours.replay.share > published.replay.share
-    assert ours == published.model_copy(update={"held": ("statistics",), "replay": replay})
+    assert ours.blend < published.blend == 1
+    assert ours == published.model_copy(
+        update={"held": ("statistics",), "replay": replay, "blend": ours.blend}
+    )

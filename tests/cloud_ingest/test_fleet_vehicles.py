@@ -80,6 +80,7 @@ CALLS = [
     ("POST", "/v1/rollouts/r1/commands"),
     ("GET", "/v1/vehicles"),
     ("GET", "/v1/vehicles/v1"),
+    ("GET", "/v1/fleet/activity"),
     ("POST", "/v1/vehicles/v1/revoke"),
     ("POST", "/v1/triggers/t1/kill"),
     ("POST", "/v1/triggers/t1/unkill"),
