@@ -163,10 +163,11 @@ def _pause(seconds: float) -> None:
 def _new_turn(spec: LoopSpec, kept: LoopFolder, after: str | None, fresh: bool) -> Turn:
     from client import CloudClient
     from contracts.clock import SystemClock
+    from offline.pipeline.cloud import cloud_url
     from offline.pipeline.records import Turn
     from offline.pipeline.snapshot import clips_now
 
-    url = spec.ingest.url or os.environ.get("LONGTAIL_CLOUD")
+    url = cloud_url(spec.ingest.url)
     cloud = None if url is None else CloudClient(url, os.environ.get("LONGTAIL_OPERATOR_TOKEN"))
     clips = clips_now(spec, cloud)
     turn = Turn(spec=spec, clips=clips, begun_utc_ns=SystemClock().utc_ns())

@@ -27,6 +27,11 @@ TAKEN_BACK = frozenset({"rolling_back", "halted", "aborted"})
 """Phases of a rollout from which it does not go on by itself."""
 
 
+def cloud_url(*said: str | None) -> str | None:
+    """The first that is said, else what the environment says; None where nothing does."""
+    return next(filter(None, (*said, os.environ.get("LONGTAIL_CLOUD"))), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Releases:
     """Publishes and rolls out, in the name of a turn."""
@@ -41,7 +46,7 @@ class Releases:
     def of(cls, work: Work) -> Releases:
         """Raises `InputError` where nothing says where the cloud is."""
         section = work.spec.rollout
-        url = section.url or os.environ.get("LONGTAIL_CLOUD")
+        url = cloud_url(section.url)
         if url is None:
             raise InputError("say where the cloud is: `rollout.url` or LONGTAIL_CLOUD",
                              work.turn.name)  # fmt: skip

@@ -12,6 +12,7 @@ from contracts.clock import NS_PER_DAY
 from contracts.errors import CorruptError
 from contracts.fleet import FleetActivity
 from offline.loop_report.facts import FleetFacts
+from offline.pipeline.cloud import cloud_url
 from offline.pipeline.records import Turn
 from offline.pipeline.turn import LoopFolder
 from offline.runs.files import write_durably
@@ -27,7 +28,7 @@ def note_fleet(folder: LoopFolder, turn: Turn) -> None:
     Raises `contracts.errors` as `FleetClient` does.
     """
     path = _path(folder, turn)
-    url = turn.spec.ingest.url or turn.spec.rollout.url or os.environ.get("LONGTAIL_CLOUD")
+    url = cloud_url(turn.spec.ingest.url, turn.spec.rollout.url)
     if url is None or path.is_file():
         return
     since = turn.begun_utc_ns - _FIRST_NS

@@ -8,6 +8,7 @@ from client import CloudClient
 from contracts.errors import CorruptError, InputError
 from contracts.ids import digest_file
 from offline.datasets.export import place_file
+from offline.pipeline.cloud import cloud_url
 from offline.pipeline.work import Result, Work
 
 CLIPS = "clips"
@@ -36,7 +37,7 @@ def ingest(work: Work) -> Result:
 
 
 def _cloud(work: Work) -> CloudClient:
-    url = work.spec.ingest.url or os.environ.get("LONGTAIL_CLOUD")
+    url = cloud_url(work.spec.ingest.url)
     if url is None:
         raise InputError("say where the cloud is: `ingest.url` or LONGTAIL_CLOUD", work.turn.name)
     return CloudClient(url, os.environ.get("LONGTAIL_OPERATOR_TOKEN"))
