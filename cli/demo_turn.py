@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,23 +101,30 @@ def turn(
     say(f"{len(found)} clips; the loop's file: {absolute(spec)}")
     loop = folder / "loop"
     with ExitStack() as beside:
-        driven_before: list[Callable[[], None]] = []
+        driven: list[Callable[[], None]] = []
 
         def told(stage: str, text: str) -> None:
             say(text)
-            if stage == "dataset":
-                # Training has one thread: meanwhile the other core drives by the shipped student.
-                drives = _beside("driving", folder / "trials.log", _drives_before(folder))
-                driven_before.append(beside.enter_context(drives))
+            # What is measured in the end, on cores that the turn leaves idle: by the shipped
+            # student while there is no other yet, and by the other while it is judged.
+            by: dict[str, Callable[[], Path]] = {
+                "dataset": shipped_student, "train": partial(_retrained, loop),
+            }  # fmt: skip
+            if stage in by:
+                drives = [
+                    [*_drives(folder, name, by[stage]()), "--workers", "1"] for name in TRIALS
+                ]
+                log = folder / f"trials-{stage}.log"
+                driven.append(beside.enter_context(_beside("driving", log, drives)))
 
         done = json.loads(_run_turn(spec, loop, folder, told))
-        for wait in driven_before:
+        for line in _told(done):
+            say(line)
+        say("the next day: the vehicles wake, take what was rolled out, and drive the same scenes")
+        next_day = drive_fleet(folder, url, seed, lambda text: None, day=1)
+        for wait in driven:
             wait()
-    for name in _told(done):
-        say(name)
-    model = next((loop / "stages" / "train").glob("*/product/model/student-s.onnx"))
-    say("the next day: the vehicles wake, take what was rolled out, and drive the same scenes")
-    next_day = drive_fleet(folder, url, seed, lambda text: None, day=1)
+    model = _retrained(loop)
     reports = {name: _driven(folder, name, model, run) for name in TRIALS}
     cattle = folder / "trials" / "cattle"
     before, after = _report_files(cattle, shipped_student(), model)
@@ -125,6 +133,10 @@ def turn(
          "--json"]
     ))["report"]  # fmt: skip
     return TurnShown(done, next_day, reports, Path(page))
+
+
+def _retrained(loop: Path) -> Path:
+    return next((loop / "stages" / "train").glob("*/product/model/student-s.onnx"))
 
 
 def _document(folder: Path, url: str) -> dict[str, Any]:
@@ -139,13 +151,13 @@ def _document(folder: Path, url: str) -> dict[str, Any]:
             "by": str(shipped_student().with_suffix(".manifest.yaml")),
             "request": {"unit": "boxes", "select": {"budget": BUDGET_BOXES, "seed": 1}},
         },
-        "label": {"bf16": True, "workers": 2},
+        "label": {"bf16": True, "members": 4, "workers": 2},
         "review": {"truth": str(folder / "truth"), "accept": 0.9},
         # What is new is calibrated on what is new: classes that were rare have other scores now.
         "dataset": {"every_s": 0.5, "rule": {"parts": [["train", 3], ["validation", 1]]}},
         "train": {
-            # One thread: the same weights whatever else the machine does.
-            "threads": 1,
+            # One thread each: the same weights whatever else the machine does.
+            "threads": 1, "workers": 2,
             "recipe": str(recipe("retrain")), "replay": [str(folder / "data" / "old")],
             "calibrate": [str(folder / "data" / "calibrate")],
         },
@@ -215,21 +227,18 @@ def _told(done: dict[str, Any]) -> Iterator[str]:
 TRIALS = "cattle", "elsewhere"
 
 
-def _drives(folder: Path, name: str) -> list[str]:
-    """The words that drive a recipe by the shipped student; what is driven is kept."""
+def _drives(folder: Path, name: str, model: Path) -> list[str]:
+    """The words that drive a recipe by a model; what is driven is kept."""
     return [
-        "sim", "trials", str(recipe(name)), "--model", str(shipped_student()),
+        "sim", "trials", str(recipe(name)), "--model", str(model),
         "--out", str(folder / "trials" / name),
     ]  # fmt: skip
 
 
-def _drives_before(folder: Path) -> list[list[str]]:
-    return [[*_drives(folder, name), "--workers", "1"] for name in TRIALS]
-
-
 def _driven(folder: Path, name: str, model: Path, run: Run) -> list[dict[str, Any]]:
     """The same drives by both models: what changed."""
-    told = json.loads(run([*_drives(folder, name), "--model", str(model), "--json"]))
+    both = [*_drives(folder, name, shipped_student()), "--model", str(model)]
+    told = json.loads(run([*both, "--json"]))
     rows: list[dict[str, Any]] = told["comparisons"][0]["figures"]
     return [row for row in rows if row["slice"] == "all"]
 

@@ -97,24 +97,30 @@ class OwnWords(Sequence[TeacherFrame]):
 
     Args:
         told: called after each word with how many there are, of how many.
+        crew: each of it asks about its part of the examples, and waits for the others.
+
+    Raises `InputError` for a crew without a folder, which all must see.
     """
 
     def __init__(
         self, network: Student, examples: Sequence[Example], folder: Path | None = None,
-        told: Told = lambda done, of: None,
+        told: Told = lambda done, of: None, crew: Crew = ALONE,
     ) -> None:  # fmt: skip
         self._paths: list[Path] = []
         self._words: list[TeacherFrame] = []
+        if folder is None and crew.size > 1:
+            raise InputError("a crew shares its words: they need a folder", "words")
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             self._paths = [folder / f"{place:06d}.npz" for place in range(len(examples))]
         network.eval()
-        for place, example in enumerate(examples):
+        for place in range(crew.rank, len(examples), crew.size):
             if not self._paths:
-                self._words.append(own_word(network, example.frame))
+                self._words.append(own_word(network, examples[place].frame))
             elif not self._paths[place].exists():
-                write_word(self._paths[place], own_word(network, example.frame))
+                write_word(self._paths[place], own_word(network, examples[place].frame))
             told(place + 1, len(examples))
+        crew.wait()
 
     def __len__(self) -> int:
         return max(len(self._words), len(self._paths))
@@ -294,8 +300,7 @@ def retrain_student(
         pull = ElasticPull(network, fisher)
     anchor = None
     if restraint.anchor > 0:
-        with crew.leader_first():
-            anchor = OwnWords(network, _Taught(new, replay, None), words, told)
+        anchor = OwnWords(network, _Taught(new, replay, None), words, told, crew)
     fit(
         RestrainedLearner(network, recipe, pull, crew, restraint.held),
         _Taught(new, replay, anchor), recipe, seed, progress, checkpoint, weights, crew,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from contracts.errors import InputError
 from models.student.config import StudentConfig
 from models.student.network import Student, StudentInputs
 from models.student.sight import Sight
@@ -31,6 +32,19 @@ class Teacher(nn.Module):
         """What each member says of a batch."""
         sighted = self.sight(*inputs)
         return [member(*sighted) for member in self.members]
+
+
+def of_first(teacher: Teacher, members: int) -> Teacher:
+    """The teacher with only its first members, whose work is less: the weights are the same ones.
+
+    Raises `InputError` for more members than it has, or for none.
+    """
+    has = len(teacher.members)
+    if not 1 <= members <= has:
+        raise InputError(f"1 to {has} members can be asked, not {members}", "members")
+    fewer = Teacher(teacher.config, 0)
+    fewer.sight, fewer.members = teacher.sight, teacher.members[:members]
+    return fewer.train(teacher.training)
 
 
 def new_teacher(first: Student, members: int, seed: int) -> Teacher:

@@ -7,6 +7,7 @@ its size. The embedding is the first member's: those of different members are no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +24,7 @@ from models.student.train import channels_last
 from models.student.word import class_rows, word_from
 from models.teacher.network import Teacher
 
-_FLIPPED = torch.ones(len(BOX_CHANNELS))
-_FLIPPED[[BOX_CHANNELS.index("sin"), BOX_CHANNELS.index("velocity_y_mps")]] = -1
+_SIDEWAYS = [BOX_CHANNELS.index("sin"), BOX_CHANNELS.index("velocity_y_mps")]
 _OFFSET_Y = BOX_CHANNELS.index("offset_y")
 
 
@@ -71,11 +71,10 @@ class TeacherView:
         with torch.no_grad(), low_precision(device, self._bf16):
             found = self.teacher(moved(channels_last(batch_of(views)), device))
         found = [moved(one, torch.device("cpu")) for one in found]
-        boxes = _boxes_turned(torch.stack([_by_group(one.boxes.float()) for one in found]))
         return Opinions(
-            _array(_turned(torch.stack([torch.sigmoid(one.heat.float()) for one in found]))),
-            _array(boxes.flatten(2, 3)),
-            _array(_turned(torch.stack([torch.sigmoid(one.ground.float()) for one in found]))),
+            _array(_turned([torch.sigmoid(one.heat.float()) for one in found])),
+            _array(_boxes_turned([one.boxes for one in found])),
+            _array(_turned([torch.sigmoid(one.ground.float()) for one in found])),
             _array(torch.stack([torch.softmax(one.light.float(), dim=-1) for one in found])),
             _array(found[0].embedding.float()[0]),
         )  # fmt: skip
@@ -104,8 +103,11 @@ class TeacherView:
         """[m, v, groups, 10, r, c] weighed by belief [m, v, classes, r, c]: [10 * groups, r, c]."""
         belief = torch.stack([heat[:, :, rows].amax(dim=2) for rows in self._classes_of], dim=2)
         weight = (belief + 1e-6)[:, :, :, None]
-        fused = (boxes * weight).sum(dim=(0, 1)) / weight.sum(dim=(0, 1))
-        return fused.flatten(0, 1)
+        # One after the other, in the cache: the product of all is 40 MB of its own.
+        total = torch.zeros_like(boxes[0, 0])
+        for told, believed in zip(boxes.flatten(0, 1), weight.flatten(0, 1), strict=True):
+            total.addcmul_(told, believed)
+        return (total / weight.sum(dim=(0, 1))).flatten(0, 1)
 
     def word(self, frame: StudentFrame) -> TeacherFrame:
         """What a student is to learn of the frame."""
@@ -113,24 +115,25 @@ class TeacherView:
         return word_from(self.teacher.config, maps.heat, maps.boxes, maps.embedding)
 
 
-def _by_group(boxes: Tensor) -> Tensor:
-    """[v, 10 * groups, r, c] as [v, groups, 10, r, c]."""
-    return boxes.reshape(boxes.shape[0], -1, len(BOX_CHANNELS), *boxes.shape[2:])
+def _turned(told: Sequence[Tensor]) -> Tensor:
+    """Members' maps [v, k, r, c] as one [m, v, k, r, c], the second view, the mirror's, turned
+    back.
+    """
+    maps = torch.empty((len(told), *told[0].shape))
+    for k, views in enumerate(told):
+        maps[k, 0] = views[0]
+        maps[k, 1:] = views[1:].flip(-1)
+    return maps
 
 
-def _turned(maps: Tensor) -> Tensor:
-    """Maps [m, v, k, r, c] with the second view, the mirror's, turned back."""
-    return torch.stack([view.flip(-1) if k else view for k, view in enumerate(maps.unbind(1))], 1)
-
-
-def _boxes_turned(boxes: Tensor) -> Tensor:
-    """Box channels [m, v, groups, 10, r, c] with the mirror's turned back."""
-    views = list(boxes.unbind(1))
-    for k in range(1, len(views)):
-        turned = views[k].flip(-1) * _FLIPPED[:, None, None]
-        turned[:, :, _OFFSET_Y] = 1 - turned[:, :, _OFFSET_Y]
-        views[k] = turned
-    return torch.stack(views, dim=1)
+def _boxes_turned(told: Sequence[Tensor]) -> Tensor:
+    """Members' box channels [v, 10 * groups, r, c] likewise, and what they tell of the mirror."""
+    boxes = _turned(told)
+    for channel in _SIDEWAYS:
+        boxes[:, 1:, channel :: len(BOX_CHANNELS)].neg_()
+    offset = boxes[:, 1:, _OFFSET_Y :: len(BOX_CHANNELS)]
+    offset.neg_().add_(1)
+    return boxes
 
 
 def _array(values: Tensor) -> Float32s:

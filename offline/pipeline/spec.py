@@ -102,7 +102,9 @@ class AcquireSection(Section):
 
 
 class LabelSection(Section):
-    """`parameters`: None, those of the shipped teacher; their calibrator lies beside them."""
+    """`parameters`: None, those of the shipped teacher; their calibrator lies beside them.
+    `members`: how many of the teacher's are asked; None: all.
+    """
 
     aside = frozenset({"workers", "ray"})
 
@@ -110,6 +112,7 @@ class LabelSection(Section):
     parameters: Path | None = None
     bf16: bool = False
     points: bool = True
+    members: int | None = Field(None, ge=1)
     workers: int | None = Field(None, ge=0)
     ray: str | None = None
 

@@ -23,7 +23,7 @@ def replayed(slices: Sequence[str], embeddings: Float32s, share: float, floor: i
 
     Args:
         slices: the slice of each old frame.
-        embeddings: [n, d] of the network that is retrained.
+        embeddings: [n, d] of the network that is retrained; with a share of 1 they tell nothing.
         share: of all frames, 0 to 1; at least one frame unless it is 0.
         floor: frames that each slice gets before the rest is dealt, as far as it has them.
 
@@ -35,6 +35,8 @@ def replayed(slices: Sequence[str], embeddings: Float32s, share: float, floor: i
         raise InputError(f"a share lies in 0..1, not {share:g}", "replay")
     if not slices or share == 0:
         return np.zeros(0, dtype=np.int64)
+    if share == 1:
+        return np.arange(len(slices))
     count = max(1, round(share * len(slices)))
     names = sorted(set(slices))
     rows = {name: np.flatnonzero([one == name for one in slices]) for name in names}

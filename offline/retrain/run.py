@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 PLAN_FILE, REPORT_FILE, MIX_FILE = "plan.json", "retrain.json", "mix.png"
 EMBEDDINGS_FILE, WORDS_FOLDER = "embeddings.npy", "words"
-_COMPARED = 256
+_COMPARED = 128
 """Frames at most by which the embedding spaces are compared."""
 Say = Callable[[str], None]
 
@@ -122,8 +122,11 @@ def retrain_run(
     crew.wait()
     if (out / RUN_FILE).exists():
         return read_report(out)
-    with crew.leader_first():
-        embeddings = _kept_embeddings(old, replay, out / EMBEDDINGS_FILE, say)
+    # Where all that is old comes along, nothing has to be chosen.
+    embeddings = np.zeros((sum(map(len, replay)), 0), dtype=np.float32)
+    if recipe.replay.share < 1:
+        with crew.leader_first():
+            embeddings = _kept_embeddings(old, replay, out / EMBEDDINGS_FILE, say)
     drawn = reference or [drawn_frames(each) for each in (new, *replay)]
     weights, mix = new_weights(new, recipe.mix, drawn)
     rows, slices = replayed_rows(replay, recipe.replay, embeddings)

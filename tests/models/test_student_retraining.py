@@ -12,6 +12,7 @@ import torch
 
 from contracts.errors import CorruptError, InputError
 from contracts.geometry import Boxes
+from models.student.crew import Crew
 from models.student.dropout import NO_DROPOUT
 from models.student.losses import losses_of, weighted
 from models.student.network import Student, StudentOutputs
@@ -177,6 +178,8 @@ def test_words_are_kept_and_not_told_twice(known: Known, tmp_path: Path) -> None
         assert word.embedding is not None and np.array_equal(word.embedding, own.embedding)
     with pytest.raises(CorruptError, match="no word"):
         kept[1]
+    with pytest.raises(InputError, match="need a folder"):
+        OwnWords(known.network, examples, crew=Crew(1, 2))
 
 
 class Untouched(Sequence[Example]):

@@ -36,7 +36,7 @@ from models.student.export import onnx_bytes
 from models.student.network import new_student
 from models.student.train import Example, Recipe, train_student
 from models.teacher.config import teacher_config
-from models.teacher.network import Teacher
+from models.teacher.network import Teacher, of_first
 from models.teacher.predict import TeacherView
 from models.teacher.train import MembersLearner, train_members
 from tests.models.student_frames import box_maps, examples, tiny_config
@@ -162,6 +162,17 @@ def test_members_differ_and_their_sight_stays(teacher: Teacher, made: list[Examp
     assert np.abs(maps.members[0] - maps.members[1]).max() > 0.02
     np.testing.assert_allclose(maps.heat, maps.members.mean(axis=0), atol=1e-6)
     assert not any(weights.requires_grad for weights in teacher.sight.parameters())
+
+
+def test_fewer_members_say_what_they_said_among_all(teacher: Teacher, made: list[Example]) -> None:
+    whole = TeacherView(teacher).opinions(made[0].frame)
+    fewer = TeacherView(of_first(teacher, 2)).opinions(made[0].frame)
+    np.testing.assert_array_equal(fewer.heat, whole.heat[:2])
+    np.testing.assert_array_equal(fewer.boxes, whole.boxes[:2])
+    assert len(teacher.members) == 3
+    for count in (0, 4):
+        with pytest.raises(InputError, match="1 to 3 members can be asked"):
+            of_first(teacher, count)
 
 
 def test_the_mirror_of_a_frame_gets_the_mirror_of_the_answer(

@@ -34,7 +34,9 @@ def label(work: Work) -> Result:
     def told(progress: Progress) -> None:
         work.say(f"{progress.number} of {progress.total} clips labelled")
 
-    settings = Settings(bf16=section.bf16, points=section.points).model_dump()
+    settings = Settings(
+        bf16=section.bf16, points=section.points, members=section.members
+    ).told()  # fmt: skip
     executor = executor_of(section.workers, section.ray)
     run = run_stage(STAGE, settings, clips, folder, executor, told)
     check(run)

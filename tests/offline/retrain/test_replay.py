@@ -33,6 +33,7 @@ def test_no_share_is_no_replay_and_any_share_is_at_least_one() -> None:
     vectors = np.zeros((10, 4), np.float32)
     assert replayed(["a"] * 10, vectors, 0.0).size == 0
     assert replayed(["a"] * 10, vectors, 0.001).size == 1
+    assert replayed(["b", "a"] * 5, np.zeros((10, 0), np.float32), 1.0).tolist() == list(range(10))
     assert replayed([], np.zeros((0, 4), np.float32), 0.5).size == 0
 
 

@@ -98,6 +98,11 @@ def test_a_drive_is_labelled_once_and_can_be_trained_on(
     # Called again, nothing is done anew, and a label that somebody lost is there again.
     next((out / "labels").iterdir()).unlink()
     assert labelled(drive, teacher, tmp_path) == [figures]
+    refused = RUNNER.invoke(app, [
+        "clip", str(drive), "--teacher", str(teacher), "--out", str(tmp_path / "none"),
+        "--workers", "0", "--members", "3",
+    ])  # fmt: skip
+    assert refused.exit_code == 1 and "1 to 2 members can be asked" in str(refused.exception)
     assert files(out) == made
 
 
