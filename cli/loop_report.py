@@ -54,6 +54,7 @@ def report(
 
     kept = LoopFolder(loop)
     found = kept.turn(turn)
+    _ask_the_cloud(kept, found)
     facts = TurnFacts(kept, found).facts()
     facts = facts.model_copy(update={
         "trials": trial_changes(trials, found.spec.seed) if trials else (),
@@ -74,7 +75,19 @@ def write_turn_report(kept: LoopFolder, turn: Turn) -> Path:
     """The page of a turn as it stands, in its own folder."""
     from offline.pipeline.facts import TurnFacts
 
+    _ask_the_cloud(kept, turn)
     return _written(TurnFacts(kept, turn).facts(), kept.turn_folder(turn.turn_id) / REPORT)
+
+
+def _ask_the_cloud(kept: LoopFolder, turn: Turn) -> None:
+    """How the rollout stands by now; without an answer the page tells what was last known."""
+    from contracts.errors import LongtailError
+    from offline.pipeline.course import note_rollout
+
+    try:
+        note_rollout(kept, turn)
+    except LongtailError as error:
+        typer.echo(f"how the rollout stands by now is not known: {error}", err=True)
 
 
 def _written(facts: LoopFacts, out: Path) -> Path:

@@ -126,9 +126,12 @@ class RolloutCommand(Wire):
 
 
 class RolloutVehicle(Wire):
+    """An admitted vehicle. `applied_utc_ns`: when the service first saw the release run there."""
+
     vehicle_id: Name
     outcome: str
     attempt: int
+    applied_utc_ns: int | None = None
     recall: str = "none"
     failure: str = ""
 

@@ -117,6 +117,7 @@ def rollout_detail(row: Any) -> RolloutDetail:
                 vehicle_id=record.vehicle_id,
                 outcome=record.outcome.value,
                 attempt=record.attempt,
+                applied_utc_ns=record.applied_ns,
                 recall=record.recall.value,
                 failure=record.failure,
             )

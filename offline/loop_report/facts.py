@@ -233,10 +233,11 @@ class Duration(Frozen):
 
 
 class TimeFacts(Frozen):
-    """From a clip's end on the vehicle to the model on the canary, and from raw log to curated
-    data: labelled and in a dataset version.
+    """From a clip's end on the vehicle to the begin of the model's rollout, and on to the model on
+    the canary's first vehicle; from raw log to curated data: labelled and in a dataset version.
     """
 
+    clip_to_rollout: Duration | None = None
     clip_to_canary: Duration | None = None
     log_to_curated: Duration | None = None
 

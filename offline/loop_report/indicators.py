@@ -121,6 +121,7 @@ def _times(facts: LoopFacts) -> dict[str, Value]:
 
     times = facts.times
     return {
+        "times.clip_to_rollout_s": None if times is None else median(times.clip_to_rollout),
         "times.clip_to_canary_s": None if times is None else median(times.clip_to_canary),
         "times.log_to_curated_s": None if times is None else median(times.log_to_curated),
     }

@@ -92,6 +92,18 @@ def _sections(facts: LoopFacts) -> list[tuple[str, str, str | None]]:
     ]
 
 
+def _way_back(found: dict[str, Value]) -> str:
+    """How long from the road to the road; the rollout's begin while no vehicle has the model."""
+    ends = {
+        "times.clip_to_canary_s": "clip captured → model on the canary",
+        "times.clip_to_rollout_s": "clip captured → rollout begun",
+    }
+    for name, words in ends.items():
+        if isinstance(seconds := found[name], int | float):
+            return tile(duration(float(seconds)), words)
+    return tile(duration(None), next(iter(ends.values())))
+
+
 def _tiles(found: dict[str, Value]) -> str:
     def real(name: str) -> float | None:
         value = found.get(name)
@@ -105,7 +117,7 @@ def _tiles(found: dict[str, Value]) -> str:
     drift = NOT_MEASURED if drifted is None else f"{number(drifted)} of {number(tested)}"
     return "".join((
         tile(gates, "gates"),
-        tile(duration(real("times.clip_to_canary_s")), "clip captured → model on the canary"),
+        _way_back(found),
         tile(duration(real("times.log_to_curated_s")), "raw log → curated data"),
         tile(number(real("fleet.fires_per_vehicle_day")), "fires for each vehicle-day"),
         tile(number(real("fleet.clips_per_vehicle_day")), "clips for each vehicle-day"),

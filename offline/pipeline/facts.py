@@ -38,6 +38,7 @@ from offline.loop_report.facts import (
 )
 from offline.loop_report.lineage import lineage_rows
 from offline.loop_report.tails import tails_of
+from offline.pipeline.course import noted_rollout, on_the_canary_utc_ns, rollout_stages
 from offline.pipeline.fleet import noted_fleet
 from offline.pipeline.lineage import loop_lineage
 from offline.pipeline.records import StageRecord, Turn
@@ -241,22 +242,8 @@ class TurnFacts:
         return ShadowEvidence.model_validate_json((product / SHADOW_FILE).read_bytes())
 
     def _rollout(self) -> tuple[RolloutStage, ...]:
-        record = self._records.get("rollout")
-        if record is None:
-            return ()
-        figures = record.figures
-        if figures.get("to") == "folder":
-            return (RolloutStage(name="handed over as files", state="done",
-                                 end_utc_ns=record.ended_utc_ns),)  # fmt: skip
-        stage, stages = figures.get("stage"), figures.get("stages")
-        over = figures.get("phase") == "done"
-        return (
-            RolloutStage(
-                name=f"stage {stage} of {stages}", state="done" if over else "running",
-                vehicles=_whole(figures.get("succeeded")), start_utc_ns=record.begun_utc_ns,
-                end_utc_ns=record.ended_utc_ns if over else None,
-                reason=f"rollout {figures.get('rollout_id')}",
-            ),
+        return rollout_stages(
+            self._records.get("rollout"), noted_rollout(self._folder, self._turn)
         )  # fmt: skip
 
     def _specs(self) -> tuple[SpecChange, ...]:
@@ -285,19 +272,26 @@ class TurnFacts:
         ends = sorted(
             _begun_utc_ns(path, received[path.stem]) for path in (ingest / CLIPS).glob("*.mcap")
         )
+        canary_utc_ns = on_the_canary_utc_ns(noted_rollout(self._folder, self._turn))
         return TimeFacts(
-            clip_to_canary=self._since(ends, "rollout"), log_to_curated=self._since(ends, "dataset")
+            clip_to_rollout=_since(ends, self._end_utc_ns("rollout")),
+            clip_to_canary=_since(ends, canary_utc_ns),
+            log_to_curated=_since(ends, self._end_utc_ns("dataset")),
         )
 
-    def _since(self, ends: list[int], stage: StageName) -> Duration | None:
-        """From the clips' ends to the stage's; nothing where clocks do not agree."""
+    def _end_utc_ns(self, stage: StageName) -> int | None:
         record = self._records.get(stage)
-        if record is None or not ends or record.ended_utc_ns < ends[-1]:
-            return None
-        spans = sorted((record.ended_utc_ns - end) / NS_PER_S for end in ends)
-        return Duration(
-            median_s=spans[len(spans) // 2], least_s=spans[0], most_s=spans[-1], count=len(spans)
-        )
+        return None if record is None else record.ended_utc_ns
+
+
+def _since(ends: list[int], until_utc_ns: int | None) -> Duration | None:
+    """From the clips' ends until then; nothing where clocks do not agree."""
+    if until_utc_ns is None or not ends or until_utc_ns < ends[-1]:
+        return None
+    spans = sorted((until_utc_ns - end) / NS_PER_S for end in ends)
+    return Duration(
+        median_s=spans[len(spans) // 2], least_s=spans[0], most_s=spans[-1], count=len(spans)
+    )
 
 
 def _begun_utc_ns(path: Path, received_utc_ns: int | None) -> int:

@@ -46,6 +46,7 @@ def times_section(times: TimeFacts | None) -> str | None:
     if times is None:
         return None
     rows = [
+        _time("clip captured → rollout begun", times.clip_to_rollout),
         _time("clip captured → model on the canary", times.clip_to_canary),
         _time("raw log → curated data", times.log_to_curated),
     ]
