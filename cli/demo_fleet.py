@@ -41,6 +41,7 @@ def drive_fleet(
             folder / "fleet", VEHICLES, 24.0, seed, model=shipped_student(), url=url, told=say,
             tour=read_trials(recipe("cattle")), truth=folder / ORACLE if day == 0 else None,
             trust=folder / "cloud" / "ota" / "trust", day=day, soak_driving_s=5.0,
+            workers=VEHICLES,
         )
     )  # fmt: skip
 

@@ -60,12 +60,13 @@ def rendering(folder: Path) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def _beside(
-    what: str, log_path: Path, commands: Sequence[Sequence[str]]
+    what: str, log_path: Path, commands: Sequence[Sequence[str]], nice: int = 0
 ) -> Iterator[Callable[[], None]]:
-    """Run commands, one after another, beside the block; the call waits for them, and raises
-    `TransientError` where one failed.
+    """Run commands, one after another, beside the block, by `nice` politer than it; the call waits
+    for them, and raises `TransientError` where one failed.
     """
-    script = "\n".join(shlex.join(longtail(*each)) + " || exit 1" for each in commands)
+    polite = ["nice", "-n", str(nice)]
+    script = "\n".join(shlex.join([*polite, *longtail(*each)]) + " || exit 1" for each in commands)
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             ["/bin/sh", "-c", script], stdout=log, stderr=log, start_new_session=True
@@ -115,7 +116,7 @@ def turn(
                     [*_drives(folder, name, by[stage]()), "--workers", "1"] for name in TRIALS
                 ]
                 log = folder / f"trials-{stage}.log"
-                driven.append(beside.enter_context(_beside("driving", log, drives)))
+                driven.append(beside.enter_context(_beside("driving", log, drives, nice=19)))
 
         done = json.loads(_run_turn(spec, loop, folder, told))
         for line in _told(done):
@@ -156,8 +157,8 @@ def _document(folder: Path, url: str) -> dict[str, Any]:
         # What is new is calibrated on what is new: classes that were rare have other scores now.
         "dataset": {"every_s": 0.5, "rule": {"parts": [["train", 3], ["validation", 1]]}},
         "train": {
-            # One thread each: the same weights whatever else the machine does.
-            "threads": 1, "workers": 2,
+            # As many on every machine: their number is in the last bits of the weights.
+            "threads": 2,
             "recipe": str(recipe("retrain")), "replay": [str(folder / "data" / "old")],
             "calibrate": [str(folder / "data" / "calibrate")],
         },

@@ -1,10 +1,11 @@
 """Processes that train one network together: each takes its part of every step's frames.
 
 Torch's own: a process group, and `DistributedDataParallel`, which averages gradients as they come
-back and keeps the statistics of normalisation alike. All draw the same order of examples; each
-draws mirror and dropout for its own. So a crew of another size is another training, and the same
-size and seed is the same one, on the same kind of machine, up to the order in which gradients are
-added.
+back and keeps the statistics of normalisation alike. All draw the same order of examples, and what
+a step's loss is divided by is counted over all of them: a step is the one that a single process
+would take. Each draws mirror and dropout for its own, so a crew of another size is another training
+by these draws alone; the same size and seed is the same one, on the same kind of machine, up to the
+order in which gradients are added.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from torch import distributed as dist
-from torch import nn
 
 from contracts.errors import InputError, TransientError
 from contracts.geometry import Int64s
@@ -59,6 +60,16 @@ class Crew:
         if places.size < self.size:
             places = np.resize(places, self.size)
         return places[self.rank :: self.size]
+
+    def count(self, own: Tensor) -> Tensor:
+        """What a sum over this process's part of a step is divided by, for the mean over the crew
+        to be the sum over all by the count of all; nowhere less than one.
+        """
+        if self.size == 1:
+            return own.clamp(min=1)
+        total = own.detach().clone()
+        dist.all_reduce(total)
+        return total.clamp(min=1) / self.size
 
     def rng(
         self, rng: np.random.Generator, seed: int, epoch: int, step: int

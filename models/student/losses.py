@@ -6,6 +6,9 @@ labelled. Presence: cross entropy; it teaches the embedding what is in a frame.
 
 Distillation compares with a teacher's outputs of the same layout: its heat as a soft target
 where the focal loss looks, its boxes where it is sure, its embedding by angle.
+
+Each is a sum over a step's frames over a count of them all. Where processes train together, the
+counts are the crew's: a process whose frames hold one object does not weigh as one with twenty.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from torch.nn import functional
 from contracts.labels import UNKNOWN
 from contracts.samples import Float32s
 from kernels.bev_decoding import BOX_CHANNELS
+from models.student.crew import ALONE, Crew
 from models.student.network import StudentOutputs
 from models.student.targets import NO_LIGHT_LABEL, BoxBatch, BoxRows, TargetBatch, batch_rows
 
@@ -75,17 +79,17 @@ def batch_teacher(frames: Sequence[TeacherFrame]) -> TeacherOutputs:
     )
 
 
-def focal_loss(logits: Tensor, target: Tensor, counted: Tensor) -> Tensor:
+def focal_loss(logits: Tensor, target: Tensor, counted: Tensor, crew: Crew = ALONE) -> Tensor:
     """`logits`, `target` [b, classes, r, c]; `counted` [b, r, c]."""
     here = (target == 1).float() * counted[:, None]
     there = (1 - (target == 1).float()) * counted[:, None]
     probability = torch.sigmoid(logits)
     right = (1 - probability) ** 2 * functional.logsigmoid(logits) * here
     wrong = (1 - target) ** 4 * probability**2 * functional.logsigmoid(-logits) * there
-    return -(right.sum() + wrong.sum()) / here.sum().clamp(min=1)
+    return -(right.sum() + wrong.sum()) / crew.count(here.sum())
 
 
-def box_loss(boxes: Tensor, asked: BoxBatch) -> Tensor:
+def box_loss(boxes: Tensor, asked: BoxBatch, crew: Crew = ALONE) -> Tensor:
     """Absolute error of `boxes` [b, 10 * groups, r, c] at the cells asked for.
 
     Velocities count a tenth as much: they are told in m/s, the rest in about one unit.
@@ -97,11 +101,11 @@ def box_loss(boxes: Tensor, asked: BoxBatch) -> Tensor:
     scale = boxes.new_ones(channels)
     scale[-2:] = 0.1
     error = (found - asked.values).abs() * asked.weight * scale
-    total: Tensor = error.sum() * channels / asked.weight.sum().clamp(min=1)
+    total: Tensor = error.sum() * channels / crew.count(asked.weight.sum())
     return total
 
 
-def ground_loss(logits: Tensor, ground: Tensor) -> Tensor:
+def ground_loss(logits: Tensor, ground: Tensor, crew: Crew = ALONE) -> Tensor:
     """A lane is a line of single cells: one that is missed counts as `_LANE_WEIGHT` others."""
     known = (ground != UNKNOWN).float()
     truth = (ground == 1).float()
@@ -109,35 +113,42 @@ def ground_loss(logits: Tensor, ground: Tensor) -> Tensor:
     error = functional.binary_cross_entropy_with_logits(
         logits, truth, reduction="none", pos_weight=weight
     )
-    return (error * known).sum() / known.sum().clamp(min=1)
+    return (error * known).sum() / crew.count(known.sum())
 
 
-def losses_of(outputs: StudentOutputs, targets: TargetBatch) -> dict[str, Tensor]:
+def losses_of(
+    outputs: StudentOutputs, targets: TargetBatch, crew: Crew = ALONE
+) -> dict[str, Tensor]:
     """The loss of each task by name, unweighted."""
     light = functional.cross_entropy(
         outputs.light, targets.light, ignore_index=NO_LIGHT_LABEL, reduction="sum"
     )
-    labelled = (targets.light != NO_LIGHT_LABEL).sum().clamp(min=1)
+    labelled = (targets.light != NO_LIGHT_LABEL).sum()
+    presence = functional.binary_cross_entropy_with_logits(
+        outputs.presence, targets.presence, reduction="sum"
+    )
     return {
-        "heat": focal_loss(outputs.heat, targets.heat, targets.counted),
-        "boxes": box_loss(outputs.boxes, targets.boxes),
-        "ground": ground_loss(outputs.ground, targets.ground),
-        "light": light / labelled,
-        "presence": functional.binary_cross_entropy_with_logits(outputs.presence, targets.presence),
+        "heat": focal_loss(outputs.heat, targets.heat, targets.counted, crew),
+        "boxes": box_loss(outputs.boxes, targets.boxes, crew),
+        "ground": ground_loss(outputs.ground, targets.ground, crew),
+        "light": light / crew.count(labelled),
+        "presence": presence / crew.count(presence.new_tensor(targets.presence.numel())),
     }
 
 
-def distillation_loss(outputs: StudentOutputs, teacher: TeacherOutputs) -> Tensor:
+def distillation_loss(
+    outputs: StudentOutputs, teacher: TeacherOutputs, crew: Crew = ALONE
+) -> Tensor:
     """How far the student is from its teacher; 0 only where both say the same."""
     heat = functional.binary_cross_entropy_with_logits(outputs.heat, teacher.heat, reduction="none")
     sharp = functional.binary_cross_entropy(teacher.heat, teacher.heat, reduction="none")
     # Empty ground would drown the rest: cells count by what either of both believes.
     care = torch.maximum(torch.sigmoid(outputs.heat.detach()), teacher.heat)
-    total = ((heat - sharp) * care).sum() / care.sum().clamp(min=1)
-    total = total + box_loss(outputs.boxes, teacher.boxes)
+    total = ((heat - sharp) * care).sum() / crew.count(care.sum())
+    total = total + box_loss(outputs.boxes, teacher.boxes, crew)
     if teacher.embedding is not None:
         likeness = functional.cosine_similarity(outputs.embedding, teacher.embedding)
-        total = total + (1 - likeness).mean()
+        total = total + (1 - likeness).sum() / crew.count(total.new_tensor(len(likeness)))
     return total
 
 

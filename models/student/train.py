@@ -118,7 +118,7 @@ class StudentLearner:
         self.network = network
         together = crew.wrapped(network)
         self._forward: Callable[..., Any] = torch.compile(together) if recipe.compiled else together
-        self._bf16 = recipe.bf16
+        self._bf16, self._crew = recipe.bf16, crew
 
     @property
     def config(self) -> StudentConfig:
@@ -128,9 +128,9 @@ class StudentLearner:
         with low_precision(device_of(self.network), self._bf16):
             found = self._forward(*channels_last(batch.inputs))
         outputs = StudentOutputs(*(part.float() for part in found))
-        losses = losses_of(outputs, batch.targets)
+        losses = losses_of(outputs, batch.targets, self._crew)
         if batch.teacher is not None:
-            losses["teacher"] = distillation_loss(outputs, batch.teacher)
+            losses["teacher"] = distillation_loss(outputs, batch.teacher, self._crew)
         return losses
 
 

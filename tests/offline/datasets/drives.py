@@ -22,7 +22,7 @@ def write_drive(
     folder: Path, instants_ns: Sequence[int], start_ns: int = 0, end_ns: int = 1000,
     vehicle: str = "v1", drive: str = "d1", source: str = "auto", boxes: int = 2,
     lat_deg: float | None = None, taxonomy: int = 1, inclusion: float | None = None,
-    tags: dict[str, str] | None = None,
+    tags: dict[str, str] | None = None, x_m: float = 10.0,
 ) -> Path:  # fmt: skip
     """`folder/clip.mcap` from `start_ns` to `end_ns`, and labels; each box is of `source`. With
     `inclusion` it is of the random stream. The vehicle knew the time of day, if `tags` tell it.
@@ -51,16 +51,16 @@ def write_drive(
         write_clip(stream, manifest, [encode_sample(each, OFFSET_NS) for each in speeds], {})
     for mono_ns in instants_ns:
         path = folder / f"labels/{mono_ns}.npz"
-        path.write_bytes(label_file(mono_ns, drive, source, boxes, taxonomy, tags))
+        path.write_bytes(label_file(mono_ns, drive, source, boxes, taxonomy, tags, x_m))
     return folder
 
 
 def label_file(
     mono_ns: int, drive: str = "d1", source: str = "auto", boxes: int = 2, taxonomy: int = 1,
-    tags: dict[str, str] | None = None,
+    tags: dict[str, str] | None = None, x_m: float = 10.0,
 ) -> bytes:  # fmt: skip
     box = Box3D(
-        class_name="car", centre_m=(10.0, 0.0, 1.0), size_m=(4.0, 2.0, 1.5), yaw_rad=0.0,
+        class_name="car", centre_m=(x_m, 0.0, 1.0), size_m=(4.0, 2.0, 1.5), yaw_rad=0.0,
         velocity_mps=None, frame="ego",
     )  # fmt: skip
     record = FrameRecord.model_validate({

@@ -10,13 +10,17 @@ import pytest
 import torch
 
 from contracts.errors import InputError, TransientError
+from models.recipe import RetrainRecipe
 from models.runs import WEIGHTS_FILE, load_student
 from models.student.crew import ALONE, Crew
 from offline.executor.local_pool import LocalPool
 from offline.executor.ray_cluster import RayCluster
-from offline.retrain.run import Folders
+from offline.retrain.run import Folders, retrain_run
 from offline.retrain.together import retrain_together
-from tests.offline.retrain.world import RECIPE, write_new, write_old, write_run
+from tests.offline.datasets.drives import write_drive
+from tests.offline.retrain.world import NIGHT, RECIPE, write_new, write_old, write_run
+
+DROPPED = "lidar", "radar", "cameras", "one_camera"
 
 
 @pytest.fixture
@@ -46,6 +50,35 @@ def test_two_processes_train_one_network(folders: Folders, tmp_path: Path) -> No
     assert not list(tmp_path.glob(".*"))
     # A run that is done is left alone.
     assert retrain_together(folders, recipe, tmp_path / "two", 2, LocalPool(2)) == report
+
+
+def test_two_processes_take_the_steps_of_one(folders: Folders, tmp_path: Path) -> None:
+    """Where nothing is drawn by each for its own, weights are alike but for the order of sums: a
+    process whose frames show nothing does not weigh as the one whose frames show something.
+    """
+    uneven = tmp_path / "uneven"
+    for n in range(6):
+        write_drive(uneven / f"u{n}", [n + 1], drive=f"u{n}", boxes=n % 2, tags=NIGHT, x_m=5.0)
+    folders = Folders(folders.start, folders.new, (uneven,))
+    told = RECIPE.model_dump(mode="json", by_alias=True)
+    told["train"] |= {
+        "epochs": 1, "batch": 4, "dropout": dict.fromkeys(DROPPED, 0.0),
+        "augmentation": dict.fromkeys(("mirror", "contrast", "brightness"), 0.0),
+    }  # fmt: skip
+    told["replay"]["share"] = 1.0
+    told["held"] = ["statistics"]
+    recipe = RetrainRecipe.model_validate(told)
+    path = tmp_path / "undrawn.yaml"
+    path.write_text(recipe.model_dump_json(by_alias=True))
+    retrain_together(folders, path, tmp_path / "two", 2, LocalPool(2))
+    retrain_run(folders, recipe, tmp_path / "one")
+    start, one, two = (
+        load_student(folder)[0].state_dict()
+        for folder in (folders.start, tmp_path / "one", tmp_path / "two")
+    )
+    moved = max(float((one[name] - start[name]).abs().max()) for name in one)
+    apart = max(float((one[name] - two[name]).abs().max()) for name in one)
+    assert moved > 1e-4 and apart < 0.001 * moved
 
 
 @pytest.mark.soak
