@@ -1,15 +1,18 @@
 """`longtail`: one command, whose groups load their package only when used.
 
 Guarantees: a failure is one clear line on standard error and a non-zero exit; `--json` puts
-nothing but JSON on standard output; logs go to standard error.
+nothing but JSON on standard output; logs go to standard error; a command that is told to end
+(SIGTERM) takes down what it began, as on Ctrl-C.
 """
 
 from __future__ import annotations
 
 import importlib
 import logging
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 from typing import Annotated, Any
 
 import structlog
@@ -80,12 +83,22 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
     return app
 
 
+def end_when_told() -> None:
+    """From now on SIGTERM unwinds this process: an embedded database does not outlive it."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+
+
 def main() -> None:
     """Entry point. Longtail's own errors end as one line and exit code 1."""
     arguments = sys.argv[1:]
     if arguments == ["--version"]:
         print(f"longtail {SOFTWARE_VERSION}")
         return
+    end_when_told()
     try:
         build_app(arguments)(prog_name="longtail")
     except LongtailError as error:

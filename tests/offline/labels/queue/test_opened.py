@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,3 +62,30 @@ def test_a_database_that_is_away_may_come_back(settings: Settings) -> None:
 
     with pytest.raises(TransientError, match="does not answer"):
         asyncio.run(inside())
+
+
+_HOLDS_IT = """
+import signal, sys
+from pathlib import Path
+from cli.main import end_when_told
+from cloud_ingest.settings import Settings
+from offline.labels.queue.opened import opened_database
+end_when_told()
+with opened_database(Settings(folder=Path(sys.argv[1]), database_url=None), create=True) as url:
+    print(url, flush=True)
+    signal.pause()
+"""
+
+
+def test_the_database_ends_with_a_command_that_is_told_to_end(settings: Settings) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", _HOLDS_IT, str(settings.folder)], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert any(line.startswith("postgresql") for line in holder.stdout)
+    postgres = EmbeddedPostgres(settings.folder / "postgres")
+    assert postgres.is_running()
+    holder.terminate()
+    assert holder.wait(timeout=60) == 128 + signal.SIGTERM
+    holder.stdout.close()
+    assert not postgres.is_running()
