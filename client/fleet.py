@@ -27,6 +27,8 @@ from contracts.fleet import (
     RolloutPage,
     RolloutRequest,
     RolloutRow,
+    ShadowPage,
+    ShadowRow,
     VehicleDetail,
     VehiclePage,
     VehicleRow,
@@ -112,9 +114,7 @@ class FleetClient:
         """Vehicles in the order of their ids, page by page as they are read; at most `limit`."""
         left, cursor = limit, None
         while left is None or left > 0:
-            query: dict[str, str | int] = {"limit": _PAGE if left is None else min(_PAGE, left)}
-            if cursor is not None:
-                query["cursor"] = cursor
+            query = _page_query(_PAGE if left is None else min(_PAGE, left), cursor)
             page = self._service.get("/v1/vehicles", VehiclePage, query)
             yield from page.vehicles
             cursor = page.cursor
@@ -137,6 +137,17 @@ class FleetClient:
             name: value for name, value in asked.items() if value is not None
         }
         return self._service.get("/v1/fleet/activity", FleetActivity, query)
+
+    def shadow(self, digest: str) -> Iterator[ShadowRow]:
+        """What vehicles last counted of a model in shadow, page by page as they are read."""
+        cursor = None
+        while True:
+            query = _page_query(_PAGE, cursor) | {"digest": digest}
+            page = self._service.get("/v1/fleet/shadow", ShadowPage, query)
+            yield from page.rows
+            cursor = page.cursor
+            if cursor is None:
+                return
 
     def revoke(self, vehicle_id: str, reason: str) -> VehicleDetail:
         """Refuse a vehicle from now on."""
@@ -190,6 +201,10 @@ class FleetClient:
         """Refuse somebody from now on."""
         order = Order(actor=self._actor, reason=reason)
         return self._service.post(f"/v1/people/{quote(name, safe='')}/revoke", order, PersonRow)
+
+
+def _page_query(limit: int, cursor: str | None) -> dict[str, str | int]:
+    return {"limit": limit} | ({} if cursor is None else {"cursor": cursor})
 
 
 def _input_error(error: ValidationError) -> InputError:

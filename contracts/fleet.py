@@ -13,6 +13,7 @@
 | GET  /v1/vehicles                           | → VehiclePage                          |
 | GET  /v1/vehicles/{vehicle_id}              | → VehicleDetail                        |
 | GET  /v1/fleet/activity?since_utc_ns=&…     | → FleetActivity                        |
+| GET  /v1/fleet/shadow?digest=               | → ShadowPage                           |
 | POST /v1/vehicles/{vehicle_id}/revoke       | Order → VehicleDetail                  |
 | POST /v1/triggers/{trigger_id}/kill         | Order → KillState                      |
 | POST /v1/triggers/{trigger_id}/unkill       | Order → KillState                      |
@@ -29,7 +30,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from contracts.check_in import CheckIn
+from contracts.check_in import CheckIn, ShadowModel
 from contracts.clip import Wire
 from contracts.ids import Name, Sha256Hex
 from contracts.ota import Kind
@@ -254,6 +255,18 @@ class FleetActivity(Wire):
     upload_bytes: int
     disengagements: int
     budget_bytes: int | None = None
+
+
+class ShadowRow(Wire):
+    """What a vehicle last counted of a model in its shadow."""
+
+    vehicle_id: Name
+    counted: ShadowModel
+
+
+class ShadowPage(Wire):
+    rows: tuple[ShadowRow, ...]
+    cursor: str | None = None
 
 
 class Order(Wire):

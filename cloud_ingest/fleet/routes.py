@@ -18,10 +18,11 @@ from contracts.fleet import (
     RolloutDetail,
     RolloutPage,
     RolloutRequest,
+    ShadowPage,
     VehicleDetail,
     VehiclePage,
 )
-from contracts.ids import Name
+from contracts.ids import Name, Sha256Hex
 from contracts.ota import parse_slot
 
 router = APIRouter(prefix="/v1")
@@ -97,6 +98,18 @@ async def activity(
     until_utc_ns: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
 ) -> FleetActivity:
     return await service_of(request).fleet.activity.between(since_utc_ns, until_utc_ns)
+
+
+@_people.get(
+    "/fleet/shadow", summary="What vehicles counted of a model in shadow", dependencies=[Viewer]
+)
+async def shadow(
+    request: Request,
+    digest: Sha256Hex,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    cursor: Name | None = None,
+) -> ShadowPage:
+    return await service_of(request).fleet.vehicles.shadow(digest, limit, cursor)
 
 
 @_people.post(

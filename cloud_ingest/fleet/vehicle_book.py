@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from cloud_ingest import audit
@@ -16,7 +17,7 @@ from cloud_ingest.fleet.assignments import set_killed
 from cloud_ingest.fleet_schema import assignments, audit_log, check_ins, releases
 from cloud_ingest.problems import AbsentError
 from cloud_ingest.schema import vehicles
-from contracts.check_in import CheckIn
+from contracts.check_in import CheckIn, ShadowModel
 from contracts.clock import Clock
 from contracts.fleet import (
     AssignedRelease,
@@ -24,6 +25,8 @@ from contracts.fleet import (
     AuditRow,
     KillState,
     Order,
+    ShadowPage,
+    ShadowRow,
     VehicleDetail,
     VehiclePage,
     VehicleRow,
@@ -67,6 +70,28 @@ class VehicleBook:
             assigned = await _assigned(connection, row.slots or {})
         manifest = _manifest(row)
         return VehicleDetail(**_row(row, manifest), assigned=assigned, check_in=manifest)
+
+    async def shadow(self, digest: str, limit: int, after: str | None) -> ShadowPage:
+        """What vehicles last counted of a model in shadow, in the order of their ids, from the one
+        behind `after` on. Who is refused by now has no say.
+        """
+        counted = sa.cast(check_ins.c.manifest, JSONB)["shadow_model"]
+        query = (
+            sa.select(check_ins.c.vehicle_id, counted.label("counted"))
+            .join(vehicles, vehicles.c.vehicle_id == check_ins.c.vehicle_id)
+            .where(vehicles.c.revoked_utc.is_(None), counted["digest"].astext == digest)
+            .order_by(check_ins.c.vehicle_id)
+            .limit(limit + 1)
+        )
+        if after is not None:
+            query = query.where(check_ins.c.vehicle_id > after)
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(query)).all()
+        found = tuple(
+            ShadowRow(vehicle_id=row.vehicle_id, counted=ShadowModel.model_validate(row.counted))
+            for row in rows[:limit]
+        )
+        return ShadowPage(rows=found, cursor=found[-1].vehicle_id if len(rows) > limit else None)
 
     async def revoke(self, vehicle_id: str, order: Order) -> VehicleDetail:
         """Refuse a vehicle from now on, with every token that it holds. Raises `AbsentError`."""

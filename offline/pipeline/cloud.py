@@ -100,14 +100,9 @@ class Releases:
         made = self.fleet.start_rollout(request)
         return self.fleet.rollout(made.rollout_id)
 
-    def shadow_counts(self) -> dict[str, ShadowModel]:
+    def shadow_counts(self, digest: str) -> dict[str, ShadowModel]:
         """What vehicles last counted of a model in shadow, by vehicle."""
-        found = {}
-        for row in self.fleet.vehicles():
-            check_in = self.fleet.vehicle(row.vehicle_id).check_in
-            if check_in is not None and check_in.shadow_model is not None:
-                found[row.vehicle_id] = check_in.shadow_model
-        return found
+        return {row.vehicle_id: row.counted for row in self.fleet.shadow(digest)}
 
 
 def _missing(outcome: Outcome, group: str) -> str:

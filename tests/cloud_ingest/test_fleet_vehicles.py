@@ -81,6 +81,7 @@ CALLS = [
     ("GET", "/v1/vehicles"),
     ("GET", "/v1/vehicles/v1"),
     ("GET", "/v1/fleet/activity"),
+    ("GET", "/v1/fleet/shadow"),
     ("POST", "/v1/vehicles/v1/revoke"),
     ("POST", "/v1/triggers/t1/kill"),
     ("POST", "/v1/triggers/t1/unkill"),

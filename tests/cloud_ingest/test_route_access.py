@@ -91,6 +91,7 @@ ACCESS: dict[str, str] = {
     "GET /v1/signal-logs": "viewer",
     "GET /v1/signal-logs/{log_id}": "viewer",
     "GET /v1/fleet/activity": "viewer",
+    "GET /v1/fleet/shadow": "viewer",
     "GET /v1/vehicles": "viewer",
     "GET /v1/vehicles/{vehicle_id}": "viewer",
     "POST /v1/ota/image/roles/{role}": "operator",

@@ -93,7 +93,7 @@ def _of_the_fleet(work: Work, candidate: str, active: str) -> ShadowEvidence | W
             f"rollout {row.rollout_id} to the shadow is {row.phase}: "
             f"{row.verdict or row.waiting_for}",
         )  # fmt: skip
-    counted = releases.shadow_counts()
+    counted = releases.shadow_counts(candidate)
     rule = policy_of(work).shadow
     try:
         found = added_up(counted, candidate, active, "the fleet")

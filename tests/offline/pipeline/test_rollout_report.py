@@ -56,7 +56,7 @@ def test_the_fleet_is_waited_for_until_it_has_met_objects(
         def begin(self, manifest: Path, *, in_shadow: bool) -> SimpleNamespace:
             return SimpleNamespace(phase="running")
 
-        def shadow_counts(self) -> dict[str, ShadowModel]:
+        def shadow_counts(self, digest: str) -> dict[str, ShadowModel]:
             told = ShadowModel(digest=NEW, active_digest=OLD, frames=5000, agreed=agreed[0])
             return {"one": told, "two": told}
 

@@ -41,7 +41,7 @@ class StandIn:
             rollout_id="r1", phase=self.phase, verdict="the guardrail `faults`", waiting_for=""
         )
 
-    def shadow_counts(self) -> Mapping[str, ShadowModel]:
+    def shadow_counts(self, digest: str) -> Mapping[str, ShadowModel]:
         self.asked.append("counts")
         return {}
 
