@@ -13,9 +13,8 @@ import shlex
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +29,7 @@ from contracts.errors import TransientError
 if TYPE_CHECKING:
     from sim_fleet.fleet import FleetReport
 
-BUDGET_BOXES = 1100
+BUDGET_BOXES = 900
 RECIPES = ("old", "held-out", "calibrate")
 Say = Callable[[str], None]
 Run = Callable[[Sequence[str]], str]
@@ -54,19 +53,8 @@ def rendering(folder: Path) -> Iterator[Callable[[], None]]:
         ["sim", "suite", "--recipe", str(recipe("suite")), "--out", str(folder / "suite")],
         *(["sim", "dataset", str(recipe(name)), "--out", str(folder / name)] for name in RECIPES),
     ]
-    with _beside("rendering", folder / "rendering.log", words) as rendered:
-        yield rendered
-
-
-@contextmanager
-def _beside(
-    what: str, log_path: Path, commands: Sequence[Sequence[str]], nice: int = 0
-) -> Iterator[Callable[[], None]]:
-    """Run commands, one after another, beside the block, by `nice` politer than it; the call waits
-    for them, and raises `TransientError` where one failed.
-    """
-    polite = ["nice", "-n", str(nice)]
-    script = "\n".join(shlex.join([*polite, *longtail(*each)]) + " || exit 1" for each in commands)
+    script = "\n".join(shlex.join(longtail(*each)) + " || exit 1" for each in words)
+    log_path = folder / "rendering.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             ["/bin/sh", "-c", script], stdout=log, stderr=log, start_new_session=True
@@ -74,7 +62,7 @@ def _beside(
 
         def waited() -> None:
             if process.wait() != 0:
-                raise TransientError(f"{what} failed; the log tells why", absolute(log_path))
+                raise TransientError("rendering failed; the log tells why", absolute(log_path))
 
         try:
             yield waited
@@ -101,30 +89,12 @@ def turn(
     spec.write_text(yaml.safe_dump(_document(folder, url), sort_keys=False), "utf-8")
     say(f"{len(found)} clips; the loop's file: {absolute(spec)}")
     loop = folder / "loop"
-    with ExitStack() as beside:
-        driven: list[Callable[[], None]] = []
-
-        def told(stage: str, text: str) -> None:
-            say(text)
-            # What is measured in the end, on cores that the turn leaves idle: by the shipped
-            # student while there is no other yet, and by the other while it is judged.
-            by: dict[str, Callable[[], Path]] = {
-                "dataset": shipped_student, "train": partial(_retrained, loop),
-            }  # fmt: skip
-            if stage in by:
-                drives = [
-                    [*_drives(folder, name, by[stage]()), "--workers", "1"] for name in TRIALS
-                ]
-                log = folder / f"trials-{stage}.log"
-                driven.append(beside.enter_context(_beside("driving", log, drives, nice=19)))
-
-        done = json.loads(_run_turn(spec, loop, folder, told))
-        for line in _told(done):
-            say(line)
-        say("the next day: the vehicles wake, take what was rolled out, and drive the same scenes")
-        next_day = drive_fleet(folder, url, seed, lambda text: None, day=1)
-        for wait in driven:
-            wait()
+    done = json.loads(_run_turn(spec, loop, folder, say))
+    for line in _told(done):
+        say(line)
+    say("the next day: the vehicles wake, take what was rolled out, and drive the same scenes")
+    next_day = drive_fleet(folder, url, seed, lambda text: None, day=1)
+    say("both students drive the same recipes: those scenes, and other roads")
     model = _retrained(loop)
     reports = {name: _driven(folder, name, model, run) for name in TRIALS}
     cattle = folder / "trials" / "cattle"
@@ -152,7 +122,7 @@ def _document(folder: Path, url: str) -> dict[str, Any]:
             "by": str(shipped_student().with_suffix(".manifest.yaml")),
             "request": {"unit": "boxes", "select": {"budget": BUDGET_BOXES, "seed": 1}},
         },
-        "label": {"bf16": True, "members": 4, "workers": 2},
+        "label": {"bf16": True, "members": 3, "workers": 2},
         "review": {"truth": str(folder / "truth"), "accept": 0.9},
         # What is new is calibrated on what is new: classes that were rare have other scores now.
         "dataset": {"every_s": 0.5, "rule": {"parts": [["train", 3], ["validation", 1]]}},
@@ -160,7 +130,7 @@ def _document(folder: Path, url: str) -> dict[str, Any]:
             # As many on every machine: their number is in the last bits of the weights.
             "threads": 2,
             "recipe": str(recipe("retrain")), "replay": [str(folder / "data" / "old")],
-            "calibrate": [str(folder / "data" / "calibrate")],
+            "calibrate": [str(folder / "data" / "calibrate")], "range_frames": 24,
         },
         "evaluate": {
             "suite": str(folder / "data" / "suite"), "tails": [held_out], "random": [held_out],
@@ -185,8 +155,8 @@ def _drawn(folder: Path) -> Path:
     return path
 
 
-def _run_turn(spec: Path, loop: Path, folder: Path, told: Callable[[str, str], None]) -> str:
-    """The command, its stages told as they end: name and line."""
+def _run_turn(spec: Path, loop: Path, folder: Path, say: Say) -> str:
+    """The command, its stages told as they end."""
     words = ["loop", "run", str(spec), "--loop", str(loop), "--folder", str(folder / "cloud"),
              "--json"]  # fmt: skip
     with (folder / "loop.json").open("w+b") as out:
@@ -196,7 +166,7 @@ def _run_turn(spec: Path, loop: Path, folder: Path, told: Callable[[str, str], N
             text = line.rpartition("\r\x1b[K")[2].strip()
             stage, _, how = text.partition(": ")
             if stage in _STAGES and how.startswith("done"):
-                told(stage, text)
+                say(text)
             last = text or last
         code = process.wait()
         out.seek(0)
@@ -228,18 +198,12 @@ def _told(done: dict[str, Any]) -> Iterator[str]:
 TRIALS = "cattle", "elsewhere"
 
 
-def _drives(folder: Path, name: str, model: Path) -> list[str]:
-    """The words that drive a recipe by a model; what is driven is kept."""
-    return [
-        "sim", "trials", str(recipe(name)), "--model", str(model),
-        "--out", str(folder / "trials" / name),
-    ]  # fmt: skip
-
-
 def _driven(folder: Path, name: str, model: Path, run: Run) -> list[dict[str, Any]]:
     """The same drives by both models: what changed."""
-    both = [*_drives(folder, name, shipped_student()), "--model", str(model)]
-    told = json.loads(run([*both, "--json"]))
+    told = json.loads(run(
+        ["sim", "trials", str(recipe(name)), "--model", str(shipped_student()),
+         "--model", str(model), "--out", str(folder / "trials" / name), "--json"]
+    ))  # fmt: skip
     rows: list[dict[str, Any]] = told["comparisons"][0]["figures"]
     return [row for row in rows if row["slice"] == "all"]
 

@@ -73,7 +73,7 @@ def fill_input(
     if fit.height > tensor.shape[2] or fit.width > tensor.shape[3]:
         raise InputError(f"{fit.width} x {fit.height} does not fit into {tensor.shape}")
     _fill(
-        np.ascontiguousarray(pixels),
+        _read_only(pixels),
         fit.width,
         fit.height,
         tensor[0],
@@ -82,6 +82,13 @@ def fill_input(
         np.float32(scale),
         np.float32(offset),
     )
+
+
+def _read_only(pixels: U8s) -> U8s:
+    """Contiguous, and of one type for the kernel: one that may be written to is another."""
+    seen = np.ascontiguousarray(pixels)[:]
+    seen.flags.writeable = False
+    return seen
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

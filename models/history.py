@@ -9,15 +9,22 @@ HISTORY_FILE = "history.json"
 Losses = dict[str, float]
 
 
+def kept_epochs(folder: Path) -> list[Losses]:
+    """What a run's folder tells of its epochs so far; none where nothing is told yet."""
+    try:
+        epochs: list[Losses] = json.loads((folder / HISTORY_FILE).read_text("utf-8"))
+    except FileNotFoundError:
+        return []
+    return epochs
+
+
 class History:
     """Keeps `history.json` up to date; a run that is resumed keeps its earlier epochs."""
 
     def __init__(self, folder: Path, *, resumed: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / HISTORY_FILE
-        self.epochs: list[Losses] = []
-        if resumed and self._path.exists():
-            self.epochs = json.loads(self._path.read_text("utf-8"))
+        self.epochs = kept_epochs(folder) if resumed else []
 
     def add(self, epoch: int, losses: Losses) -> None:
         """Take the means of the epoch, counted from 1."""

@@ -21,7 +21,12 @@ def telling_epochs(
     def tell(epoch: int, losses: Losses) -> None:
         history.add(epoch, losses)
         draw_history(history.epochs, out / PICTURE_FILE)
-        words = "  ".join(f"{task} {loss:.3f}" for task, loss in losses.items())
-        say(f"epoch {epoch} of {epochs}  {words}")
+        say(epoch_told(epoch, epochs, losses))
 
     return tell
+
+
+def epoch_told(epoch: int, epochs: int, losses: Losses) -> str:
+    """One epoch in a line."""
+    words = "  ".join(f"{task} {loss:.3f}" for task, loss in losses.items())
+    return f"epoch {epoch} of {epochs}  {words}"

@@ -11,15 +11,37 @@ import zlib
 
 import numpy as np
 
-from contracts.samples import ImageSample, LidarSample, SignalSample
+from contracts.channels import BEV
+from contracts.samples import (
+    Cuboid,
+    Detection,
+    ImageSample,
+    LidarSample,
+    MountSample,
+    PerceptionFrame,
+    SignalSample,
+)
+from contracts.trigger_spec import parse_spec
 from edge_agent.perception.pixels import decode_pixels
 from edge_agent.perception.views import look, trial_view
 from edge_agent.ports import PerceptionModel
 from edge_agent.signals.derive import SignalTable
+from edge_agent.signals.frame_signals import OF_FRAMES, FrameSignals
 from kernels.clip.encoding import encode_sample
+from kernels.lidar_codec import LidarPoints, decode_sweep, encode_sweep
 from kernels.phash import phash64
 from kernels.triggers.engine import TickInputs, TriggerEngine, absent_values
 
+_SPEC = """\
+apiVersion: longtail/v1
+kind: jerk
+id: warm-up
+version: 1
+owner: warm-up
+when: {jerk_mps3: 12.0}
+rate: {per_hour: 1}
+capture: {pre: 1s, post: 1s}
+"""
 _SIDE = 64
 
 
@@ -40,7 +62,7 @@ def _small_png() -> bytes:
 
 def warm_up(model: PerceptionModel | None, *, camera: bool, lidar: bool) -> None:
     """Run each part of the hot path once on made-up input, with state of its own."""
-    engine = TriggerEngine([], "warm-up", ("",))
+    engine = TriggerEngine([parse_spec(_SPEC, "warm-up")], "warm-up", ("",))
     engine.step(TickInputs(0, absent_values()))
     table = SignalTable(frozenset({"ego.speed_mps"}))
     for i in range(4):
@@ -52,11 +74,46 @@ def warm_up(model: PerceptionModel | None, *, camera: bool, lidar: bool) -> None
         pixels = decode_pixels(png)
         phash64(pixels)
     if lidar:
-        angles = np.linspace(0.0, 6.0, 4000, dtype=np.float32)
-        xyz = np.stack([10 * np.cos(angles), 10 * np.sin(angles), 0 * angles], axis=1)
-        ring = np.repeat(np.arange(4, dtype=np.uint16), 1000)
-        for rings in (None, ring):
-            sweep = LidarSample(
-                "/lidar/warm-up", 0, xyz, np.zeros(len(xyz), np.uint8), "", rings, None
-            )
+        for has_rings in (True, False):
+            sweep = _sweep(0, has_rings)
             encode_sample(sweep, 0)
+            points = LidarPoints(sweep.xyz_m, sweep.intensity, sweep.ring, sweep.time_offset_ns)
+            decode_sweep(encode_sweep(points))
+        _check_against_lidar()
+
+
+def _sweep(mono_ns: int, has_rings: bool = True) -> LidarSample:
+    """A turn of 16 beams: a street, and a wall across it."""
+    turn = np.repeat(np.linspace(-np.pi, np.pi, 720), 16)
+    fall = np.tile(np.linspace(-0.4, 0.02, 16), 720)
+    street_m = 1.6 / np.maximum(np.tan(-fall), 0.04)
+    wall_m = np.where(np.abs(turn) < 0.1, 15.0, np.inf)
+    away_m = np.minimum(street_m, wall_m)
+    xyz_m = np.stack([away_m * np.cos(turn), away_m * np.sin(turn), away_m * np.tan(fall)], axis=1)
+    count = len(xyz_m)
+    return LidarSample(
+        "/lidar/warm-up", mono_ns, xyz_m.astype(np.float32), np.zeros(count, np.uint8), "warm-up",
+        np.arange(count, dtype=np.uint16) % 16 if has_rings else None,
+        np.linspace(-1e8, 0, count).astype(np.int32),
+    )  # fmt: skip
+
+
+def _check_against_lidar() -> None:
+    """Frames of two things, one behind the other, of which one is gone in the second."""
+    watch = FrameSignals(OF_FRAMES)
+    mount = np.eye(4)
+    mount[2, 3] = 1.6
+    watch.see(MountSample(0, "warm-up", mount))
+    watch.see(SignalSample("ego.speed_mps", 0, 10.0))
+    things = tuple(
+        Detection(
+            None, "", 0.9, np.ones(1, np.float32),
+            Cuboid((x_m, 0.0, 0.8), (4.0, 1.8, 1.6), 0.0, (10.0, 0.0)),
+        )
+        for x_m in (20.0, 30.0)
+    )  # fmt: skip
+    for number, seen in enumerate((things, things[:1])):
+        now_ns = number * 100_000_000
+        watch.see(_sweep(now_ns))
+        watch.begin(now_ns)
+        watch.of(PerceptionFrame(BEV, now_ns, "", seen, 0.0, 0.0))

@@ -7,7 +7,9 @@ machines see the same files. They meet at a file beside the run's folder (`model
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 WORK = "offline.retrain.together:train_a_part"
 MOST = 256
+_LOOK_S = 0.5
 
 
 class Part(Frozen):
@@ -43,10 +46,14 @@ def retrain_together(
 ) -> RetrainReport:  # fmt: skip
     """As `retrain_run`, by `size` processes; the executor must run as many at once.
 
-    A run that was stopped goes on after its last whole epoch.
+    A run that was stopped goes on after its last whole epoch. `say` is called from a thread of its
+    own as epochs end.
 
     Raises `InputError` for what one process would refuse too, `TransientError` when one dies.
     """
+    from models.recipe import read_retrain_recipe
+
+    epochs = read_retrain_recipe(recipe).train.epochs
     if not 2 <= size <= MOST:
         raise InputError(f"2 to {MOST} processes train together, not {size}", "workers")
     # Beside the run's folder, which may hold nothing but the run.
@@ -64,13 +71,40 @@ def retrain_together(
     ]
     say(f"{size} processes train together")
     try:
-        for outcome in executor.run(WORK, tasks):
-            if isinstance(outcome.result, Failure):
-                kind = InputError if outcome.result.kind == "InputError" else TransientError
-                raise kind(outcome.result.reason, outcome.clip)
+        with _epochs_told(out, epochs, say):
+            for outcome in executor.run(WORK, tasks):
+                if isinstance(outcome.result, Failure):
+                    kind = InputError if outcome.result.kind == "InputError" else TransientError
+                    raise kind(outcome.result.reason, outcome.clip)
     finally:
         meeting.unlink(missing_ok=True)
     return read_report(out)
+
+
+@contextmanager
+def _epochs_told(out: Path, epochs: int, say: Callable[[str], None]) -> Iterator[None]:
+    """Say what the leader, perhaps on another machine, writes of each epoch that is new."""
+    from models.history import kept_epochs
+    from models.telling import epoch_told
+
+    before, over = len(kept_epochs(out)), threading.Event()
+
+    def follow() -> None:
+        told, last = before, False
+        while not last:
+            last = over.wait(_LOOK_S)
+            found = kept_epochs(out)
+            for epoch in range(told, len(found)):
+                say(epoch_told(epoch + 1, epochs, found[epoch]))
+            told = max(told, len(found))
+
+    follower = threading.Thread(target=follow, name="epochs")
+    follower.start()
+    try:
+        yield
+    finally:
+        over.set()
+        follower.join()
 
 
 def train_a_part(request: Request) -> Product:

@@ -39,8 +39,13 @@ def recipe_file(folder: Path) -> Path:
 
 def test_two_processes_train_one_network(folders: Folders, tmp_path: Path) -> None:
     recipe = recipe_file(tmp_path)
-    report = retrain_together(folders, recipe, tmp_path / "two", 2, LocalPool(2))
+    told: list[str] = []
+    report = retrain_together(folders, recipe, tmp_path / "two", 2, LocalPool(2), told.append)
     assert report.new_frames == 6 and report.epoch_frames >= 6
+    epochs = RECIPE.train.epochs
+    assert [line.split("  ")[0] for line in told[1:]] == [
+        f"epoch {epoch} of {epochs}" for epoch in range(1, epochs + 1)
+    ]
     before, _ = load_student(folders.start)
     after, run = load_student(tmp_path / "two")
     assert run.parents["student"] and any(
@@ -49,7 +54,9 @@ def test_two_processes_train_one_network(folders: Folders, tmp_path: Path) -> No
     )
     assert not list(tmp_path.glob(".*"))
     # A run that is done is left alone.
-    assert retrain_together(folders, recipe, tmp_path / "two", 2, LocalPool(2)) == report
+    told.clear()
+    again = retrain_together(folders, recipe, tmp_path / "two", 2, LocalPool(2), told.append)
+    assert again == report and len(told) == 1
 
 
 def test_two_processes_take_the_steps_of_one(folders: Folders, tmp_path: Path) -> None:
