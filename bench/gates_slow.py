@@ -30,7 +30,7 @@ def slowed(model: ModelFile) -> ModelFile:
         twin.CopyFrom(node)
         twin.name = f"{_TWIN}{node.name}"
         for k, name in enumerate(node.input):
-            if name and name not in stored and (name in first or _made(name, graph)):
+            if name and (name in stored or name in first or _made(name, graph)):
                 twin.input[k] = f"{_TWIN}{name}"
         for k, name in enumerate(node.output):
             twin.output[k] = f"{_TWIN}{name}"
@@ -50,7 +50,9 @@ def slowed(model: ModelFile) -> ModelFile:
         helper.make_node("Mul", [f"{_TWIN}{heat}", nothing.name], [f"{_TWIN}zero"]),
         helper.make_node("Add", [f"{heat}_alone", f"{_TWIN}zero"], [heat]),
     ]
-    graph.initializer.extend([scale, nothing])
+    # Weights of its own: the runtime folds what reads them, under a name made from theirs.
+    own = [_renamed(tensor) for tensor in graph.initializer]
+    graph.initializer.extend([*own, scale, nothing])
     nodes = [*scaled, *graph.node, *twins, *ends]
     del graph.node[:]
     graph.node.extend(nodes)
@@ -59,6 +61,13 @@ def slowed(model: ModelFile) -> ModelFile:
         update={"sha256": sha256_hex(content), "size_bytes": len(content)}
     )
     return replace(model, manifest=manifest, content=content)
+
+
+def _renamed(tensor: onnx.TensorProto) -> onnx.TensorProto:
+    twin = onnx.TensorProto()
+    twin.CopyFrom(tensor)
+    twin.name = f"{_TWIN}{tensor.name}"
+    return twin
 
 
 def _made(name: str, graph: onnx.GraphProto) -> bool:

@@ -1,8 +1,8 @@
 """Every figure of one model as a function of frame weights, by name.
 
-A figure's name is `figure[/group][@slice]`: `recall/vulnerable@tod=night`. `error/...` are mean
-errors of what is told and right. Groups are the classes of the taxonomy, and those of `GROUPS`;
-slices those of `models.evaluation.slices`.
+A figure's name is `figure[/group][@slice]`: `recall/vulnerable@tod=night`. `error/NAME[/group]` are
+mean errors of what is told and right. Groups are the classes of the taxonomy, and those of
+`GROUPS`, which errors have alone; slices those of `models.evaluation.slices`.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def sized_statistics(measured: Measured, wanted: Wanted = every_figure) -> dict[
         name: Sized(statistic, sizes.get(name, every), driven)
         for name, statistic in headline_statistics(measured, overall.matcher, moved).items()
     }
-    found |= _ground_layers(measured) | _errors(overall.matcher, matches, driven)
+    found |= _ground_layers(measured) | _errors(overall.matcher, matches, driven, taxonomy)
     found = {name: each for name, each in found.items() if wanted(name)}
     parts = parts_of(
         results, truth.tags, measured.tag_names, measured.ranges_m, truth.visibility, taxonomy
@@ -165,18 +165,29 @@ def _placed(statistic: Statistic, part: Part) -> Statistic:
     return lambda weights: statistic(weights[..., part.frames])
 
 
-def _errors(matcher: Matcher, matches: Sequence[Matched], drives: int) -> dict[str, Sized]:
-    """Mean errors of what is told and right: place, size, heading, velocity."""
+def _errors(
+    matcher: Matcher, matches: Sequence[Matched], drives: int, taxonomy: Taxonomy
+) -> dict[str, Sized]:
+    """Mean errors of what is told and right: place, size, heading, velocity; of all classes, and
+    of each group, since people walk slowly among many cars that stand.
+    """
     found = [(each, each.right & (each.scores >= OPERATING_PROBABILITY)) for each in matches]
-    table = np.concatenate([
-        match_errors(matcher, each)[told[each.right]] for each, told in found
-    ])  # fmt: skip
-    frame = np.concatenate([each.frame[told] for each, told in found])
+    tables = [match_errors(matcher, each)[told[each.right]] for each, told in found]
+    frames = [each.frame[told] for each, told in found]
+    groups = {"": range(len(matches))} | {
+        f"/{name}": [taxonomy.index(member) for member in members if member in taxonomy.names]
+        for name, members in GROUPS.items()
+    }
     sized = {}
-    for column, name in enumerate(ERRORS):
-        known = ~np.isnan(table[:, column])
-        values = mean_of(table[known, column], frame[known])
-        sized[f"{ERROR}/{name}"] = Sized(values, int(known.sum()), drives)
+    for group, classes in groups.items():
+        if not classes:
+            continue
+        table = np.concatenate([tables[kind] for kind in classes])
+        frame = np.concatenate([frames[kind] for kind in classes])
+        for column, name in enumerate(ERRORS):
+            known = ~np.isnan(table[:, column])
+            values = mean_of(table[known, column], frame[known])
+            sized[f"{ERROR}/{name}{group}"] = Sized(values, int(known.sum()), drives)
     return sized
 
 

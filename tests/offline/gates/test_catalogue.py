@@ -6,12 +6,18 @@ entries run on a small world, as far as it shows what they break.
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from bench.gates import MODEL
 from bench.gates_better import trained_anew
 from bench.gates_catalogue import REGRESSIONS, Regression, improvements
+from bench.gates_slow import slowed
 from bench.gates_world import Injected, World
+from kernels.bev.pattern import self_test_inputs
+from models.student.export import Graph
 from offline.gates.judge import judge
+from offline.gates.model_file import read_model
 from tests.offline.gates.worlds import world
 
 SHOWN = {
@@ -20,9 +26,10 @@ SHOWN = {
     "embedding of another length without a version", "embedding removed", "latency doubled",
     "a third slower", "file too big", "pedestrians dropped", "cars dropped", "one scenario flipped",
     "boxes shifted by 2.5 m", "cars called trucks", "boxes doubled", "boxes shifted by 0.6 m",
-    "random stream unweighted", "yaw flipped", "sizes scaled", "lanes lost",
-    "calibration broken, too shy", "crash in shadow", "shadow too short", "objects lost in shadow",
-    "phantoms in shadow", "shadow on empty roads", "people side with the active model",
+    "random stream unweighted", "yaw flipped", "sizes scaled", "slow objects told as still",
+    "lanes lost", "calibration broken, too shy", "crash in shadow", "shadow too short",
+    "objects lost in shadow", "phantoms in shadow", "shadow on empty roads",
+    "people side with the active model",
 }  # fmt: skip
 
 
@@ -62,3 +69,12 @@ def test_the_same_seed_gives_the_same_report(small: World) -> None:
     )
     other = judge(small.subjects(), Injected(small, trained_anew(), seed=6), small.policy)
     assert one == two != other.digest
+
+
+def test_a_student_that_works_twice_says_the_same() -> None:
+    shipped = read_model(MODEL)
+    twice = slowed(shipped)
+    feed = self_test_inputs(shipped.manifest)
+    once, again = (Graph(each.checked()).run(feed) for each in (shipped, twice))
+    assert once.keys() == again.keys()
+    assert all(np.allclose(once[name], again[name], atol=1e-6) for name in once)
