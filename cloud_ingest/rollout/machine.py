@@ -18,6 +18,7 @@ from dataclasses import replace
 from cloud_ingest.rollout import vehicles
 from cloud_ingest.rollout.cohort import Cohort, cohort_of, stage_limit
 from cloud_ingest.rollout.commands import LIVE, move, next_stage, obey
+from cloud_ingest.rollout.failures import log_e_share_above
 from cloud_ingest.rollout.guardrails import Reading, Verdict, absorb_interval, arms_of, read
 from cloud_ingest.rollout.observation import Interval, VehicleView
 from cloud_ingest.rollout.sample_ratio import RatioWatch, is_mismatch
@@ -104,7 +105,7 @@ def _limit(state: RolloutState, cohort: Cohort) -> int:
 def _judge(state: RolloutState, cohort: Cohort, reading: Reading, now_ns: int) -> RolloutState:
     plan, records = state.plan, state.records
     failed, executed = vehicles.failed(records), vehicles.executed(records)
-    if executed >= plan.min_executed and _too_many_failed(state):
+    if executed >= plan.min_executed and _failures_halt(state, cohort):
         return _halt(state, Cause.FAILURES, f"{failed} of {executed} vehicles failed", now_ns)
     if reading.verdict is Verdict.WORSE and not state.reading_stopped:
         return _halt(state, Cause.GUARDRAIL, reading.why(), now_ns)
@@ -123,6 +124,15 @@ def _halt(state: RolloutState, cause: Cause, reason: str, now_ns: int) -> Rollou
     phase = Phase.ROLLING_BACK if state.plan.auto_rollback else Phase.HALTED
     halted = move(state, phase, "halt", reason, now_ns)
     return replace(halted, cause=cause, ending=Phase.HALTED, watch=None)
+
+
+def _failures_halt(state: RolloutState, cohort: Cohort) -> bool:
+    """Of a stage that is out, by their share; before, only more of them than chance brings."""
+    failed, executed = vehicles.failed(state.records), vehicles.executed(state.records)
+    if len(state.records) >= _limit(state, cohort) and executed >= _quorum(state):
+        return _too_many_failed(state)
+    evidence = log_e_share_above(failed, executed, state.plan.max_failure_ratio)
+    return evidence >= -math.log(state.plan.alpha)
 
 
 def _too_many_failed(state: RolloutState) -> bool:

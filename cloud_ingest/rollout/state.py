@@ -51,8 +51,10 @@ class RolloutPlan:
         silence_driving_ns: connected driving without a signed manifest that makes an applied
             vehicle a failure.
         max_failure_ratio, min_executed: halt above this share of failures among at least so
-            many vehicles that applied or failed.
-        alpha: probability of a false "worse" over all guardrails and looks.
+            many vehicles that applied or failed, once a stage is out; while it goes out, when they
+            are more than chance brings (`failures`).
+        alpha: probability of a false "worse" over all guardrails and looks, and of a false halt
+            by failures while a stage goes out.
         ratio_alpha, ratio_window_ns: of the sample-ratio check.
         auto_rollback: whether a halt takes the release back from who applied it.
     """
