@@ -41,30 +41,41 @@ class DriveSet:
 
 @dataclass(slots=True)
 class _Frames:
-    """The frames of a set, a drive in memory at a time; `inclusion` grows by one a frame."""
+    """The frames of some folders, a drive in memory at a time; `folders` grows by one a frame."""
 
-    drives: DriveSet
+    drives: Sequence[Path]
     config: StudentConfig
     progress: Progress
-    inclusion: list[float] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[LabelledFrame]:
         from models.data.frames import load_frames
 
-        for number, folder in enumerate(self.drives.folders, start=1):
+        for number, folder in enumerate(self.drives, start=1):
             if any((folder / LABEL_FOLDER).glob("*.npz")):
                 for each in load_frames([folder], self.config):
-                    if self.drives.inclusion is not None:
-                        self.inclusion.append(self.drives.inclusion[folder])
+                    self.folders.append(folder)
                     yield each
-            self.progress(number, len(self.drives.folders))
+            self.progress(number, len(self.drives))
 
 
-def comparison_evidence(
-    candidate: ModelFile, reference: ModelFile, drives: DriveSet, wanted: Wanted,
+@dataclass(frozen=True, slots=True)
+class BothMeasured:
+    """What two models answered on the same frames: `data` tells of these, `folders` from which
+    drive each frame is.
+    """
+
+    data: FrameSet
+    candidate: Measured
+    reference: Measured
+    folders: tuple[Path, ...]
+
+
+def both_measured(
+    candidate: ModelFile, reference: ModelFile, drives: DriveSet,
     progress: Progress = lambda done, of: None,
-) -> ComparisonEvidence:  # fmt: skip
-    """Both models on all frames of a set; `wanted` tells which figures are judged.
+) -> BothMeasured:  # fmt: skip
+    """Both models on all frames of a set.
 
     A pass for both together where their frames are made alike, else a pass for each. Raises
     `InputError` when there is no labelled frame.
@@ -72,20 +83,34 @@ def comparison_evidence(
     models = (candidate, reference)
     digest = sha256_hex("\n".join(sorted(map(drive_digest, drives.folders))).encode())
 
-    def measured(some: Sequence[ModelFile]) -> tuple[FrameSet, tuple[Measured, ...], list[float]]:
-        frames = _Frames(drives, some[0].config, progress)
+    def measured(some: Sequence[ModelFile]) -> tuple[FrameSet, tuple[Measured, ...], list[Path]]:
+        frames = _Frames(drives.folders, some[0].config, progress)
         subjects = [Subject(one.identity, one.predictor) for one in some]
         data, found = measure(subjects, frames, drives.name, digest=digest)
-        return data, found, frames.inclusion
+        return data, found, frames.folders
 
     if candidate.config == reference.config:
-        data, (ours, theirs), drawn = measured(models)
+        data, (ours, theirs), folders = measured(models)
     else:
-        (data, (ours,), drawn), (_, (theirs,), _) = (measured([one]) for one in models)
+        (data, (ours,), folders), (_, (theirs,), _) = (measured([one]) for one in models)
+    return BothMeasured(data, ours, theirs, tuple(folders))
+
+
+def comparison_evidence(
+    candidate: ModelFile, reference: ModelFile, drives: DriveSet, measured: BothMeasured,
+    wanted: Wanted,
+) -> ComparisonEvidence:  # fmt: skip
+    """Both models on a set, by what they answered on its frames; `wanted` tells which figures
+    are judged.
+    """
+    inclusion = None
+    if drives.inclusion is not None:
+        inclusion = np.array([drives.inclusion[folder] for folder in measured.folders])
     return ComparisonEvidence(
         comparison=compare(
-            ours, theirs, (candidate.identity, reference.identity), data, wanted=wanted,
-            inclusion=None if drives.inclusion is None else np.array(drawn),
+            measured.candidate, measured.reference, (candidate.identity, reference.identity),
+            measured.data.model_copy(update={"name": drives.name}), wanted=wanted,
+            inclusion=inclusion,
         )
     )  # fmt: skip
 

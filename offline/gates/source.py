@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -11,7 +11,12 @@ from contracts.gate_report import GateName
 from contracts.samples import Float32s
 from contracts.scenario_suite import FrozenScenario, FrozenSuite
 from models.data.drives import read_drive
-from offline.gates.drives import DriveSet, comparison_evidence
+from offline.gates.drives import (
+    BothMeasured,
+    DriveSet,
+    both_measured,
+    comparison_evidence,
+)
 from offline.gates.evidence import (
     BudgetEvidence,
     ComparisonEvidence,
@@ -33,7 +38,9 @@ EMBEDDED_DRIVES = 16
 
 @dataclass(frozen=True, slots=True)
 class FolderEvidence:
-    """An `EvidenceSource` over files. `shadow_file` None: the fleet has not been asked yet."""
+    """An `EvidenceSource` over files. `shadow_file` None: the fleet has not been asked yet. Where
+    `hard` and `random` are the same drives, they are answered once.
+    """
 
     candidate: ModelFile
     reference: ModelFile
@@ -45,6 +52,7 @@ class FolderEvidence:
     self_test: SelfTest
     shadow_file: Path | None = None
     progress: Progress = lambda gate, done, of: None
+    _measured: dict[tuple[Path, ...], BothMeasured] = field(default_factory=dict, init=False)
 
     def manifest(self) -> ManifestEvidence:
         return manifest_evidence(self.candidate, self.reference, self.self_test, self._embeddings)
@@ -58,15 +66,18 @@ class FolderEvidence:
         )
 
     def tails(self) -> ComparisonEvidence:
-        return comparison_evidence(
-            self.candidate, self.reference, self.hard, self._wanted("tails"), self._of("tails")
-        )
+        return self._comparison(self.hard, "tails")
 
     def aggregate(self) -> ComparisonEvidence:
-        return comparison_evidence(
-            self.candidate, self.reference, self.random,
-            self._wanted("aggregate", "heads", "calibration"), self._of("aggregate"),
-        )  # fmt: skip
+        return self._comparison(self.random, "aggregate", "heads", "calibration")
+
+    def _comparison(self, drives: DriveSet, *gates: FigureGate) -> ComparisonEvidence:
+        models = self.candidate, self.reference
+        measured = self._measured.get(drives.folders)
+        if measured is None:
+            measured = both_measured(*models, drives, self._of(gates[0]))
+            self._measured[drives.folders] = measured
+        return comparison_evidence(*models, drives, measured, self._wanted(*gates))
 
     def shadow(self) -> ShadowEvidence | None:
         if self.shadow_file is None:

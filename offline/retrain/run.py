@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 PLAN_FILE, REPORT_FILE, MIX_FILE = "plan.json", "retrain.json", "mix.png"
 EMBEDDINGS_FILE, WORDS_FOLDER = "embeddings.npy", "words"
-_COMPARED = 128
+_COMPARED = 64
 """Frames at most by which the embedding spaces are compared."""
 Say = Callable[[str], None]
 

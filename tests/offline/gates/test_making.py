@@ -16,7 +16,7 @@ from contracts.errors import CorruptError, InputError
 from contracts.scenario_suite import SUITE_FILE, suite_text
 from offline.acquisition.adapters.request import AcquisitionRequest
 from offline.acquisition.records import SelectorConfig
-from offline.gates.drives import random_drives, read_probabilities
+from offline.gates.drives import hard_drives, random_drives, read_probabilities
 from offline.gates.judge import judge
 from offline.gates.measuring import budget_evidence, manifest_evidence, median_cosine
 from offline.gates.model_file import read_model
@@ -24,7 +24,9 @@ from offline.gates.page import page_text
 from offline.gates.policy import read_policy
 from offline.gates.shadow import read_shadow
 from offline.gates.signing import verified_report
+from offline.gates.source import FolderEvidence
 from offline.pipeline.stages.acquire import scorer_of
+from tests.offline.datasets.drives import write_drive
 from tests.offline.gates.evidences import NEW, OLD, Given, scenarios, subjects
 from tests.offline.gates.worlds import world
 
@@ -67,6 +69,24 @@ def check_in(vehicle: str, candidate: str = NEW, frames: int = 1500) -> dict[str
         "agreed": 900, "class_differs": 10, "only_active": 40, "only_candidate": 60,
     }  # fmt: skip
     return {"vehicle_id": vehicle, "shadow_model": shadow, "software": "0.1.0"}
+
+
+def test_drives_that_are_hard_and_random_are_answered_once(tmp_path: Path) -> None:
+    for number in range(2):
+        write_drive(tmp_path / "drives" / f"d{number}", [1, 2], drive=f"d{number}", x_m=5.0)
+    shipped, told = read_model(ZOO / "student-s.manifest.yaml"), []
+    table = written(tmp_path / "p.json", {"d0": 0.25, "d1": 0.5})
+    roots = [tmp_path / "drives"]
+    evidence = FolderEvidence(
+        shipped, shipped, world(4, 3).suite, tmp_path, hard_drives(roots),
+        random_drives(roots, table), read_policy(), lambda model: None,
+        progress=lambda gate, done, of: told.append((gate, done, of)),
+    )  # fmt: skip
+    tails, aggregate = evidence.tails().comparison, evidence.aggregate().comparison
+    assert told == [("tails", 1, 2), ("tails", 2, 2)]
+    assert (tails.data.name, tails.weighted) == ("tails", False)
+    assert (aggregate.data.name, aggregate.weighted) == ("random", True)
+    assert tails.data.digest == aggregate.data.digest and tails.data.frames == 4
 
 
 def test_check_ins_add_up(tmp_path: Path) -> None:
