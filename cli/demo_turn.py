@@ -53,8 +53,18 @@ def rendering(folder: Path) -> Iterator[Callable[[], None]]:
         ["sim", "suite", "--recipe", str(recipe("suite")), "--out", str(folder / "suite")],
         *(["sim", "dataset", str(recipe(name)), "--out", str(folder / name)] for name in RECIPES),
     ]
-    script = "\n".join(shlex.join(longtail(*each)) + " || exit 1" for each in words)
-    log_path = folder / "rendering.log"
+    with _beside("rendering", folder / "rendering.log", words) as rendered:
+        yield rendered
+
+
+@contextmanager
+def _beside(
+    what: str, log_path: Path, commands: Sequence[Sequence[str]]
+) -> Iterator[Callable[[], None]]:
+    """Run commands, one after another, beside the block; the call waits for them, and raises
+    `TransientError` where one failed.
+    """
+    script = "\n".join(shlex.join(longtail(*each)) + " || exit 1" for each in commands)
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             ["/bin/sh", "-c", script], stdout=log, stderr=log, start_new_session=True
@@ -62,7 +72,7 @@ def rendering(folder: Path) -> Iterator[Callable[[], None]]:
 
         def waited() -> None:
             if process.wait() != 0:
-                raise TransientError("rendering failed; the log tells why", absolute(log_path))
+                raise TransientError(f"{what} failed; the log tells why", absolute(log_path))
 
         try:
             yield waited
