@@ -31,7 +31,7 @@ from cli.demo_road_down import (
     example_spec,
     run_quietly,
 )
-from cli.demo_turn import TurnShown, rendering, turn
+from cli.demo_turn import SLICES, TurnShown, rendering, turn
 from cli.output import JsonOption, absolute, print_json
 from client import CloudClient
 
@@ -135,7 +135,7 @@ def _tell_turn(console: Console, first: FleetReport, shown: TurnShown) -> None:
         f"times, {taken[0]} the day before",
     )
     table = Table("by both students", "figure", "before", "after", "change (95 %)", box=None)
-    for name, title in (("cattle", "the same scenes"), ("elsewhere", "other cattle, other roads")):
+    for name, title in zip(SLICES, ("the same scenes", "other cattle, other roads"), strict=True):
         told = [row for row in shown.before_after[name] if row["name"] in FIGURES]
         for number, row in enumerate(told):
             where = title if number == 0 else ""

@@ -24,6 +24,7 @@ from cli.demo_fleet import ORACLE, drive_fleet, recipe, shipped_student
 from cli.demo_processes import longtail
 from cli.demo_road_down import VEHICLE
 from cli.output import absolute
+from client import CloudClient
 from contracts.errors import TransientError
 
 if TYPE_CHECKING:
@@ -31,13 +32,15 @@ if TYPE_CHECKING:
 
 BUDGET_BOXES = 900
 RECIPES = ("old", "held-out", "calibrate")
+SLICES = ("same-scenes", "other-scenes")
+"""Of the drives by which both students are compared."""
 Say = Callable[[str], None]
 Run = Callable[[Sequence[str]], str]
 
 
 @dataclass(frozen=True, slots=True)
 class TurnShown:
-    """What the turn came to: its progress as JSON, and figures before and after by recipe."""
+    """What the turn came to: its progress as JSON, and figures before and after by slice."""
 
     turn: dict[str, Any]
     next_day: FleetReport
@@ -90,9 +93,8 @@ def turn(
     clips.mkdir(exist_ok=True)
     # A vehicle that only woke may have sent a moment of its standing: nothing to see in it.
     where = f"vehicle_id != '{VEHICLE}' AND lidar_sweeps > 0"
-    found = json.loads(run(["clips", "search", where, "--json"]))
-    for row in found:
-        run(["clips", "pull", row["clip_id"], "--to", str(clips)])
+    client = CloudClient(url)
+    found = [client.pull(row.clip_id, clips) for row in client.search(where)]
     run(["sim", "truth", str(clips), "--truth", str(folder / ORACLE), "--out", str(truth)])
     rendered()
     spec = folder / "loop.yaml"
@@ -104,16 +106,15 @@ def turn(
         say(line)
     say("the next day: the vehicles wake, take what was rolled out, and drive the same scenes")
     next_day = drive_fleet(folder, url, seed, lambda text: None, day=1)
-    say("both students drive the same recipes: those scenes, and other roads")
+    say("both students drive those scenes, and other roads")
     model = _retrained(loop)
-    reports = {name: _driven(folder, name, model, run) for name in TRIALS}
-    cattle = folder / "trials" / "cattle"
-    before, after = _report_files(cattle, shipped_student(), model)
+    changes = _driven(folder, model, run)
+    before, after = _report_files(folder / "trials", shipped_student(), model)
     page = json.loads(run(
         ["loop", "report", "--loop", str(loop), "--trials", str(before), "--trials", str(after),
          "--json"]
     ))["report"]  # fmt: skip
-    return TurnShown(done, next_day, reports, Path(page))
+    return TurnShown(done, next_day, changes, Path(page))
 
 
 def _retrained(loop: Path) -> Path:
@@ -205,17 +206,14 @@ def _told(done: dict[str, Any]) -> Iterator[str]:
     yield f"{passed} gates passed, then {figures['shadow']['frames']} frames in shadow"
 
 
-TRIALS = "cattle", "elsewhere"
-
-
-def _driven(folder: Path, name: str, model: Path, run: Run) -> list[dict[str, Any]]:
-    """The same drives by both models: what changed."""
+def _driven(folder: Path, model: Path, run: Run) -> dict[str, list[dict[str, Any]]]:
+    """The same drives by both models: what changed, by slice."""
     told = json.loads(run(
-        ["sim", "trials", str(recipe(name)), "--model", str(shipped_student()),
-         "--model", str(model), "--out", str(folder / "trials" / name), "--json"]
+        ["sim", "trials", str(recipe("trials")), "--model", str(shipped_student()),
+         "--model", str(model), "--out", str(folder / "trials"), "--json"]
     ))  # fmt: skip
     rows: list[dict[str, Any]] = told["comparisons"][0]["figures"]
-    return [row for row in rows if row["slice"] == "all"]
+    return {name: [row for row in rows if row["slice"] == name] for name in SLICES}
 
 
 def _report_files(folder: Path, *models: Path) -> list[Path]:

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from cli.demo_turn import _beside, _document
+from cli.demo_fleet import recipe
+from cli.demo_turn import SLICES, _beside, _document
 from contracts.errors import TransientError
+from sim_fleet.trials.recipe import read_trials
 
 
 def words(tree: Any) -> Iterator[str]:
@@ -41,3 +43,9 @@ def test_what_runs_beside_is_waited_for_and_its_failure_told(tmp_path: Path) -> 
         pytest.raises(TransientError, match="asking failed"),
     ):
         waited()
+
+
+def test_the_same_scenes_are_those_that_the_fleet_met() -> None:
+    met, compared = (list(read_trials(recipe(name)).single()) for name in ("cattle", "trials"))
+    assert {name for name, _ in compared} == set(SLICES)
+    assert met == [each for each in compared if each[0] == SLICES[0]]
