@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sim_fleet.fleet import FleetReport
 
 BUDGET_BOXES = 900
+"""More than the usual eight clips are expected to hold: so short a retraining needs all of them."""
 RECIPES = ("old", "held-out", "calibrate")
 SLICES = ("same-scenes", "other-scenes")
 """Of the drives by which both students are compared."""
