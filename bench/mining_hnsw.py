@@ -1,4 +1,4 @@
-"""Plain pgvector HNSW beside the mining index: the same vectors and conditions, fewer clips."""
+"""Plain pgvector HNSW beside the mining index: the same vectors and conditions."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def _rendering(folder: Path, loop: bool) -> Iterator[Callable[[], None]]:
     if not loop:
         yield lambda: None
         return
-    with rendering(folder / "data") as rendered:
+    with rendering(folder) as rendered:
         yield rendered
 
 

@@ -51,13 +51,17 @@ class TurnShown:
 
 @contextmanager
 def rendering(folder: Path) -> Iterator[Callable[[], None]]:
-    """Render what the turn measures on, beside whatever else is going on; the call waits."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Render what the turn measures on, beside whatever else is going on, and drive by the
+    shipped student what its successor will be compared to it by; the call waits.
+    """
+    data = folder / "data"
+    data.mkdir(parents=True, exist_ok=True)
     words = [
-        ["sim", "suite", "--recipe", str(recipe("suite")), "--out", str(folder / "suite")],
-        *(["sim", "dataset", str(recipe(name)), "--out", str(folder / name)] for name in RECIPES),
+        ["sim", "suite", "--recipe", str(recipe("suite")), "--out", str(data / "suite")],
+        *(["sim", "dataset", str(recipe(name)), "--out", str(data / name)] for name in RECIPES),
+        _trials(folder, shipped_student()),
     ]
-    with _beside("rendering", folder / "rendering.log", words) as rendered:
+    with _beside("rendering", data / "rendering.log", words) as rendered:
         yield rendered
 
 
@@ -134,7 +138,7 @@ def _document(folder: Path, url: str) -> dict[str, Any]:
             "by": str(shipped_student().with_suffix(".manifest.yaml")),
             "request": {"unit": "boxes", "select": {"budget": BUDGET_BOXES, "seed": 1}},
         },
-        "label": {"bf16": True, "members": 3, "workers": 2},
+        "label": {"bf16": True, "members": 3, "mirror": False, "workers": 2},
         "review": {"truth": str(folder / "truth"), "accept": 0.9},
         # What is new is calibrated on what is new: classes that were rare have other scores now.
         "dataset": {"every_s": 0.5, "rule": {"parts": [["train", 3], ["validation", 1]]}},
@@ -209,12 +213,15 @@ def _told(done: dict[str, Any]) -> Iterator[str]:
 
 def _driven(folder: Path, model: Path, run: Run) -> dict[str, list[dict[str, Any]]]:
     """The same drives by both models: what changed, by slice."""
-    told = json.loads(run(
-        ["sim", "trials", str(recipe("trials")), "--model", str(shipped_student()),
-         "--model", str(model), "--out", str(folder / "trials"), "--json"]
-    ))  # fmt: skip
+    told = json.loads(run([*_trials(folder, shipped_student(), model), "--json"]))
     rows: list[dict[str, Any]] = told["comparisons"][0]["figures"]
     return {name: [row for row in rows if row["slice"] == name] for name in SLICES}
+
+
+def _trials(folder: Path, *models: Path) -> list[str]:
+    """The command; what a model has driven before, it does not drive again."""
+    chosen = [word for model in models for word in ("--model", str(model))]
+    return ["sim", "trials", str(recipe("trials")), *chosen, "--out", str(folder / "trials")]
 
 
 def _report_files(folder: Path, *models: Path) -> list[Path]:

@@ -39,6 +39,9 @@ def label_clips(
         int | None,
         typer.Option(min=1, help="Ask only the teacher's first members: faster, a little worse."),
     ] = None,
+    mirror: Annotated[
+        bool, typer.Option(help="Show it each instant mirrored too: better, and twice the time.")
+    ] = True,
     workers: WorkersOption = None,
     ray: RayOption = None,
     as_json: JsonOption = False,
@@ -65,7 +68,7 @@ def label_clips(
         publish_drive(folder, progress.record, by_name[progress.record.clip], out)
         tell_progress(progress)
 
-    settings = Settings(bf16=bf16, points=points, members=members).told()
+    settings = Settings(bf16=bf16, points=points, members=members, mirror=mirror).told()
     run = run_stage(STAGE, settings, clips, folder, executor_of(workers, ray), tell)
     figures = [{"drive": each.clip, **each.figures} for each in run.clips if each.output]
     if as_json:

@@ -78,6 +78,8 @@ class Taxonomy(Frozen):
             ) from None
 
 
+_ROUNDING_M = 1e-6
+"""More than a turn of coordinates can be off by."""
 TAXONOMY = Taxonomy(
     version=1,
     classes=(
@@ -154,8 +156,9 @@ class BevGrid(Frozen):
 
     def inside(self, xy_m: Float64s) -> Bools:
         """Whether positions [n, 2] lie on the grid."""
-        place = self.places(xy_m)
-        return np.asarray(((place >= 0) & (place < (self.rows, self.columns))).all(axis=-1))
+        row, column = np.moveaxis(self.places(xy_m), -1, 0)
+        on_a_row = (row >= 0) & (row < self.rows)
+        return np.asarray(on_a_row & (column >= 0) & (column < self.columns))
 
     def centres(self) -> tuple[Float64s, Float64s]:
         """x [rows] and y [columns] of the cells' middles."""
@@ -226,12 +229,22 @@ class Boxes:
 
     def contain(self, points_m: Float64s, margin_m: float = 0.0) -> Bools:
         """Which points [p, 3] lie in which box, grown by a margin: bool [n, p]."""
-        away = points_m[None] - self.centre_m[:, None]
-        cos, sin = np.cos(self.yaw_rad)[:, None], np.sin(self.yaw_rad)[:, None]
-        along = cos * away[..., 0] + sin * away[..., 1]
-        across = -sin * away[..., 0] + cos * away[..., 1]
-        local = np.stack([along, across, away[..., 2]], axis=-1)
-        return np.asarray((np.abs(local) <= self.size_m[:, None] / 2 + margin_m).all(axis=-1))
+        inside = np.zeros((len(self), len(points_m)), dtype=np.bool_)
+        x, y, z = (np.ascontiguousarray(column) for column in points_m.T)
+        half = self.size_m / 2 + margin_m
+        # A sweep has tens of thousands of points, of which a box is near to a handful.
+        reach = np.hypot(half[:, 0], half[:, 1]) + _ROUNDING_M
+        for row, centre in enumerate(self.centre_m):
+            near = np.flatnonzero(np.abs(x - centre[0]) <= reach[row])
+            near = near[np.abs(y[near] - centre[1]) <= reach[row]]
+            cos, sin = np.cos(self.yaw_rad[row]), np.sin(self.yaw_rad[row])
+            away_x, away_y = x[near] - centre[0], y[near] - centre[1]
+            along, across = cos * away_x + sin * away_y, -sin * away_x + cos * away_y
+            inside[row, near] = (
+                (np.abs(along) <= half[row, 0]) & (np.abs(across) <= half[row, 1])
+                & (np.abs(z[near] - centre[2]) <= half[row, 2])
+            )  # fmt: skip
+        return inside
 
     def as_records(self, taxonomy: Taxonomy = TAXONOMY) -> tuple[Box3D, ...]:
         """One record a box."""

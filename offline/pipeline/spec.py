@@ -103,7 +103,8 @@ class AcquireSection(Section):
 
 class LabelSection(Section):
     """`parameters`: None, those of the shipped teacher; their calibrator lies beside them.
-    `members`: how many of the teacher's are asked; None: all.
+    `members`: how many of the teacher's are asked; None: all. `mirror`: each instant is shown to
+    them mirrored too, at twice the cost.
     """
 
     aside = frozenset({"workers", "ray"})
@@ -113,6 +114,7 @@ class LabelSection(Section):
     bf16: bool = False
     points: bool = True
     members: int | None = Field(None, ge=1)
+    mirror: bool = True
     workers: int | None = Field(None, ge=0)
     ray: str | None = None
 

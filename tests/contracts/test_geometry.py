@@ -102,6 +102,22 @@ def test_points_in_boxes_are_those_of_shapely(seed: int) -> None:
             assert inside[b, p] == (high and ground.contains(Point(point[:2])))
 
 
+@given(st.integers(0, 2**31), st.sampled_from([-0.2, 0.0, 0.1, 2.0]))
+def test_points_far_from_a_box_are_told_as_all_others(seed: int, margin_m: float) -> None:
+    rng = np.random.default_rng(seed)
+    boxes = random_boxes(rng, 4)
+    points = boxes.centre_m[rng.integers(0, 4, 200)] + rng.normal(0, 4, (200, 3))
+    points[::20, rng.integers(0, 3)] = np.nan
+    away = points[None] - boxes.centre_m[:, None]
+    cos, sin = np.cos(boxes.yaw_rad)[:, None], np.sin(boxes.yaw_rad)[:, None]
+    local = np.stack(
+        [cos * away[..., 0] + sin * away[..., 1], -sin * away[..., 0] + cos * away[..., 1],
+         away[..., 2]], axis=-1
+    )  # fmt: skip
+    expected = (np.abs(local) <= boxes.size_m[:, None] / 2 + margin_m).all(axis=-1)
+    np.testing.assert_array_equal(boxes.contain(points, margin_m), expected)
+
+
 def test_what_is_no_box_is_refused() -> None:
     good = {"centre_m": (0, 0, 0), "size_m": (1, 1, 1), "yaw_rad": 0.0, "class_name": "car"}
     assert Box3D.model_validate(good).velocity_mps is None

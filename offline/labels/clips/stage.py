@@ -30,16 +30,19 @@ SUFFIX = ".npz"
 class Settings(Frozen):
     """The stage's configuration. `bf16`: run the teacher in low precision on machines that have
     it, faster then; `points`: fit boxes to the lidar's points; `members`: ask only so many of the
-    teacher's, its first ones, which is as much faster and a little worse. None: all.
+    teacher's, its first ones, which is as much faster and a little worse, None: all; `mirror`:
+    show it each instant mirrored too, at twice the cost.
     """
 
     bf16: bool = False
     points: bool = True
     members: int | None = Field(None, ge=1)
+    mirror: bool = True
 
     def told(self) -> dict[str, JsonValue]:
         """As it settles the work; what was labelled before a choice was there is that still."""
-        return self.model_dump(mode="json", exclude_none=True)
+        told = self.model_dump(mode="json", exclude_none=True)
+        return {name: value for name, value in told.items() if name != "mirror" or not value}
 
 
 class Files(Frozen):
@@ -93,7 +96,8 @@ def label_drive(request: Request) -> Product:
         network = of_first(network, settings.members)
     parameters, calibrator = read_clip_parameters(files.parameters[0])
     labeller = Labeller(folder.resolve().name, run.weights, parameters, calibrator)
-    seen = see_clip(clip, TeacherView(network, bf16=settings.bf16), parameters.seen_from)
+    view = TeacherView(network, mirror=settings.mirror, bf16=settings.bf16)
+    seen = see_clip(clip, view, parameters.seen_from)
     sweeps = read_sweeps(clip, seen.mono_ns) if settings.points else None
     manifest = read_manifest(clip)
     labels = labels_of(

@@ -35,7 +35,7 @@ def label(work: Work) -> Result:
         work.say(f"{progress.number} of {progress.total} clips labelled")
 
     settings = Settings(
-        bf16=section.bf16, points=section.points, members=section.members
+        bf16=section.bf16, points=section.points, members=section.members, mirror=section.mirror
     ).told()  # fmt: skip
     executor = executor_of(section.workers, section.ray)
     run = run_stage(STAGE, settings, clips, folder, executor, told)
