@@ -50,7 +50,7 @@ def demo(
     ),
     seed: Annotated[int, typer.Option(min=0, help="Other days for the fleet.")] = 7,
     loop: Annotated[
-        bool, typer.Option(help="Turn the loop too; some nine minutes on two cores.")
+        bool, typer.Option(help="Turn the loop too; some eight minutes on two cores.")
     ] = True,
     keep_serving: Annotated[bool, typer.Option(help="Leave the cloud running to look at.")] = False,
     as_json: JsonOption = False,

@@ -20,11 +20,12 @@ from kernels.clip.reader import read_manifest
 from models.data.drives import drive_folders, frames_at
 from models.runs import TrainingRun, finish_run, load_teacher, save_weights
 from models.student.config import StudentConfig, student_s
+from models.student.inputs import StudentFrame
 from models.student.network import Student
 from models.teacher.boxes import TeacherBoxes
 from models.teacher.config import teacher_config
 from models.teacher.network import new_teacher
-from models.teacher.predict import TeacherView
+from models.teacher.predict import Opinions, TeacherView
 from offline.labels.clips import seen as seen_module
 from offline.labels.clips.instants import (
     PERIOD_NS,
@@ -36,6 +37,7 @@ from offline.labels.clips.instants import (
 from offline.labels.clips.labelling import Labeller, labels_of
 from offline.labels.clips.parameters import ClipParameters, read_clip_parameters
 from offline.labels.clips.seen import ClipSeen, read_seen, see_clip, write_seen
+from offline.labels.clips.stage import Settings
 from offline.labels.fusion.table import Detections, joined
 from tests.models.evaluation_drives import NARROW
 from tests.offline.labels.clips.scene import FRAMES, KINDS, POSES, TIMES_NS, detections, truth
@@ -104,6 +106,28 @@ def test_a_drive_is_labelled_once_and_can_be_trained_on(
     ])  # fmt: skip
     assert refused.exit_code == 1 and "1 to 2 members can be asked" in str(refused.exception)
     assert files(out) == made
+
+
+def test_the_teacher_looks_once_where_nobody_asks_for_the_mirror(
+    drive: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Settings().told() == {"bf16": False, "points": True}  # as before the choice was there
+    whole = instants_of(drive / "clip.mcap", 0.2)
+    few = Instants(whole.mono_ns[5:8], whole.world_SE3_ego[5:8])
+    monkeypatch.setattr(seen_module, "instants_of", lambda clip, ahead_s: few)
+    views: list[int] = []
+    plain = TeacherView.opinions
+
+    def opinions(view: TeacherView, frame: StudentFrame) -> Opinions:
+        told = plain(view, frame)
+        views.append(told.heat.shape[1])
+        return told
+
+    monkeypatch.setattr(TeacherView, "opinions", opinions)
+    for words, looks in (((), [2, 2, 2]), (("--no-mirror",), [1, 1, 1]), (("--mirror",), [])):
+        views.clear()
+        labelled(drive, teacher, tmp_path, *words)
+        assert views == looks
 
 
 def check(labels: FrameLabels) -> None:
