@@ -10,6 +10,7 @@ same by plain pgvector HNSW with iterative scans, whose index alone takes most o
 from __future__ import annotations
 
 import asyncio
+import gc
 import tempfile
 import threading
 import time
@@ -112,8 +113,12 @@ async def opened(url: str, folder: Path, count: int) -> AsyncIterator[tuple[Stor
         slot_of = np.zeros(row_of.max() + 1, np.int64)
         slot_of[row_of] = np.arange(count)
         similar = SimilarClips(engine, index)
+        # As the service has it: thousands of results would else set off passes over the whole heap.
+        gc.collect()
+        gc.freeze()
         yield Store(url, engine, index, similar, mapped, row_of, slot_of), built_s
     finally:
+        gc.unfreeze()
         await index.close()
         await engine.dispose()
 
