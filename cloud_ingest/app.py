@@ -75,6 +75,7 @@ from cloud_ingest.tiers import routes as tiers_routes
 from cloud_ingest.tiers.store import TieredObjects
 from cloud_ingest.tus import routes as tus_routes
 from cloud_ingest.upload_book import UploadBook
+from cloud_ingest.vehicle_day import VehicleDay
 from cloud_ingest.webhooks import routes as webhooks_routes
 from contracts import SOFTWARE_VERSION
 from contracts.clock import Clock, SystemClock
@@ -217,7 +218,8 @@ async def _open(
     # What was set aside may lie in the cold tier when it is read again.
     tiers = TieredObjects(adapters.objects, open_cold_objects(settings))
     committer = Committer(engine, tiers, adapters.reader, clock)
-    book = UploadBook(engine, clock, settings.upload_expiry_s, settings.max_open_uploads)
+    day = VehicleDay(engine, clock, settings.vehicle_bytes_per_day)
+    book = UploadBook(engine, clock, settings.upload_expiry_s, settings.max_open_uploads, day)
     catalog = Catalog(engine)
     mining = open_mining(
         engine, clock, settings.folder / "mining", catalog, adapters.encoders, by_picture
@@ -242,6 +244,7 @@ async def _open(
         completer,
         settings,
         Pressure(engine, clock, settings, adapters.parts.free_bytes),
+        day,
         adapters.wanted or after.scenes,
     )
     vehicles = Vehicles(engine, clock)

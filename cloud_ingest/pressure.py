@@ -26,23 +26,13 @@ from typing import Literal
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from cloud_ingest.database import for_single_reads, to_time
-from cloud_ingest.fleet_schema import signal_logs
+from cloud_ingest.database import for_single_reads
 from cloud_ingest.label_schema import review_tasks
 from cloud_ingest.problems import PressureError
-from cloud_ingest.schema import (
-    OPEN,
-    READY,
-    SPAN,
-    clip_identity,
-    clips,
-    deliveries,
-    outbox,
-    uploads,
-)
+from cloud_ingest.schema import OPEN, READY, clips, outbox, uploads
 from cloud_ingest.settings import Settings
 from cloud_ingest.steps_schema import step_runs
-from contracts.clock import NS_PER_DAY, NS_PER_S, Clock
+from contracts.clock import NS_PER_S, Clock
 from contracts.errors import LongtailError
 
 Value = Literal["ordinary", "random", "safety"]
@@ -149,37 +139,6 @@ class Pressure:
         eased = min(1.0, (load - ADVICE_FROM) / (1.0 - ADVICE_FROM))
         advised = max(LEAST_ADVICE_BYTES_PER_S, share * (1.0 - 0.9 * eased))
         return advised if most is None else min(most, advised)
-
-    async def quota_wait_s(self, vehicle_id: str, length_bytes: int) -> float | None:
-        """How long until this vehicle's day has room for so much; None when it has.
-
-        Its day is what it has delivered, signal logs too, and what it has begun.
-        """
-        quota = self._settings.vehicle_bytes_per_day
-        if quota is None:
-            return None
-        now_ns = self._clock.utc_ns()
-        day_ns = now_ns - now_ns % NS_PER_DAY
-        delivered = (
-            sa.select(sa.func.coalesce(sa.func.sum(clip_identity.c.size_bytes), 0))
-            .join(deliveries, deliveries.c.clip_id == clip_identity.c.clip_id)
-            .where(
-                deliveries.c.vehicle_id == vehicle_id,
-                deliveries.c.received_utc >= to_time(day_ns),
-            )
-        )
-        begun = sa.select(sa.func.coalesce(sa.func.sum(uploads.c.length_bytes), 0)).where(
-            uploads.c.vehicle_id == vehicle_id, uploads.c.state == OPEN, uploads.c.kind != SPAN
-        )
-        logs = sa.select(sa.func.coalesce(sa.func.sum(signal_logs.c.size_bytes), 0)).where(
-            signal_logs.c.vehicle_id == vehicle_id, signal_logs.c.received_utc >= to_time(day_ns)
-        )
-        async with self._reads.connect() as connection:
-            sums = [await connection.execute(query) for query in (delivered, begun, logs)]
-            used = sum(int(each.scalar_one()) for each in sums)
-        if used + length_bytes <= quota:
-            return None
-        return (day_ns + NS_PER_DAY - now_ns) / NS_PER_S
 
     async def _look(self) -> dict[str, float]:
         most, most_reviews = self._settings.unfinished_clips, self._settings.review_backlog

@@ -35,12 +35,12 @@ from cloud_ingest.shelf import Shelf
 from cloud_ingest.span_book import SpanBook, check_span
 from cloud_ingest.tus.protocol import Body
 from cloud_ingest.upload_book import Upload, UploadBook, value_of
+from cloud_ingest.vehicle_day import NO_DAY, VehicleDay
 from contracts.errors import ConflictError, ExhaustedError, InputError, RefusedError
 from contracts.ids import clip_id_of, part_count
 from contracts.upload import UploadAnswer, UploadRequest, UploadStatus
 
 NO_ROOM = "the store is nearly full"
-NO_DAY = "this vehicle has sent as much today as it may"
 
 
 def check_declaration(vehicle_id: str, request: UploadRequest, max_bytes: int) -> None:
@@ -71,9 +71,11 @@ class Receiver:
         completer: Completer,
         settings: Settings,
         pressure: Pressure,
+        day: VehicleDay,
         wanted: Wanted | None = None,
     ) -> None:
         self._book = book
+        self._day = day
         self._spans = spans
         self._pieces = pieces
         self._parts = parts
@@ -167,7 +169,7 @@ class Receiver:
         """
         if await self._lacks_room(length_bytes):
             raise ExhaustedError(NO_ROOM)
-        wait_s = await self.pressure.quota_wait_s(vehicle_id, length_bytes)
+        wait_s = await self._day.wait_s(vehicle_id, length_bytes)
         if wait_s is not None:
             raise BusyError(NO_DAY, retry_after_s=wait_s)
 
@@ -289,7 +291,7 @@ class Receiver:
         if await self._lacks_room(request.size_bytes - held):
             wait_s, reason = 60.0, NO_ROOM
         elif value != "safety" and upload is None:
-            wait_s = await self.pressure.quota_wait_s(vehicle_id, request.size_bytes)
+            wait_s = await self._day.wait_s(vehicle_id, request.size_bytes)
             reason = NO_DAY
         if wait_s is None:
             try:

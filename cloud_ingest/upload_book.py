@@ -32,6 +32,7 @@ from cloud_ingest.schema import (
     uploads,
 )
 from cloud_ingest.steps_schema import clip_storage
+from cloud_ingest.vehicle_day import VehicleDay
 from contracts.clock import NS_PER_S, Clock
 from contracts.upload import UploadRequest
 
@@ -95,22 +96,27 @@ class UploadBook:
     """Rows of uploads and deliveries."""
 
     def __init__(
-        self, engine: AsyncEngine, clock: Clock, expiry_s: int, max_open_uploads: int
-    ) -> None:
+        self, engine: AsyncEngine, clock: Clock, expiry_s: int, max_open_uploads: int,
+        day: VehicleDay,
+    ) -> None:  # fmt: skip
         self._engine = engine
         self._reads = for_single_reads(engine)
         self._clock = clock
         self._expiry_ns = expiry_s * NS_PER_S
         self._max_open_uploads = max_open_uploads
+        self._day = day
 
     async def declare(self, vehicle_id: str, request: UploadRequest) -> Upload:
-        """An upload of this clip, which had none; another request may have made it meanwhile."""
+        """An upload of this clip, which had none; another request may have made it meanwhile.
+
+        Raises `BusyError` where the vehicle's day has no room; matters of safety need none.
+        """
         row = self._row(vehicle_id, request.size_bytes) | {
             "clip_id": request.clip_id,
             "part_digests": b"".join(map(bytes.fromhex, request.part_digests)),
             "declaration": request.model_dump(mode="json", exclude={"part_digests"}),
         }
-        made = await self._insert(row)
+        made = await self._insert(row, counts=not request.safety)
         found = made or await self.open_declared(vehicle_id, request.clip_id)
         # Another request made and finished it in between; the caller asks again.
         if found is None:
@@ -125,7 +131,10 @@ class UploadBook:
         metadata_header: str | None,
         kind: str = WHOLE,
     ) -> Upload:
-        """A new undeclared upload, as stock tus clients make."""
+        """A new undeclared upload, as stock tus clients make.
+
+        Raises `BusyError` where the vehicle's day has no room.
+        """
         row = self._row(vehicle_id, length_bytes) | {
             "clip_id": clip_id,
             "metadata_header": metadata_header,
@@ -158,7 +167,7 @@ class UploadBook:
             "clip_id": clip_id,
             "metadata_header": metadata_header,
         }
-        made = await self._insert(row)
+        made = await self._insert(row, counts=False)  # its parts have been counted
         found = made or await self.find(vehicle_id, upload_id)
         if found is None:
             raise BusyError("this upload is being ended right now", retry_after_s=1)
@@ -237,19 +246,24 @@ class UploadBook:
             "expires_utc": to_time(now_ns + self._expiry_ns),
         }
 
-    async def _insert(self, row: dict[str, Any]) -> Upload | None:
-        """None when the vehicle has an open upload of this clip already."""
+    async def _insert(self, row: dict[str, Any], *, counts: bool = True) -> Upload | None:
+        """None when the vehicle has an open upload of this clip already. `counts`: the vehicle's
+        day needs room for it.
+        """
         count = sa.select(sa.func.count()).where(
             uploads.c.vehicle_id == row["vehicle_id"], uploads.c.state == OPEN
         )
         statement = insert(uploads).values(row).on_conflict_do_nothing().returning(uploads)
         async with self._engine.begin() as connection:
+            await self._day.count_alone(connection, row["vehicle_id"])
             if (await connection.execute(count)).scalar_one() >= self._max_open_uploads:
                 raise BusyError(
                     f"{self._max_open_uploads} uploads of this vehicle are open; finish one first",
                     retry_after_s=60,
                 )
             made = (await connection.execute(statement)).one_or_none()
+            if made is not None and counts:
+                await self._day.check(connection, row["vehicle_id"])
         return None if made is None else _upload(made)
 
     async def _one(self, query: sa.Select[Any], **words: str) -> Upload | None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
-from cloud_ingest.receiver import NO_DAY
+from cloud_ingest.vehicle_day import NO_DAY
 from contracts.clock import NS_PER_DAY, NS_PER_S, VirtualClock
 from contracts.ids import digest_file
 from tests.cloud_ingest.conftest import StartCloud
-from tests.cloud_ingest.support import Vehicle, make_clip, make_manifest
+from tests.cloud_ingest.support import Vehicle, declaration, make_clip, make_manifest
 from tests.cloud_ingest.test_commit import enrolled
 from tests.cloud_ingest.test_signal_logs import write_log
 
@@ -51,6 +52,35 @@ def test_a_plain_creation_is_of_the_vehicles_day(
     assert float(told.headers["Retry-After"]) == pytest.approx(left_s, abs=1)
     assert told.headers["Tus-Resumable"] == "1.0.0"
     assert limited.create(5000, **headers).status_code == 201
+
+
+@pytest.mark.parametrize("headers", [{}, PARTIAL])
+def test_creations_at_the_same_moment_share_the_day(
+    limited: Vehicle, headers: dict[str, str]
+) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        told = list(pool.map(lambda _: limited.create(5000, **headers), range(32)))
+    codes = [each.status_code for each in told]
+    assert codes.count(201) == QUOTA // 5000 and codes.count(429) == 32 - QUOTA // 5000
+    assert {each.json()["message"] for each in told if each.status_code == 429} == {NO_DAY}
+
+
+def test_declarations_at_the_same_moment_share_the_day(limited: Vehicle) -> None:
+    manifests = [make_manifest(start_mono_ns=number * NS_PER_S) for number in range(12)]
+    clips = [make_clip(each, 5000) for each in manifests]
+    asked = list(zip(clips, manifests, strict=True))
+    with ThreadPoolExecutor(12) as pool:
+        told = list(pool.map(lambda each: limited.declare(*each), asked))
+    begun = [each for each in told if each.status_code == 200 and each.json()["answer"] == "upload"]
+    room = QUOTA // len(clips[0])
+    assert len(begun) == room > 1
+    # Asked again, those that began are still those that may, and a matter of safety always may.
+    again = [limited.declare(*each).json()["answer"] for each in asked]
+    assert again.count("upload") == room and again.count("wait") == len(asked) - room
+    urgent = make_manifest(start_mono_ns=99 * NS_PER_S)
+    body = declaration(make_clip(urgent, 5000), urgent) | {"safety": True}
+    answer = limited.http.post("/v1/uploads", json=body, headers=limited.bearer).json()["answer"]
+    assert answer == "upload"
 
 
 def test_a_declared_upload_is_found_by_tus_when_the_day_is_over(limited: Vehicle) -> None:
