@@ -111,7 +111,7 @@ def turn(
         say(line)
     say("the next day: the vehicles wake, take what was rolled out, and drive the same scenes")
     next_day = drive_fleet(folder, url, seed, lambda text: None, day=1)
-    say("both students drive those scenes, and other roads")
+    say("both students are compared on those scenes, and on other roads")
     model = _retrained(loop)
     changes = _driven(folder, model, run)
     before, after = _report_files(folder / "trials", shipped_student(), model)

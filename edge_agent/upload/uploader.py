@@ -20,7 +20,14 @@ from typing import get_args
 import structlog
 
 from contracts.clock import NS_PER_S, Clock
-from contracts.errors import CorruptError, ExhaustedError, LongtailError, TransientError
+from contracts.errors import (
+    ConflictError,
+    CorruptError,
+    ExhaustedError,
+    LongtailError,
+    RefusedError,
+    TransientError,
+)
 from edge_agent.ledger import CellularSpent, Ledger
 from edge_agent.ports import LinkMonitor
 from edge_agent.spool import Spool
@@ -167,6 +174,11 @@ class Uploader:
                 await self._receiver.enrol(token)
         except (StoppedError, ExhaustedError) as error:
             raise TransientError(f"not enrolled yet: {error.message}") from error
+        except (RefusedError, ConflictError):
+            # Nobody here takes anything of it: a parked vehicle need not stay awake for that.
+            self._calendar.put_off_all(VEHICLE_REFUSED_S)
+            raise
+        self._calendar.put_off_all(0)
 
     def wake(self) -> None:
         """Look again now: something was committed, or the link has changed."""

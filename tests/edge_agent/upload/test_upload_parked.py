@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from contracts.clock import NS_PER_S
+from contracts.errors import RefusedError
 from edge_agent.app import Agent
 from edge_agent.config import AgentConfig
 from edge_agent.ports import Link
@@ -71,6 +72,25 @@ def test_logs_keep_to_their_own_link_while_clips_wait(tmp_path: Path) -> None:
         assert simulator.logs == []
 
     run(tmp_path, ReceiverSimulator(), body, link=CELLULAR)
+
+
+def test_a_vehicle_that_is_not_taken_does_not_stay_awake(tmp_path: Path) -> None:
+    async def body(vehicle: Rig, simulator: ReceiverSimulator) -> None:
+        entry = add_clip(vehicle.spool, clip_bytes(1, SMALL))
+        vehicle.ledger.outbox.put(record(1))
+        simulator.enrolment_token = "good"
+        with pytest.raises(RefusedError):
+            await vehicle.uploader.enrol("bad")
+        assert vehicle.uploader.may_send_more()
+        later(vehicle)
+        assert not vehicle.uploader.may_send_more()
+        assert vehicle.uploader.has_waiting()
+        await vehicle.uploader.enrol("good")
+        assert vehicle.uploader.may_send_more()
+        report = await vehicle.uploader.drain()
+        assert report.uploaded == (entry.clip_id,) and report.events_sent == 1
+
+    run(tmp_path, ReceiverSimulator(), body)
 
 
 def test_nothing_at_all_is_nothing_to_wait_for(tmp_path: Path) -> None:
