@@ -1,4 +1,8 @@
-"""The newest manifest of each vehicle, read once: only new ones are fetched and parsed."""
+"""The newest manifest of each vehicle, read once: only new ones are fetched and parsed.
+
+A look reads a short row of every vehicle, and makes anew only what has changed: most of a large
+fleet is as it was a few seconds ago.
+"""
 
 from __future__ import annotations
 
@@ -44,11 +48,15 @@ class Contact:
     manifest: Manifest | None
 
 
+_Row = tuple[str, dt.datetime | None, dt.datetime | None, int | None, dt.datetime | None]
+"""Of one vehicle: its id, first and last contact, the newest check-in's sequence and arrival."""
+
+
 class Manifests:
-    """Reads contacts; keeps parsed manifests between calls."""
+    """Reads contacts; keeps them between calls."""
 
     def __init__(self) -> None:
-        self._parsed: dict[str, Manifest] = {}
+        self._kept: dict[str, tuple[_Row, Contact]] = {}
 
     async def contacts(self, connection: AsyncConnection) -> list[Contact]:
         """All enrolled vehicles that are not revoked, in the order of their ids."""
@@ -64,31 +72,33 @@ class Manifests:
             .where(vehicles.c.revoked_utc.is_(None))
             .order_by(vehicles.c.vehicle_id)
         )
-        rows = (await connection.execute(query)).all()
-        known = self._parsed
-        parsed = {
-            row.vehicle_id: known[row.vehicle_id]
-            for row in rows
-            if row.vehicle_id in known
-            and known[row.vehicle_id].sequence == row.sequence
-            and known[row.vehicle_id].received_utc_ns == to_ns(row.received_utc)
-        }
-        missing = [
-            row.vehicle_id
-            for row in rows
-            if row.sequence is not None and row.vehicle_id not in parsed
-        ]
-        parsed |= await _fetch(connection, missing)
-        self._parsed = parsed
-        return [
-            Contact(
-                vehicle_id=row.vehicle_id,
-                first_contact_ns=_ns(row.first_contact_utc),
-                last_contact_ns=_ns(row.last_contact_utc),
-                manifest=parsed.get(row.vehicle_id),
-            )
-            for row in rows
-        ]
+        rows: list[_Row] = [tuple(row) for row in await connection.execute(query)]
+        kept = self._kept
+        changed = [row for row in rows if row[0] not in kept or kept[row[0]][0] != row]
+        before = {row[0]: kept[row[0]][1].manifest for row in changed if row[0] in kept}
+        told = {row[0] for row in changed if _tells_more(row, before.get(row[0]))}
+        manifests: dict[str, Manifest | None] = {**before, **dict.fromkeys(told)}
+        manifests |= await _fetch(connection, sorted(told))
+        fresh = {row[0]: (row, _contact(row, manifests.get(row[0]))) for row in changed}
+        # In the order of the rows, and without those that are gone.
+        self._kept = {row[0]: fresh.get(row[0]) or kept[row[0]] for row in rows}
+        return [contact for _, contact in self._kept.values()]
+
+
+def _tells_more(row: _Row, kept: Manifest | None) -> bool:
+    """Whether the newest check-in of a vehicle is another than the one that is kept."""
+    *_, sequence, received = row
+    if sequence is None or received is None:
+        return False
+    return kept is None or (kept.sequence, kept.received_utc_ns) != (sequence, to_ns(received))
+
+
+def _contact(row: _Row, manifest: Manifest | None) -> Contact:
+    vehicle_id, first, last, sequence, _ = row
+    return Contact(
+        vehicle_id=vehicle_id, first_contact_ns=_ns(first), last_contact_ns=_ns(last),
+        manifest=None if sequence is None else manifest,
+    )  # fmt: skip
 
 
 def _ns(time: dt.datetime | None) -> int | None:

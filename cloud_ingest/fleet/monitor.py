@@ -3,6 +3,10 @@
 Every replica runs one. A rollout is claimed by its row, so that no two step it at once, and by
 the time of its last step, so that replicas share the work instead of repeating it. A failure is
 logged and met again in the next round; one rollout's failure keeps no other from going on.
+
+A step looks at every vehicle, and with 100,000 of them takes a second or two of the process that
+answers them. So a round is followed by a rest of several times its own length: steps never take
+more than a part of the service, however large the fleet and short the period.
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ from contracts.clock import NS_PER_S, Clock
 from contracts.errors import LongtailError
 
 _NEWS_SPACING_NS = NS_PER_S
+_REST = 4
+"""Rest after a round, in lengths of the round."""
 _PRUNE_PERIOD_NS = 3600 * NS_PER_S
 _log = structlog.get_logger(__name__)
 
@@ -45,9 +51,11 @@ class Monitor:
         # Half a period: a step itself takes time, and a round must not find all "just stepped".
         patience_ns = self._period_ns // 2
         while True:
+            begun_ns = self._clock.mono_ns()
             await self.step_all(self._clock.utc_ns() - patience_ns)
             await self._prune()
-            patience_ns = 0 if await self._wait() else self._period_ns // 2
+            rest_ns = _REST * (self._clock.mono_ns() - begun_ns)
+            patience_ns = 0 if await self._wait(rest_ns) else self._period_ns // 2
 
     async def step_all(self, due_before_ns: int) -> int:
         """Step each live rollout that was not stepped since; returns how many were."""
@@ -66,18 +74,18 @@ class Monitor:
                 _log.exception("a step failed", rollout_id=rollout_id)
         return stepped
 
-    async def _wait(self) -> bool:
-        """Until the period is over or there is news, but not sooner than `_NEWS_SPACING_NS`.
-
-        True for news.
+    async def _wait(self, least_ns: int) -> bool:
+        """Until the period is over or there is news, but not sooner than `_NEWS_SPACING_NS` and
+        `least_ns`. True for news.
         """
-        rest = asyncio.create_task(self._clock.sleep_ns(self._period_ns))
+        spacing_ns = max(least_ns, min(_NEWS_SPACING_NS, self._period_ns))
+        rest = asyncio.create_task(self._clock.sleep_ns(max(spacing_ns, self._period_ns)))
         news = asyncio.create_task(self._news.wait())
         try:
             await asyncio.wait({rest, news}, return_when=asyncio.FIRST_COMPLETED)
             is_news = self._news.is_set()
             if is_news and not rest.done():
-                await self._clock.sleep_ns(min(_NEWS_SPACING_NS, self._period_ns))
+                await self._clock.sleep_ns(spacing_ns)
         finally:
             rest.cancel()
             news.cancel()

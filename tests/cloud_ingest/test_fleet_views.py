@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cloud_ingest.fleet.manifests import Manifests
+from cloud_ingest.fleet.manifests import Contact, Manifests
 from cloud_ingest.fleet.views import BUILT_IN_DIGEST, SILENCE_AFTER_NS, views
 from cloud_ingest.rollout.observation import VehicleView
 from cloud_ingest.rollout.state import HOUR_NS, Outcome, VehicleRecord
@@ -53,6 +53,14 @@ def look(
     return {view.vehicle_id: view for view in fleet.server.run(read())}
 
 
+def seen_by(fleet: SimulatedFleet, manifests: Manifests) -> list[Contact]:
+    async def read() -> list[Contact]:
+        async with fleet.server.app.state.service.engine.connect() as connection:
+            return await manifests.contacts(connection)
+
+    return fleet.server.run(read())
+
+
 def record(fleet: SimulatedFleet, outcome: Outcome = Outcome.APPLIED) -> VehicleRecord:
     now_ns = fleet.clock.utc_ns()
     return VehicleRecord("v00", None, 1, now_ns, outcome, applied_ns=now_ns)
@@ -68,6 +76,31 @@ def report(fleet: SimulatedFleet, vehicle: FleetVehicle) -> None:
         "/v1/events", json=sent.model_dump(mode="json"), headers=vehicle.bearer
     )
     assert answer.status_code == 200, answer.text
+
+
+def test_who_looks_again_sees_what_one_sees_who_looks_first(fleet: SimulatedFleet) -> None:
+    kept = Manifests()
+    first, second = fleet.vehicles.values()
+
+    def look_again() -> dict[str, Contact]:
+        found = seen_by(fleet, kept)
+        assert found == seen_by(fleet, Manifests())
+        return {each.vehicle_id: each for each in found}
+
+    assert [each.manifest for each in look_again().values()] == [None, None]
+    second.check_in()
+    first.labels = {"region": "eu"}
+    first.check_in()
+    before = look_again()
+    assert list(before) == ["v00", "v01"] and all(each.manifest for each in before.values())
+    fleet.pass_time(1)
+    first.labels = {"region": "us"}
+    first.check_in()
+    after = look_again()
+    assert after["v00"].manifest is not None and after["v00"].manifest.labels == {"region": "us"}
+    assert after["v01"] is before["v01"]  # nothing new of it, nothing made anew
+    assert fleet.http.post("/v1/vehicles/v01/revoke", json=OPERATOR).is_success
+    assert list(look_again()) == ["v00"]
 
 
 def test_enrolment_is_no_contact(fleet: SimulatedFleet) -> None:
