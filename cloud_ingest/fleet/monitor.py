@@ -5,8 +5,8 @@ the time of its last step, so that replicas share the work instead of repeating 
 logged and met again in the next round; one rollout's failure keeps no other from going on.
 
 A step looks at every vehicle, and with 100,000 of them takes a second or two of the process that
-answers them. So a round is followed by a rest of several times its own length: steps never take
-more than a part of the service, however large the fleet and short the period.
+answers them. So a round is followed by a rest of several times its own length, however short the
+period, but of a minute at most: a bad release has to be halted however slow the database is.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from contracts.errors import LongtailError
 _NEWS_SPACING_NS = NS_PER_S
 _REST = 4
 """Rest after a round, in lengths of the round."""
+_LONGEST_REST_NS = 60 * NS_PER_S
 _PRUNE_PERIOD_NS = 3600 * NS_PER_S
 _log = structlog.get_logger(__name__)
 
@@ -53,8 +54,8 @@ class Monitor:
         while True:
             begun_ns = self._clock.mono_ns()
             await self.step_all(self._clock.utc_ns() - patience_ns)
+            rest_ns = min(_REST * (self._clock.mono_ns() - begun_ns), _LONGEST_REST_NS)
             await self._prune()
-            rest_ns = _REST * (self._clock.mono_ns() - begun_ns)
             patience_ns = 0 if await self._wait(rest_ns) else self._period_ns // 2
 
     async def step_all(self, due_before_ns: int) -> int:

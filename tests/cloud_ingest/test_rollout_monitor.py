@@ -39,7 +39,7 @@ class NoDatabase:
 
 
 def rounds(step_s: float, *, period_s: float, has_news: bool) -> list[float]:
-    """When each step of two minutes began; with news, there is some every tenth of a second."""
+    """When each step of 200 s began; with news, there is some every tenth of a second."""
 
     async def run() -> list[float]:
         clock = VirtualClock()
@@ -47,7 +47,7 @@ def rounds(step_s: float, *, period_s: float, has_news: bool) -> list[float]:
         monitor = Monitor(engine, cast("RolloutBook", book), clock, period_s)
         task = asyncio.create_task(monitor.run())
         try:
-            for _ in range(1200):
+            for _ in range(2000):
                 if has_news:
                     monitor.nudge()
                 await clock.advance_ns(NS_PER_S // 10)
@@ -71,6 +71,7 @@ def rounds(step_s: float, *, period_s: float, has_news: bool) -> list[float]:
         (3.0, 10.0, True, 15.0),
         (3.0, 2.0, False, 15.0),
         (3.0, 60.0, False, 63.0),
+        (25.0, 10.0, True, 85.0),  # not 125: it has to be looked at some time
     ],
 )
 def test_rounds_are_so_far_apart(
