@@ -84,10 +84,6 @@ class FrameSeen:
     total_ns: int
 
 
-def _clock_of(model: PerceptionModel | None) -> FrameClock | None:
-    return FrameClock(model.spec.bev.cameras) if isinstance(model, BevModel) else None
-
-
 class Drive:
     """The state of one drive. Not thread-safe.
 
@@ -119,7 +115,6 @@ class Drive:
         class_names = model.class_names if model is not None else ()
         active, self.inactive = split_specs(specs, description, model)
         self._description = description
-        self._model = model
         self._ring = ring
         self._on_fire = on_fire
         self._on_job = on_job
@@ -137,7 +132,7 @@ class Drive:
         self._plans = PlanMatcher()
         self._capture = CaptureBook(vehicle_id, description.boot_id)
         self._frames = BevFrames(self._bad_picture)
-        self._frame_clock = _clock_of(model)
+        self._use(model)
         self._next_tick_ns: int | None = None
         self._between_ns = 0
         self.door = Door()
@@ -184,7 +179,15 @@ class Drive:
         elif engine.class_names != before:
             self._table.set_classes(class_names, references)
         if model is not self._model:
-            self._model, self._frame_clock = model, _clock_of(model)
+            self._use(model)
+
+    def _use(self, model: PerceptionModel | None) -> None:
+        # Which kind it is takes Python longer to tell than a picture takes into the ring.
+        self._model = model
+        self._image_model = model if isinstance(model, ImageModel) else None
+        self._bev_model = model if isinstance(model, BevModel) else None
+        cameras = None if self._bev_model is None else self._bev_model.spec.bev.cameras
+        self._frame_clock = None if cameras is None else FrameClock(cameras)
 
     def tell(self, samples: Sequence[SignalSample]) -> None:
         """Take signals that somebody beside the drive derives from it, for the next tick on."""
@@ -279,7 +282,7 @@ class Drive:
 
     def _image(self, sample: ImageSample) -> None:
         start_ns = perf_counter_ns()
-        model = self._model if isinstance(self._model, ImageModel) else None
+        model = self._image_model
         pixels: NDArray[np.uint8] | None = None
         if model is not None or sample.encoding == "rgb8":
             pixels = decode_pixels(sample)
@@ -289,7 +292,7 @@ class Drive:
         else:
             stored = sample
         self._ring.push(encode_sample(stored, self._offset_ns))
-        if isinstance(self._model, BevModel):
+        if self._bev_model is not None:
             self._between_ns += perf_counter_ns() - start_ns  # part of the instant's frame
         elif model is None or pixels is None:
             self._seen(None, None, start_ns, 0)
@@ -299,14 +302,14 @@ class Drive:
 
     def _foresee(self, clock: FrameClock, sample: Sample) -> None:
         clock.see(sample)
-        if isinstance(sample, ImageSample) and clock.is_open and isinstance(self._model, BevModel):
-            self._frames.expect(sample, self._model.spec)
+        if isinstance(sample, ImageSample) and clock.is_open and self._bev_model is not None:
+            self._frames.expect(sample, self._bev_model.spec)
 
     def _judge_instant(self, before_ns: int | None) -> None:
         """Run a bird's-eye model on the instant that is complete before this time, if any."""
         at_ns = self._frame_clock.due(before_ns) if self._frame_clock is not None else None
-        model = self._model
-        if at_ns is None or not isinstance(model, BevModel):
+        model = self._bev_model
+        if at_ns is None or model is None:
             return
         start_ns = perf_counter_ns()
         try:

@@ -20,6 +20,8 @@ MAX_POSE_GAP_NS = 300_000_000
 """Poses further apart than this do not make a path."""
 
 HISTORY_NS = 20 * NS_PER_S
+LATE_NS = 2 * NS_PER_S
+"""A plan may come so long after one that was made later; the door lets half of it in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,8 @@ class PlanMatcher:
         """Take the newest pose; gives the divergence of every plan whose horizon it ends."""
         x, y, _ = pose.position_m.tolist()
         self._poses.append((pose.mono_ns, x, y, yaw_of(pose.orientation_xyzw)))
-        while self._poses[0][0] < pose.mono_ns - HISTORY_NS:
+        wanted_ns = self._plans[0].mono_ns if self._plans else pose.mono_ns
+        while self._poses[0][0] < max(wanted_ns - LATE_NS, pose.mono_ns - HISTORY_NS):
             self._poses.popleft()
         found = []
         while self._plans and _end_ns(self._plans[0]) <= pose.mono_ns:

@@ -131,10 +131,13 @@ class Uploader:
         self._stuck_since_ns: int | None = None
 
     def send_logs_of(self, folder: Path, writing: Callable[[], Path | None]) -> None:
-        """Send signal logs of `folder` too, while no clip may go; `writing` is left alone."""
+        """Send signal logs of `folder` too, while no clip may go; `writing` is left alone.
+
+        A clip that may go breaks off a log under way.
+        """
         self._logs = SignalLogSender(
             folder, writing, self._receiver, self._charger, self._calendar, self._links,
-            self._clock, self._clips.gate,
+            self._clock, self._reason_to_leave_log,
         )  # fmt: skip
 
     def has_waiting(self) -> bool:
@@ -256,6 +259,8 @@ class Uploader:
         if isinstance(decision, policy.Wait):
             if await self._logs.send_next():
                 return None
+            decision = self._decide(None)
+        if isinstance(decision, policy.Wait):
             return self._or_events(decision)
         await self._send_clip(decision.clip_id)
         return None
@@ -273,6 +278,13 @@ class Uploader:
             self._calendar.advice(),
             current,
         )
+
+    def _reason_to_leave_log(self) -> str | None:
+        """A log may take minutes, and any clip is worth more."""
+        reason = self._clips.gate()
+        if reason is None and isinstance(self._decide(None), policy.Send):
+            return "something more urgent"
+        return reason
 
     def _or_events(self, wait: policy.Wait) -> policy.Wait:
         """Wake for event records that could not be sent, if that is sooner."""

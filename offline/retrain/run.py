@@ -28,7 +28,7 @@ from contracts.samples import Float32s, Float64s
 from offline.retrain.plan import MixReport, epoch_weights, new_weights, replayed_rows
 from offline.retrain.plot import draw_mix
 from offline.retrain.reference import drawn_frames, read_reference
-from offline.retrain.sources import Source, read_source
+from offline.retrain.sources import Source, Told, read_source
 
 if TYPE_CHECKING:
     from models.recipe import RetrainRecipe
@@ -103,14 +103,17 @@ def retrain_run(
     crew = crew or ALONE
     old, run = load_student(folders.start)
 
+    def telling(folder: Path) -> Told:
+        return lambda done, of: say(f"{folder.name}: {done} of {of} drives")
+
     def read(folder: Path) -> Source:
-        return read_source(
-            folder, old.config, lambda done, of: say(f"{folder.name}: {done} of {of} drives")
-        )
+        return read_source(folder, old.config, telling(folder))
 
     with crew.leader_first():
         new, replay = read(folders.new), [read(folder) for folder in folders.replay]
-        reference = [read_reference(each, old.config) for each in folders.reference]
+        reference = [
+            read_reference(each, old.config, telling(each)) for each in folders.reference
+        ]
     _check_apart(new, replay)
     plan = RetrainPlan(
         weights=run.weights, recipe=recipe.digest(), new=new.digest,

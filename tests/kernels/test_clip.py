@@ -6,6 +6,7 @@ import io
 import math
 from pathlib import Path
 
+import foxglove.messages as fox
 import numpy as np
 import pytest
 from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
@@ -34,7 +35,9 @@ from contracts.samples import (
     Sample,
     SignalSample,
 )
+from kernels.clip import schemas
 from kernels.clip.encoding import (
+    LIDAR_CODEC,
     EncodedMessage,
     encode_log,
     encode_mount,
@@ -156,6 +159,34 @@ def test_signals_keep_every_bit(value: float) -> None:
     (back,) = read_samples(stream)
     assert isinstance(back, SignalSample)
     assert np.float64(back.value).tobytes() == np.float64(value).tobytes()
+
+
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=200)
+CONTENTS = st.one_of(
+    st.binary(max_size=300),
+    st.integers(0, 70_000).map(lambda size: bytes(range(256)) * (size >> 8)),
+)
+
+
+@given(st.integers(0, 2**32 * 10**9 - 1), TEXTS, CONTENTS, st.booleans())
+def test_pictures_and_sweeps_are_the_bytes_that_their_messages_write(
+    utc_ns: int, frame_id: str, content: bytes, in_view: bool
+) -> None:
+    given = memoryview(content) if in_view else content
+    picture = ImageSample("/camera/front", 0, "jpeg", given, 0, 0, frame_id)
+    stamp = fox.Timestamp(sec=utc_ns // 10**9, nsec=utc_ns % 10**9)
+    stock = fox.CompressedImage(timestamp=stamp, frame_id=frame_id, data=content, format="jpeg")
+    assert encode_sample(picture, utc_ns).payload == stock.encode()
+
+    points = np.frombuffer(content, np.uint8)[: len(content) // 3 * 3].astype(np.float32)
+    xyz_m = points.reshape(-1, 3)
+    sweep = LidarSample("/lidar/top", 0, xyz_m, np.zeros(len(xyz_m), np.uint8), frame_id)
+    payload = encode_sample(sweep, utc_ns).payload
+    message = schemas.longtail_message(schemas.LIDAR_SWEEP)()
+    message.ParseFromString(payload)
+    assert message.timestamp.ToNanoseconds() == utc_ns
+    assert (message.frame_id, message.codec) == (frame_id, LIDAR_CODEC)
+    assert message.SerializeToString(deterministic=True) == payload
 
 
 def test_stock_reader_with_foxglove_schemas_reads_it(clip: Path) -> None:

@@ -15,10 +15,12 @@ from edge_agent.ports import Link
 from edge_agent.power.step import PowerLimits, PowerReading
 from edge_agent.power.task import PowerTask
 from edge_agent.sources.registry import open_source
+from edge_agent.spool import Entry
 from edge_agent.upload.links_gate import GatedLinks
 from edge_agent.upload.uploader import SOON_NS
 from tests.edge_agent.receiver_simulator import ReceiverSimulator
 from tests.edge_agent.upload_rig import (
+    LARGE,
     SMALL,
     WIFI,
     JumpingClock,
@@ -38,10 +40,10 @@ def later(vehicle: Rig, duration_ns: int = SOON_NS) -> None:
     vehicle.clock.set_mono_ns(vehicle.clock.mono_ns() + duration_ns)
 
 
-def a_log(vehicle: Rig) -> None:
+def a_log(vehicle: Rig, content: bytes = b"a log") -> None:
     logs = vehicle.folder / "signals"
     logs.mkdir()
-    (logs / "drive.ltsl").write_bytes(b"a log")
+    (logs / "drive.ltsl").write_bytes(content)
     vehicle.uploader.send_logs_of(logs, lambda: None)
 
 
@@ -60,6 +62,29 @@ def test_logs_go_while_a_refused_clip_waits(tmp_path: Path, letter: str) -> None
         later(vehicle)
         assert not vehicle.uploader.may_send_more()
         assert vehicle.uploader.has_waiting()
+
+    run(tmp_path, ReceiverSimulator(), body)
+
+
+def test_a_clip_breaks_off_a_log(tmp_path: Path) -> None:
+    log = clip_bytes(2, LARGE)
+
+    async def body(vehicle: Rig, simulator: ReceiverSimulator) -> None:
+        a_log(vehicle, log)
+        kept: list[Entry] = []
+        logs_before_the_clip: list[int] = []
+
+        def meanwhile() -> None:
+            if not kept:
+                kept.append(add_clip(vehicle.spool, clip_bytes(1, SMALL), priority="low"))
+            elif kept[0].clip_id in simulator.held and not logs_before_the_clip:
+                logs_before_the_clip.append(len(simulator.logs))
+
+        simulator.on_body_chunk = meanwhile
+        report = await vehicle.uploader.drain()
+        assert report.uploaded == (kept[0].clip_id,)
+        assert logs_before_the_clip == [0]
+        assert simulator.logs == [log]
 
     run(tmp_path, ReceiverSimulator(), body)
 

@@ -35,7 +35,7 @@ from sim_fleet.dataset import DatasetSpec, write_dataset
 from tests.models.evaluation_drives import NARROW
 
 ZOO = Path(__file__).parents[3] / "models/zoo"
-DRIVES = (("pool", 7, 2, 0.1), ("old", 17, 1, 0.9), ("held-out", 27, 2, 0.5))
+DRIVES = (("pool", 7, 3, 0.1), ("old", 17, 1, 0.9), ("held-out", 27, 2, 0.5))
 """Of each set: its name, first seed, how many drives, and seconds between labels."""
 
 
@@ -82,19 +82,20 @@ def write_world(folder: Path) -> None:
         "replay": {"share": 1.0, "slices": ["region"]}, "mix": {"tags": ["tod"]},
     }  # fmt: skip
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    _document(folder)
+    _document(folder, "loop.yaml", "clips")
+    _document(folder, "next.yaml", "clips", "later")
 
 
 def _pool(folder: Path) -> None:
     """Clips by their ids, as a cloud gives them, and the truth under the same names. One is of the
-    random stream.
+    random stream, and one comes later.
     """
     drives = sorted((folder / "pool").iterdir())
     _as_drawn(drives[0] / "clip.mcap")
-    for drive in drives:
+    for drive, clips in zip(drives, ("clips", "clips", "later"), strict=True):
         clip_id = digest_file(drive / "clip.mcap").clip_id()
-        (folder / "clips").mkdir(exist_ok=True)
-        os.link(drive / "clip.mcap", folder / "clips" / f"{clip_id}.mcap")
+        (folder / clips).mkdir(exist_ok=True)
+        os.link(drive / "clip.mcap", folder / clips / f"{clip_id}.mcap")
         (folder / "truth").mkdir(exist_ok=True)
         drive.rename(folder / "truth" / clip_id)
 
@@ -141,10 +142,10 @@ def _suite(drives: Path, out: Path) -> None:
     (out / SUITE_FILE).write_text(suite_text(suite))
 
 
-def _document(world: Path) -> None:
-    (world / "loop.yaml").write_text(yaml.safe_dump({
+def _document(world: Path, name: str, *clips: str) -> None:
+    (world / name).write_text(yaml.safe_dump({
         "apiVersion": "longtail/loop/v1", "name": "real", "seed": 2,
-        "ingest": {"folders": ["clips"]},
+        "ingest": {"folders": [*clips]},
         "acquire": {"by": str(ZOO / "student-s.manifest.yaml"), "request": {
             "select": {"budget": 900, "seed": 1},
         }},

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -36,40 +39,77 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def called(*words: object) -> dict[str, object]:
+@dataclass(frozen=True)
+class Turned:
+    """A turn that was run: its loop's folder, and what the command told."""
+
+    loop: Path
+    told: dict[str, Any]
+
+    def product(self, stage: str) -> Path:
+        key = self.told["keys"][stage]
+        return LoopFolder(self.loop).stage(stage, key) / PRODUCT  # type: ignore[arg-type]
+
+    def gates(self) -> GateReport:
+        return GateReport.model_validate_json((self.product("shadow") / REPORT_FILE).read_bytes())
+
+
+@pytest.fixture(scope="module")
+def first(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Turned:
+    loop = tmp_path_factory.mktemp("first") / "loop"
+    with pytest.MonkeyPatch.context() as patch:
+        with_onlookers(patch)
+        return Turned(loop, called("run", world / "loop.yaml", "--loop", loop))
+
+
+def called(*words: object) -> dict[str, Any]:
     done = CliRunner().invoke(app, [*map(str, words), "--json"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    found: dict[str, object] = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
-def test_clips_become_a_model_that_may_go_out(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with_onlookers(monkeypatch)
-    loop = tmp_path / "loop"
-    told = called("run", world / "loop.yaml", "--loop", loop)
-    assert told["state"] == "done"
-    page = Path(str(told["report"])).read_text()
-    assert "passes" in page
-    products = {
-        stage["stage"]: next((loop / "stages" / stage["stage"]).glob("*")) / PRODUCT
-        for stage in told["stages"]  # type: ignore[attr-defined]
-    }
-    report = GateReport.model_validate_json((products["shadow"] / "report.json").read_bytes())
+def test_clips_become_a_model_that_may_go_out(world: Path, first: Turned) -> None:
+    assert first.told["state"] == "done"
+    assert "passes" in Path(first.told["report"]).read_text()
+    report = first.gates()
     assert report.passes and report.gates[-1].verdict == "pass"
-    mix = read_report(products["train"] / RUN).mix
+    mix = read_report(first.product("train") / RUN).mix
     assert mix.reference == mix.after == {"tod": {"day": 1.0}}
-    sent = json.loads((products["rollout"] / ROLLOUT_FILE).read_text())
+    sent = json.loads((first.product("rollout") / ROLLOUT_FILE).read_text())
     assert sent["model"]["version"] == 2
     assert sent["model"]["digest"] == report.candidate
     assert {each["id"] for each in sent["specs"]} == {"rare-class"}
     # Asked again, it is the same turn, and nothing is computed.
-    before = {path: path.stat().st_mtime_ns for path in loop.glob("stages/*/*/record.json")}
-    again = called("run", world / "loop.yaml", "--loop", loop)
-    assert again["turn"] == told["turn"] and again["keys"] == told["keys"]
-    assert {p: p.stat().st_mtime_ns for p in loop.glob("stages/*/*/record.json")} == before
-    _lineage(loop, report.candidate)
+    records = list(first.loop.glob("stages/*/*/record.json"))
+    before = {path: path.stat().st_mtime_ns for path in records}
+    again = called("run", world / "loop.yaml", "--loop", first.loop)
+    assert again["turn"] == first.told["turn"] and again["keys"] == first.told["keys"]
+    assert {path: path.stat().st_mtime_ns for path in records} == before
+    _lineage(first.loop, report.candidate)
+
+
+def test_the_next_turn_builds_on_what_shipped(
+    world: Path, first: Turned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_onlookers(monkeypatch)
+    loop = shutil.copytree(first.loop, tmp_path / "loop")
+    second = Turned(loop, called("run", world / "next.yaml", "--loop", loop))
+    assert second.told["state"] == "done"
+    assert LoopFolder(loop).turn(None).after == first.told["turn"]
+    # Only the clip that came since is chosen; the earlier ones are old data now.
+    chosen = [path.stem for path in (second.product("acquire") / "clips").iterdir()]
+    assert chosen == [path.stem for path in (world / "later").iterdir()]
+    reports = [read_report(each.product("train") / RUN) for each in (first, second)]
+    assert reports[1].old_frames == reports[0].old_frames + reports[0].new_frames
+    # It is held against the model that the turn before shipped, and takes its place.
+    assert second.gates().passes
+    assert second.gates().reference == first.gates().candidate != second.gates().candidate
+    sent = json.loads((second.product("rollout") / ROLLOUT_FILE).read_text())
+    assert sent["model"]["version"] == 3
+    assert sent["model"]["digest"] == second.gates().candidate
+    uses = called("lineage", first.gates().candidate, "--loop", loop)["uses"]
+    assert f"real-{second.told['turn'][:8]}" in json.dumps(uses)  # its rollout
 
 
 def _lineage(loop: Path, model: str) -> None:
