@@ -125,6 +125,7 @@ def _figures(samples: list[Sample], played: Played) -> list[Figure]:
     lost = sum(count for reason, count in source.counts.items() if reason.startswith(f"{front}:"))
     taken = source.offered[front] - lost
     settled = played.rss_mib[int(_SETTLED * len(played.rss_mib)) :]
+    early, late = settled[: (len(settled) + 1) // 2], settled[len(settled) // 2 :]
     frames = [each for each in samples if isinstance(each, ImageSample)]
     points = [len(each.xyz_m) for each in samples if isinstance(each, LidarSample)]
     image_bytes = float(np.mean([len(each.content) for each in frames]))
@@ -144,6 +145,8 @@ def _figures(samples: list[Sample], played: Played) -> list[Figure]:
                reference="a frame's period", reference_value=100.0),
         figure("memory at its most over its least, once settled",
                max(settled) / min(settled), "ratio", goal="<= 1.1"),
+        figure("memory at its most in the later half of that, over the earlier half",
+               max(late) / max(early), "ratio", goal="<= 1.02"),
         figure("memory at its most", max(played.rss_mib), "MiB"),
         figure("cores kept busy, all of the agent", played.cpu_s / played.wall_s, "cores"),
         figure("clips packed meanwhile", len(report.clips), "clips"),

@@ -113,6 +113,7 @@ class FullRateSource:
         first_ns = self._samples[0].mono_ns
         way, length_ns = _round(self._samples)
         reached = np.eye(4)
+        told_s = 0
         for number in count():
             shift_ns = begin_ns - first_ns + number * length_ns
             for sample in self._samples:
@@ -123,8 +124,10 @@ class FullRateSource:
                 self._hold(due_ns)
                 if self._is_taken(moved, due_ns):
                     yield moved
+                if (due_ns - begin_ns) // NS_PER_S > told_s:
+                    told_s = (due_ns - begin_ns) // NS_PER_S
+                    self._on_second(told_s)
             reached = reached @ way
-            self._on_second(round((shift_ns + first_ns + length_ns - begin_ns) / NS_PER_S))
 
     def _hold(self, due_ns: int) -> None:
         while (left_ns := due_ns - self._clock.mono_ns()) > 0:

@@ -182,7 +182,7 @@ class Drive:
             self._use(model)
 
     def _use(self, model: PerceptionModel | None) -> None:
-        # Which kind it is takes Python longer to tell than a picture takes into the ring.
+        # Once: to tell a protocol takes Python half as long as a picture takes into the ring.
         self._model = model
         self._image_model = model if isinstance(model, ImageModel) else None
         self._bev_model = model if isinstance(model, BevModel) else None
