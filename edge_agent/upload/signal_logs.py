@@ -3,8 +3,8 @@
 Guarantees: a log is marked as sent (`.sent` in its name, so that a look into the folder tells)
 only when the cloud has answered with the id of its bytes; the file that is being written is left
 alone; a metered link carries none. A broken transfer begins again, one that a clip broke off too:
-logs are mostly small and never urgent. One that the cloud will never take is marked `.refused` and kept; one that cannot be read
-or marked is told and left for an hour, and the others go.
+logs are mostly small and never urgent. One that the cloud will never take is marked `.refused` and
+kept; one that cannot be read or marked is told and left for an hour, and the others go.
 """
 
 from __future__ import annotations

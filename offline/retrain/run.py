@@ -111,9 +111,7 @@ def retrain_run(
 
     with crew.leader_first():
         new, replay = read(folders.new), [read(folder) for folder in folders.replay]
-        reference = [
-            read_reference(each, old.config, telling(each)) for each in folders.reference
-        ]
+        reference = [read_reference(each, old.config, telling(each)) for each in folders.reference]
     _check_apart(new, replay)
     plan = RetrainPlan(
         weights=run.weights, recipe=recipe.digest(), new=new.digest,
