@@ -74,12 +74,15 @@ def print_clips(rows: Sequence[ClipRow], as_json: bool) -> None:
 
 
 def whole_id(client: CloudClient, text: str) -> str:
-    """A clip's id from its beginning. Raises `InputError` when none or several match."""
+    """A clip's id from its beginning, the quarantined too. Raises `InputError` when none or several
+    match.
+    """
     if len(text) == 64:
         return text
     if len(text) < 4 or any(c not in "0123456789abcdef" for c in text):
         raise InputError("give a clip id, or at least its first 4 hex digits", text)
-    found = [row.clip_id for row in client.search(f"clip_id LIKE '{text}%'", limit=2)]
+    rows = client.search(f"clip_id LIKE '{text}%'", limit=2, include_quarantined=True)
+    found = [row.clip_id for row in rows]
     if len(found) != 1:
         raise InputError("no such clip" if not found else "several clips begin so", text)
     return found[0]
@@ -228,7 +231,7 @@ def redo(
 @app.command()
 def pull(
     clip: Annotated[str, typer.Argument(help="Clip id, or its beginning.")],
-    to: Annotated[Path, typer.Option("--to", help="File or folder.")] = Path(),
+    to: Annotated[Path, typer.Option("--to", help="A file called ….mcap, or a folder.")] = Path(),
     cloud: CloudOption = DEFAULT_CLOUD,
     operator_token: TokenOption = None,
     as_json: JsonOption = False,

@@ -27,6 +27,7 @@ from contracts.steps import ClipSteps
 from contracts.upload import EnrolmentToken, EnrolmentTokenRequest
 
 _PAGE = 500
+_CLIP_SUFFIX = ".mcap"
 
 
 class CloudClient:
@@ -115,9 +116,11 @@ class CloudClient:
     def pull(self, clip_id: str, path: Path) -> Path:
         """Download the clip, going on with a broken download; verified before it is named.
 
-        `path` is the file, or a folder in which it becomes `<clip_id>.mcap`. Returns the file.
+        `path` is a file, there already or called `….mcap`, or else a folder, made where there is
+        none, in which it becomes `<clip_id>.mcap`. Returns the file.
         """
-        target = path / f"{clip_id}.mcap" if path.is_dir() else path
+        is_file = path.is_file() or (path.suffix == _CLIP_SUFFIX and not path.is_dir())
+        target = path if is_file else path / f"{clip_id}{_CLIP_SUFFIX}"
         download(self._service, f"/clips/{clip_id}.mcap", clip_id, target)
         return target
 

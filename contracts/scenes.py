@@ -27,7 +27,8 @@ HALF_LIFE_DAYS = 14.0
 MOST_LISTED = 1000
 """Scenes in a fleet's list."""
 MAX_LIST_BYTES = 2 * 2**20
-_DEGREE_M = 111_320.0
+DEGREE_M = 111_320.0
+"""Of latitude."""
 
 
 class SceneObject(BaseModel):
@@ -70,8 +71,8 @@ class Scene(BaseModel):
         """Whether this scene shows nothing that `known` does not."""
         if (self.trigger_id, self.model_digest) != (known.trigger_id, known.model_digest):
             return False
-        north = (self.lat_deg - known.lat_deg) * _DEGREE_M
-        east = (self.lon_deg - known.lon_deg) * _DEGREE_M * cos(radians(self.lat_deg))
+        north = (self.lat_deg - known.lat_deg) * DEGREE_M
+        east = (self.lon_deg - known.lon_deg) * DEGREE_M * cos(radians(self.lat_deg))
         turned = abs((self.bearing_rad - known.bearing_rad + pi) % (2 * pi) - pi)
         if hypot(north, east) > PLACE_M or turned > TURN_RAD:
             return False

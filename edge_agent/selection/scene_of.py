@@ -1,9 +1,13 @@
-"""What scene a clip shows: its place, its key frame and what was seen in it, from its messages."""
+"""What scene a clip shows: its place, its key frame and what was seen in it, from its messages.
+
+Its direction is the course that the source tells, or else the way that its fixes go.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from math import atan2, cos, hypot, radians
 
 from contracts.channels import signal_channel
 from contracts.clip import Cause
@@ -19,6 +23,7 @@ from contracts.samples import (
     PerceptionFrame,
     SignalSample,
 )
+from contracts.scenes import DEGREE_M
 from edge_agent.perception.pixels import decode_pixels
 from edge_agent.selection.scenes import Scene, SceneObject
 from edge_agent.signals.lidar_check import LidarCheck
@@ -32,12 +37,16 @@ SURE, MAYBE = 0.4, 0.25
 REACH_M = 35.0
 LEAST_POINTS = 5
 UNEXPLAINED = "unexplained"
+COURSE_S = (1, 2, 4, 8)
+"""How far to both sides of the fire fixes are looked for, in turn, until they lie apart enough."""
+COURSE_M = 8.0
+"""Between two fixes whose errors of a metre are to turn the course by a third of what counts."""
 LANE_HALF_M = 2.2
 """Half of what counts as before the vehicle here: the lane, and not the path alone."""
 EXPLAINING = 3
 """Frames nearest to the sweep, any of which may explain a cluster."""
 _MOST = 60
-_ONE = frozenset({schemas.IMAGE, schemas.LIDAR_SWEEP, schemas.LOCATION_FIX})
+_ONE = frozenset({schemas.IMAGE, schemas.LIDAR_SWEEP})
 _SIGNALS = frozenset(signal_channel(name) for name in (
     "gnss.lat_deg", "gnss.lon_deg", "gnss.bearing_rad", "ego.speed_mps", "ego.yaw_rate_radps",
 ))  # fmt: skip
@@ -48,6 +57,7 @@ class _Found:
     """What lies nearest to the fire."""
 
     signals: dict[str, SignalSample] = field(default_factory=dict)
+    fixes: list[FixSample] = field(default_factory=list)
     frames: list[PerceptionFrame] = field(default_factory=list)
     image: ImageSample | None = None
     sweep: LidarSample | None = None
@@ -62,21 +72,51 @@ def scene_of(
     Raises nothing for a message that cannot be decoded: it is left out.
     """
     found = _near(messages, cause.fired_mono_ns)
-    needed = ("gnss.lat_deg", "gnss.lon_deg", "gnss.bearing_rad")
-    if found.image is None or any(name not in found.signals for name in needed):
+    place_deg = _place_deg(found, cause.fired_mono_ns)
+    bearing_rad = _bearing_rad(found, cause.fired_mono_ns)
+    if found.image is None or place_deg is None or bearing_rad is None:
         return None
     try:
         pixels = decode_pixels(found.image)
         picture = phash64(pixels)
     except LongtailError:
         return None
-    lat_deg, lon_deg, bearing_rad = (found.signals[name].value for name in needed)
     sure, maybe = _objects(found, cause.fired_mono_ns, pixels.shape[1])
     return Scene(
-        trigger_id=cause.trigger_id, model_digest=model_digest, lat_deg=lat_deg, lon_deg=lon_deg,
-        bearing_rad=bearing_rad, picture=picture, objects=tuple(sure[:_MOST]),
-        maybe=tuple(maybe[: 2 * _MOST]),
+        trigger_id=cause.trigger_id, model_digest=model_digest, lat_deg=place_deg[0],
+        lon_deg=place_deg[1], bearing_rad=bearing_rad, picture=picture,
+        objects=tuple(sure[:_MOST]), maybe=tuple(maybe[: 2 * _MOST]),
     )  # fmt: skip
+
+
+def _place_deg(found: _Found, at_ns: int) -> tuple[float, float] | None:
+    """Latitude and longitude: by signals, or by the nearest fix."""
+    lat, lon = (found.signals.get(name) for name in ("gnss.lat_deg", "gnss.lon_deg"))
+    if lat is not None and lon is not None:
+        return lat.value, lon.value
+    nearest = min(found.fixes, key=lambda fix: abs(fix.mono_ns - at_ns), default=None)
+    return None if nearest is None else (nearest.lat_deg, nearest.lon_deg)
+
+
+def _bearing_rad(found: _Found, at_ns: int) -> float | None:
+    """Course, clockwise from north: as told, or from the fixes closest to the fire that lie
+    `COURSE_M` apart. None for a vehicle that stands.
+    """
+    told = found.signals.get("gnss.bearing_rad")
+    if told is not None:
+        return told.value
+    in_time = sorted(found.fixes, key=lambda fix: fix.mono_ns)
+    for reach_s in COURSE_S:
+        fixes = [fix for fix in in_time if abs(fix.mono_ns - at_ns) <= reach_s * NS_PER_S]
+        if len(fixes) < 2:
+            continue
+        first, last = fixes[0], fixes[-1]
+        north_m = (last.lat_deg - first.lat_deg) * DEGREE_M
+        east_deg = (last.lon_deg - first.lon_deg + 180.0) % 360.0 - 180.0
+        east_m = east_deg * DEGREE_M * cos(radians(first.lat_deg))
+        if hypot(north_m, east_m) >= COURSE_M:
+            return atan2(east_m, north_m)
+    return None
 
 
 def _near(messages: Sequence[EncodedMessage], at_ns: int) -> _Found:
@@ -91,10 +131,7 @@ def _near(messages: Sequence[EncodedMessage], at_ns: int) -> _Found:
             case SignalSample():
                 found.signals[sample.name] = sample
             case FixSample():
-                for name, value in (
-                    ("gnss.lat_deg", sample.lat_deg), ("gnss.lon_deg", sample.lon_deg)
-                ):  # fmt: skip
-                    found.signals.setdefault(name, SignalSample(name, sample.mono_ns, value))
+                found.fixes.append(sample)
             case PerceptionFrame():
                 found.frames.append(sample)
             case ImageSample():
@@ -116,8 +153,10 @@ def _needed(messages: Sequence[EncodedMessage], at_ns: int) -> list[EncodedMessa
         kind = head.schema_name
         wanted_ns = at_ns + NEAR_NS if kind == schemas.LIDAR_SWEEP else at_ns
         away_ns = abs(head.mono_ns - wanted_ns)
-        if kind in (schemas.TRANSFORM, schemas.CAMERA_CALIBRATION) or (
-            kind == schemas.PERCEPTION and away_ns <= NEAR_NS
+        if (
+            kind in (schemas.TRANSFORM, schemas.CAMERA_CALIBRATION)
+            or (kind == schemas.PERCEPTION and away_ns <= NEAR_NS)
+            or (kind == schemas.LOCATION_FIX and away_ns <= COURSE_S[-1] * NS_PER_S)
         ):
             chosen.append(index)
         elif kind in _ONE or head.channel in _SIGNALS:

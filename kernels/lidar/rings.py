@@ -39,6 +39,8 @@ REACH_M = 131.07
 HEIGHT_REACH_M = 65.0
 # A fit looks at about this many points of a beam.
 _FIT_POINTS = 256
+# So many points' x and y stay in the first cache while three loops go over them.
+_BLOCK_POINTS = 4096
 # A cone beyond these is no beam: without it, heights are coded as they are.
 _MAX_OFFSET_M = 100.0
 _MAX_SLOPE = 8.0
@@ -180,25 +182,56 @@ def _azimuth_steps(x: np.float32, y: np.float32) -> np.float32:
 def _to_cylinder(
     flat: Float32s, steps: U16s, azimuth: U16s, z_m: Float32s, odd: NDArray[np.uint8]
 ) -> int:
-    """Quantises x y z triples; marks in `odd` those out of reach and returns their number."""
-    marked = np.int32(0)
+    """Quantises x y z triples; marks in `odd` those out of reach and returns their number.
+
+    A loop for each output, over blocks that stay in the cache: one loop over triples with outputs
+    of four widths fills vector registers badly and takes two thirds longer.
+    """
+    marked = 0
+    x_m = np.empty(_BLOCK_POINTS, np.float32)
+    y_m = np.empty(_BLOCK_POINTS, np.float32)
+    for begin in range(0, steps.shape[0], _BLOCK_POINTS):
+        end = min(begin + _BLOCK_POINTS, steps.shape[0])
+        x = x_m[: end - begin]
+        y = y_m[: end - begin]
+        _part(flat[3 * begin : 3 * end], x, y, z_m[begin:end])
+        marked += _range_steps(x, y, z_m[begin:end], steps[begin:end], odd[begin:end])
+        _turns(x, y, odd[begin:end], azimuth[begin:end])
+    return marked
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _part(flat: Float32s, x_m: Float32s, y_m: Float32s, z_m: Float32s) -> None:
+    for i in range(x_m.shape[0]):
+        x_m[i] = flat[3 * i]
+        y_m[i] = flat[3 * i + 1]
+        z_m[i] = flat[3 * i + 2]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _range_steps(
+    x_m: Float32s, y_m: Float32s, z_m: Float32s, steps: U16s, odd: NDArray[np.uint8]
+) -> int:
     for i in range(steps.shape[0]):
-        x = flat[3 * i]
-        y = flat[3 * i + 1]
-        z = flat[3 * i + 2]
-        rho = math.sqrt(x * x + y * y)
-        held = (rho < np.float32(REACH_M)) & (abs(z) < np.float32(HEIGHT_REACH_M))
-        held = held & (abs(x) + abs(y) + abs(z) > np.float32(0))
+        rho = math.sqrt(x_m[i] * x_m[i] + y_m[i] * y_m[i])
+        held = (rho < np.float32(REACH_M)) & (abs(z_m[i]) < np.float32(HEIGHT_REACH_M))
+        held = held & (abs(x_m[i]) + abs(y_m[i]) + abs(z_m[i]) > np.float32(0))
         # Converting a NaN or an infinity to an integer is undefined: replace it before.
         safe = rho if held else np.float32(0)
-        turn = _azimuth_steps(x, y)
-        turn = turn if held else np.float32(0)
         steps[i] = np.uint16(np.int32(safe * np.float32(RANGE_STEPS_PER_M) + np.float32(0.5)))
-        azimuth[i] = np.uint16(np.int32(turn + np.float32(AZIMUTH_STEPS + 0.5)))
-        z_m[i] = z
         odd[i] = np.uint8(0) if held else np.uint8(1)
-        marked += np.int32(0) if held else np.int32(1)
-    return int(marked)
+    marked = 0
+    for i in range(odd.shape[0]):
+        marked += odd[i]
+    return marked
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _turns(x_m: Float32s, y_m: Float32s, odd: NDArray[np.uint8], azimuth: U16s) -> None:
+    for i in range(azimuth.shape[0]):
+        turn = _azimuth_steps(x_m[i], y_m[i])
+        turn = turn if odd[i] == 0 else np.float32(0)
+        azimuth[i] = np.uint16(np.int32(turn + np.float32(AZIMUTH_STEPS + 0.5)))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -69,6 +69,7 @@ def test_show_and_pull(client: CloudClient, vehicle: Vehicle, tmp_path: Path) ->
     path = client.pull(clip_id, tmp_path)
     assert path == tmp_path / f"{clip_id}.mcap"
     assert path.read_bytes() == content
+    assert client.pull(clip_id, tmp_path / "clips") == tmp_path / "clips" / f"{clip_id}.mcap"
     named = client.pull(clip_id, tmp_path / "new" / "my.mcap")
     assert named.read_bytes() == content
     assert client.pull(clip_id, named) == named, "there already"

@@ -40,6 +40,14 @@ def test_a_clip_s_steps_are_shown_and_done_anew(cloud: RunningServer, vehicle: V
     assert told(cloud, "redo", clip_id[:8]) == "round 2: embedding, scene to be done\n"
 
 
+def test_a_quarantined_clip_is_found_by_its_id_s_beginning(
+    cloud: RunningServer, vehicle: Vehicle
+) -> None:
+    clip_id = vehicle.upload(b"not a clip", make_manifest())
+    assert "quarantined: " in told(cloud, "show", clip_id[:8])
+    assert as_json(cloud, "search") == []
+
+
 def test_tiers_and_pins(cloud: RunningServer, vehicle: Vehicle, tmp_path: Path) -> None:
     ids = [
         vehicle.upload(make_clip(manifest, 10_000), manifest)
