@@ -29,8 +29,10 @@ class Associator:
         track nor begins one.
         """
         bank, settings = self.bank, self.settings
-        bank.predict(settings)
         tracks: Int64s = np.full(seen.yaw_rad.size, -1, dtype=np.int64)
+        if not len(bank) and not tracks.size:
+            return tracks  # Most classes are in few frames of a clip.
+        bank.predict(settings)
         cost = distances(bank, seen, settings)
         strong = seen.probability >= settings.strong_score
         weak = ~strong & (seen.probability >= settings.weak_score)
@@ -51,6 +53,8 @@ class Associator:
 
 def distances(bank: Bank, seen: WorldBoxes, settings: Association) -> Float64s:
     """From where tracks should be to boxes, in parts of the object: float64 [k, n]."""
+    if not len(bank) or not seen.yaw_rad.size:
+        return np.zeros((len(bank), seen.yaw_rad.size))
     size = (bank.size_m[:, None] + seen.size_m[None]) / 2
     away = seen.xy_m[None] - bank.xy_m[:, None]
     local = turned(away, -np.broadcast_to(bank.yaw_rad[:, None], away.shape[:2]))
@@ -66,6 +70,8 @@ def distances(bank: Bank, seen: WorldBoxes, settings: Association) -> Float64s:
 def matched(cost: Float64s, rows: Bools, columns: Bools, gate: float) -> tuple[Int64s, Int64s]:
     """The cheapest one-to-one pairs among some rows and columns, most pairs first."""
     row, column = np.flatnonzero(rows), np.flatnonzero(columns)
+    if not row.size or not column.size:
+        return row[:0], column[:0]
     part = cost[np.ix_(row, column)]
     part = np.where(part < gate, part, _NEVER)
     one, two = linear_sum_assignment(part)

@@ -71,6 +71,8 @@ class Bank:
     def update(self, rows: Int64s, seen: WorldBoxes, boxes: Int64s, settings: Association) -> None:
         """Tracks `rows` [m] met `boxes` [m]; all others missed."""
         self.misses = self.misses + 1
+        if not rows.size:
+            return
         self.misses[rows] = 0
         self.hits[rows] += 1
         noise = settings.place_noise_m + settings.place_noise_per_m * seen.range_m[boxes]
@@ -92,6 +94,8 @@ class Bank:
     def begin(self, seen: WorldBoxes, boxes: Int64s, first: int, settings: Association) -> None:
         """New tracks, numbered from `first` on."""
         n = boxes.size
+        if not n:
+            return
         noise = settings.place_noise_m + settings.place_noise_per_m * seen.range_m[boxes]
         spread = np.zeros((n, 2, 2))
         spread[:, 0, 0], spread[:, 1, 1] = noise**2, settings.first_speed_m**2
@@ -106,5 +110,7 @@ class Bank:
 
     def keep(self, rows: Bools) -> None:
         """Forget all others."""
+        if rows.all():
+            return
         for field in fields(Bank):
             setattr(self, field.name, getattr(self, field.name)[rows])
