@@ -37,20 +37,50 @@ def mirror_wet_road(light: Float32s, primitive: Int32s, horizon: float, wet: flo
 
 @kernel
 def _blur_lines(field: Float32s, radius: int) -> Float32s:
-    """Box blur along the rows of [h, w, 3]."""
+    """Box blur along the rows of [h, w, 3], colours side by side: each sum waits for its last."""
     height, width, _ = field.shape
     out = np.empty_like(field)
     scale = np.float32(1.0 / (2 * radius + 1))
     for y in range(height):
-        for k in range(3):
-            total = np.float32(0.0)
-            for x in range(-radius, radius + 1):
-                total += field[y, min(max(x, 0), width - 1), k]
-            for x in range(width):
-                out[y, x, k] = total * scale
-                total += field[y, min(x + radius + 1, width - 1), k]
-                total -= field[y, max(x - radius, 0), k]
+        line = field[y]
+        red, green, blue = np.float32(0.0), np.float32(0.0), np.float32(0.0)
+        for x in range(-radius, radius + 1):
+            at = min(max(x, 0), width - 1)
+            red += line[at, 0]
+            green += line[at, 1]
+            blue += line[at, 2]
+        for x in range(width):
+            out[y, x, 0] = red * scale
+            out[y, x, 1] = green * scale
+            out[y, x, 2] = blue * scale
+            ahead, behind = min(x + radius + 1, width - 1), max(x - radius, 0)
+            red += line[ahead, 0]
+            green += line[ahead, 1]
+            blue += line[ahead, 2]
+            red -= line[behind, 0]
+            green -= line[behind, 1]
+            blue -= line[behind, 2]
     return out
+
+
+@kernel
+def _blur_columns(field: Float32s, radius: int) -> Float32s:
+    """Box blur along the columns of [h, w, 3], a line at a time, as memory lies."""
+    height, width, _ = field.shape
+    lines = field.reshape(height, width * 3)
+    out = np.empty_like(lines)
+    scale = np.float32(1.0 / (2 * radius + 1))
+    total = np.zeros(width * 3, np.float32)
+    for y in range(-radius, radius + 1):
+        total += lines[min(max(y, 0), height - 1)]
+    for y in range(height):
+        below = lines[min(y + radius + 1, height - 1)]
+        above = lines[max(y - radius, 0)]
+        for i in range(total.shape[0]):
+            out[y, i] = total[i] * scale
+            total[i] += below[i]
+            total[i] -= above[i]
+    return out.reshape(height, width, 3)
 
 
 def bloom(light: Float32s, bright: float, radius: int, strength: float) -> None:
@@ -59,9 +89,7 @@ def bloom(light: Float32s, bright: float, radius: int, strength: float) -> None:
     if not over.any():
         return
     for _ in range(3):
-        over = _blur_lines(np.ascontiguousarray(over), radius)
-        over = _blur_lines(np.ascontiguousarray(over.transpose(1, 0, 2)), radius)
-        over = over.transpose(1, 0, 2)
+        over = _blur_columns(_blur_lines(over, radius), radius)
     light += np.float32(strength) * over
 
 
