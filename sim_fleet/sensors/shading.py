@@ -198,7 +198,12 @@ def shade_columns(  # noqa: PLR0912, PLR0915
     sky: Float64s,
     out: Float32s,
 ) -> None:
-    """Linear light `out` float32 [rays, columns, 3] of hits [columns, rays]."""
+    """Linear light `out` float32 [rays, columns, 3] of hits [columns, rays].
+
+    One long function on purpose: parted into what a surface is, what falls on it and what it
+    mirrors it took half as long again, since numba counts references to each array that such a
+    function is given, for each pixel.
+    """
     columns, rays = flat.shape
     own = np.zeros(3)
     haze = np.zeros(3)
