@@ -201,8 +201,8 @@ def shade_columns(  # noqa: PLR0912, PLR0915
     """Linear light `out` float32 [rays, columns, 3] of hits [columns, rays].
 
     One long function on purpose: parted into what a surface is, what falls on it and what it
-    mirrors it took half as long again, since numba counts references to each array that such a
-    function is given, for each pixel.
+    mirrors, it gave the same bytes and took a third longer with the parts inlined, three quarters
+    longer with them called.
     """
     columns, rays = flat.shape
     own = np.zeros(3)
