@@ -35,7 +35,7 @@ def download(service: HttpService, url: str, clip_id: str, path: Path) -> None:
     if path.exists() and digest_file(path).clip_id() == clip_id:
         return
     partial = partial_path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     _fetch_all(service, url, clip_id, partial)
     if digest_file(partial).clip_id() != clip_id:
         partial.unlink()
@@ -77,6 +77,13 @@ def _fetch(service: HttpService, url: str, clip_id: str, partial: Path) -> None:
         raise
     if received < expected:
         raise TransientError(f"the download broke off {expected - received} bytes early", clip_id)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make this folder: {error.strerror}", str(folder)) from error
 
 
 def _open(partial: Path, mode: Literal["ab", "wb"]) -> BinaryIO:

@@ -149,6 +149,9 @@ def test_wrong_bytes_never_get_the_name(
     assert client.pull(clip_id, target).read_bytes() == content
     with pytest.raises(InputError, match="cannot write"):
         client.pull(clip_id, Path("/proc/nowhere.mcap"))
+    for folder in (Path("/proc/nowhere"), target / "under-a-file"):
+        with pytest.raises(InputError, match="cannot make this folder"):
+            client.pull(clip_id, folder)
 
 
 def test_events_and_enrolment(client: CloudClient, vehicle: Vehicle) -> None:
