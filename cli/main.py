@@ -93,7 +93,9 @@ def end_when_told() -> None:
 
 
 def main() -> None:
-    """Entry point. Longtail's own errors end as one line and exit code 1."""
+    """Entry point. Longtail's own errors, and places that cannot be used, end as one line and exit
+    code 1; `--verbose` gives the traceback of the latter.
+    """
     arguments = sys.argv[1:]
     if arguments == ["--version"]:
         print(f"longtail {SOFTWARE_VERSION}")
@@ -103,6 +105,11 @@ def main() -> None:
         build_app(arguments)(prog_name="longtail")
     except LongtailError as error:
         print(f"longtail: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is None or {"-v", "--verbose"} & set(arguments):
+            raise
+        print(f"longtail: {error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(1)
     except ModuleNotFoundError as error:
         # Packages load when used, so one that an extra brings may be missed late.

@@ -73,6 +73,19 @@ def test_an_unreachable_cloud_is_one_line() -> None:
     assert "127.0.0.1:9" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "command",
+    [("agent", "run", "--source", "sim:", "--once", "--state"), ("cloud", "serve", "--folder")],
+)
+def test_a_place_that_cannot_be_used_is_one_line(command: tuple[str, ...]) -> None:
+    done = longtail(*command, "/proc/nowhere")
+    assert done.returncode == 1
+    assert done.stderr.strip() == "longtail: /proc/nowhere: No such file or directory"
+    aloud = longtail("--verbose", *command, "/proc/nowhere")
+    assert aloud.returncode == 1
+    assert "Traceback" in aloud.stderr
+
+
 def test_doctor_tells_what_is_wrong(tmp_path: Path) -> None:
     config = tmp_path / "agent.toml"
     config.write_text(f'state = "{tmp_path}/state"\nmodel = "/nowhere.onnx"\n')
