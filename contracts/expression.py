@@ -194,23 +194,33 @@ def parse_expression(text: str) -> Node:
     """Parse a rule to a tree whose root is a truth value. Raises `ExpressionError`."""
     if len(text) > MAX_TEXT:
         raise ExpressionError(f"longer than {MAX_TEXT} characters", 0)
+    # A leading blank would be Python's 'unexpected indent'.
+    stripped = text.lstrip()
+    shift = len(text) - len(stripped)
+    if not stripped:
+        raise ExpressionError("not a rule: it is empty", 0)
     try:
-        # A leading blank would be Python's 'unexpected indent'.
-        stripped = text.lstrip()
         tree = ast.parse(stripped, mode="eval")
     except SyntaxError as error:
-        raise ExpressionError(
-            f"not a rule: {error.msg}", max(0, (error.offset or 1) - 1)
-        ) from error
+        raise _not_a_rule(error, stripped, shift) from error
     except (ValueError, RecursionError, MemoryError) as error:
         raise ExpressionError(f"not a rule: {error}", 0) from error
     try:
         return _Checker(stripped)._truth(tree.body)
     except ExpressionError as error:
-        shift = len(text) - len(stripped)
         raise ExpressionError(error.message, error.offset + shift) from error
     except RecursionError as error:
         raise ExpressionError("nested too deeply", 0) from error
+
+
+def _not_a_rule(error: SyntaxError, text: str, shift: int) -> ExpressionError:
+    """Python gives a line, a column from 1 in it, and column 0 for a text that ends too early."""
+    if not error.offset:
+        end = len(text.rstrip()) + shift
+        return ExpressionError("not a rule: something is missing at its end", end)
+    lines = text.splitlines(keepends=True)[: (error.lineno or 1) - 1]
+    offset = sum(map(len, lines)) + error.offset - 1
+    return ExpressionError(f"not a rule: {error.msg}", min(offset, len(text)) + shift)
 
 
 def signals_read(node: Node) -> set[int]:

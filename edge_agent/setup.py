@@ -16,6 +16,7 @@ from pathlib import Path
 from contracts import SOFTWARE_VERSION
 from contracts.clock import Clock, SystemClock
 from contracts.errors import ConflictError, InputError
+from contracts.expression import ExpressionError, parse_expression
 from contracts.ids import sha256_hex
 from contracts.trigger_spec import API_VERSION, LoadedSpec, load_spec, load_specs, parse_spec
 from edge_agent.config import AgentConfig, PowerConfig
@@ -44,7 +45,16 @@ def load_all_specs(paths: tuple[Path, ...]) -> list[LoadedSpec]:
 
 
 def specs_of_rules(rules: tuple[str, ...]) -> list[LoadedSpec]:
-    """Expression specs with defaults for rules given on the command line."""
+    """Expression specs with defaults for rules given on the command line.
+
+    Raises `InputError` with the column of what is wrong.
+    """
+    for number, rule in enumerate(rules, start=1):
+        try:
+            parse_expression(rule)
+        except ExpressionError as error:
+            place = f"rule {number}, column {error.offset + 1}"
+            raise InputError(error.message, place) from error
     return [
         parse_spec(
             f"apiVersion: {API_VERSION}\nkind: expression\nid: rule-{number}\nversion: 1\n"

@@ -58,6 +58,7 @@ def test_quantities_are_read_in_their_units() -> None:
         (("fleet-operations", "!!python/object:os.system x"), "a.yaml:5:8", "not allowed"),
         (("longtail/v1", "longtail/v9"), "a.yaml:1:13", "longtail/v1"),
         (("and ego", "and and ego"), "a.yaml:6:32", "not a rule"),
+        (("speed_mps > 3", "speed_mps >"), "a.yaml:6:47", "missing at its end"),
         (("> 2.0 and", "> 2.0 and __import__('os') and"), "a.yaml:6:32", "no function"),
         (("capture:", "  capture:"), "a.yaml:8:10", "not valid YAML"),
     ],
