@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,17 @@ from edge_agent.sources.address import optional_module
 
 if TYPE_CHECKING:
     from rosbags.highlevel import AnyReader
+
+
+@contextmanager
+def of_its_type(topic: str) -> Iterator[None]:
+    """Raise `InputError` where a message lacks what its type should have: the bag itself says what
+    its types are made of.
+    """
+    try:
+        yield
+    except (AttributeError, TypeError, IndexError, ValueError) as error:
+        raise InputError(f"not what its type should be: {error}", topic) from error
 
 
 class Bag:

@@ -28,7 +28,7 @@ from contracts.samples import CalibrationSample, MountSample, Sample
 from edge_agent.ports import SourceDescription
 from edge_agent.sources.address import as_name, fingerprint, parse_address
 from edge_agent.sources.ros2 import images, motion
-from edge_agent.sources.ros2.bag import Bag
+from edge_agent.sources.ros2.bag import Bag, of_its_type
 from edge_agent.sources.ros2.clouds import CloudReader
 from edge_agent.sources.ros2.fields import FieldReader, field_readers
 from edge_agent.sources.ros2.frames import StaticFrames, clean
@@ -120,14 +120,11 @@ class Ros2Source:
                 stamp_ns = self._stamp_ns(topic, message, recorded_ns)
                 for take in takes[topic]:
                     try:
-                        for sample in take(message, stamp_ns, stamp_ns - self._base_ns):
-                            reorder.put(sample)
+                        with of_its_type(topic):
+                            for sample in take(message, stamp_ns, stamp_ns - self._base_ns):
+                                reorder.put(sample)
                     except LongtailError as error:
                         self._left_out(topic, error)
-                    except (AttributeError, TypeError, IndexError, ValueError) as error:
-                        # The bag itself says what its types are made of.
-                        why = f"not what its type should be: {error}"
-                        self._left_out(topic, CorruptError(why, topic))
         except CorruptError as error:
             broken = error
         yield from reorder.ready(None)
@@ -215,7 +212,8 @@ class Ros2Source:
     def _read_frames(self, bag: Bag) -> None:
         if self._types.get(TF_STATIC) == TF:
             for message in bag.ahead(TF_STATIC):
-                self._frames.add(message)
+                with of_its_type(TF_STATIC):
+                    self._frames.add(message)
         if self._loaded.rules.told("ego_frame") and self._ego not in self._frames.names:
             raise InputError(
                 f"no static transform names {self._ego!r}; known: {', '.join(self._frames.names)}",
@@ -226,8 +224,14 @@ class Ros2Source:
         pose = self._wiring.pose
         if pose is None:
             return frozenset()
-        if not motion.has_twist(list(islice(bag.ahead(pose), _ODOMETRY_LOOKED_AT))):
-            log.warning("odometry tells no speed", topic=pose)
+        why = "its twist is empty while it drives"
+        try:
+            with of_its_type(pose):
+                told = motion.has_twist(list(islice(bag.ahead(pose), _ODOMETRY_LOOKED_AT)))
+        except InputError as error:
+            told, why = False, error.message
+        if not told:
+            log.warning("odometry tells no speed", topic=pose, reason=why)
             return frozenset()
         return frozenset({"ego.speed_mps", "ego.yaw_rate_radps"} - set(self._wiring.signals))
 
@@ -235,27 +239,38 @@ class Ros2Source:
         """Calibrations of cameras, and mounts of lidars."""
         for name, topic in self._wiring.infos.items():
             for message in islice(bag.ahead(topic), 1):
-                mount = self._frames.ego_SE3(message.header.frame_id)
-                if mount is None:
-                    self._unplaced(f"/camera/{name}", message.header.frame_id)
-                    continue
                 try:
-                    self._latched.append(
-                        motion.calibration(
-                            message, f"/camera/{name}", START_NS, mount,
-                            rectified="rect" in self._wiring.cameras[name],
-                        )
-                    )  # fmt: skip
+                    with of_its_type(topic):
+                        self._latch_calibration(name, message)
                 except InputError as error:
                     log.warning("no calibration", topic=topic, reason=error.message)
         for name, rule in self._wiring.lidars.items():
             for message in islice(bag.ahead(rule.topic), 1):
-                frame_id = clean(message.header.frame_id)
-                mount = self._frames.ego_SE3(frame_id)
-                if mount is None:
-                    self._unplaced(f"/lidar/{name}", frame_id)
-                else:
-                    self._latched.append(MountSample(START_NS, frame_id or name, mount))
+                try:
+                    with of_its_type(rule.topic):
+                        self._latch_mount(name, message)
+                except InputError as error:
+                    log.warning("no mount", topic=rule.topic, reason=error.message)
+
+    def _latch_calibration(self, name: str, message: Any) -> None:
+        mount = self._frames.ego_SE3(message.header.frame_id)
+        if mount is None:
+            self._unplaced(f"/camera/{name}", message.header.frame_id)
+            return
+        self._latched.append(
+            motion.calibration(
+                message, f"/camera/{name}", START_NS, mount,
+                rectified="rect" in self._wiring.cameras[name],
+            )
+        )  # fmt: skip
+
+    def _latch_mount(self, name: str, message: Any) -> None:
+        frame_id = clean(message.header.frame_id)
+        mount = self._frames.ego_SE3(frame_id)
+        if mount is None:
+            self._unplaced(f"/lidar/{name}", frame_id)
+        else:
+            self._latched.append(MountSample(START_NS, frame_id or name, mount))
 
     def _unplaced(self, channel: str, frame_id: str) -> None:
         log.warning("sensor without a place", channel=channel, frame=frame_id, ego=self._ego)

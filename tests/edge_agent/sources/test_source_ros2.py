@@ -335,6 +335,46 @@ def test_a_bag_cut_in_half_is_refused(tmp_path: Path, storage: str) -> None:
     check_refusals(lambda: open_source(f"ros2:{path}"), "a bag cut in half")
 
 
+def with_renamed(folder: Path, field: str) -> Path:
+    """A bag, an MCAP file by itself, that has another name for a field in its own definitions."""
+    file = next(drive_bag(folder, "mcap").glob("*.mcap"))
+    name = f" {field}\n".encode()
+    content = file.read_bytes()
+    assert name in content
+    file.write_bytes(content.replace(name, f" {field[::-1]}\n".encode()))
+    return file
+
+
+@pytest.mark.parametrize("field", ["rotation", "child_frame_id", "transform"])
+def test_transforms_of_another_making_are_refused(tmp_path: Path, field: str) -> None:
+    path = with_renamed(tmp_path, field)
+    with pytest.raises(InputError, match=f"/tf_static: not what its type.*{field}"):
+        open_source(f"ros2:{path}")
+
+
+@pytest.mark.parametrize(
+    ("field", "topic"),
+    [
+        ("twist", "/odom"), ("pose", "/odom"), ("fields", "/velodyne_points"),
+        ("data", "/camera/front/image_raw/compressed"), ("latitude", "/gnss"),
+        ("linear_acceleration", "/imu/data"),
+    ],
+)  # fmt: skip
+def test_messages_of_another_making_are_left_out(tmp_path: Path, field: str, topic: str) -> None:
+    source = open_source(f"ros2:{with_renamed(tmp_path, field)}")
+    assert isinstance(source, Ros2Source)
+    assert list(source.samples()), "what is sound is given"
+    assert source.counts[f"{topic}: cannot be used"] > 0 or "ego.speed_mps" not in (
+        source.describe().signals
+    )
+
+
+def test_a_calibration_of_another_making_is_no_calibration(tmp_path: Path) -> None:
+    samples = list(open_source(f"ros2:{with_renamed(tmp_path, 'width')}").samples())
+    assert not of(samples, CalibrationSample)
+    assert of(samples, MountSample) and of(samples, ImageSample)
+
+
 @pytest.mark.parametrize("what", ["none", "empty", "text"])
 def test_folders_that_are_no_bag(tmp_path: Path, what: str) -> None:
     if what != "none":
