@@ -170,7 +170,7 @@ def _number(
         return numbers[item]
     try:
         return float(int(item, 0))
-    except ValueError:
+    except (ValueError, OverflowError):
         known = f"; known: {', '.join(numbers)}" if numbers else ", which has no named states"
         raise InputError(
             f"{item!r} is no state of {source.name}{nearest_name(item, numbers)}{known}", place

@@ -12,6 +12,7 @@ Does not do: checksums, which each maker computes in its own way; several frames
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -153,6 +154,7 @@ def load_dbc(path: Path, mask: int | None) -> Database:
         for message in getattr(database, "messages", ()):
             # First: the strict look lays out every bit up to the last that is named.
             _check_within_a_frame(message)
+            _check_numbers(message)
             message.refresh(strict=True)
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", str(path)) from error
@@ -179,6 +181,21 @@ def _check_within_a_frame(message: Message) -> None:
         if not (0 <= signal.start < MOST_BITS and 1 <= signal.length <= MOST_BITS):
             place = f"bits {signal.start} to {signal.start + signal.length}"
             raise InputError(f"{message.name}.{signal.name} lies at {place}; no frame has as many")
+
+
+def _check_numbers(message: Message) -> None:
+    """cantools reads a number of any length, as an int that fits no float."""
+    for signal in message.signals:
+        name = f"{message.name}.{signal.name}"
+        told = {
+            "factor": signal.scale, "offset": signal.offset,
+            "minimum": signal.minimum, "maximum": signal.maximum,
+        }  # fmt: skip
+        for what, number in told.items():
+            if number is not None and not abs(number) <= sys.float_info.max:
+                raise InputError(f"{name}: its {what} is no finite number")
+        if any(not -(2**63) <= raw < 2**64 for raw in signal.choices or {}):
+            raise InputError(f"{name}: one of its states has a number that no frame can carry")
 
 
 def bind_map(loaded: LoadedMap, database: Database) -> BoundMap:

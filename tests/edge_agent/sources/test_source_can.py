@@ -207,6 +207,28 @@ def test_wrong_addresses(tmp_path: Path, address: str, complaint: str) -> None:
     assert complaint in str(error)
 
 
+@pytest.mark.parametrize(
+    ("sound", "beyond", "complaint"),
+    [
+        ("(0.01,0)", f"(1{'0' * 400},0)", "MOTION.SPEED: its factor is no finite number"),
+        ("(0.01,0)", f"(0.01,-{'9' * 400})", "MOTION.SPEED: its offset is no finite number"),
+        ('[0|400] "km/h"', '[0|1e999] "km/h"', "MOTION.SPEED: its maximum"),
+        ('65535 "SNA"', f'{"7" * 400} "SNA"', "MOTION.SPEED: one of its states"),
+    ],
+)
+def test_numbers_that_no_frame_can_carry_are_refused(
+    tmp_path: Path, sound: str, beyond: str, complaint: str
+) -> None:
+    """Found by fuzzing: cantools reads them as ints of any length."""
+    write_vehicle(tmp_path)
+    dbc = tmp_path / "vehicle.dbc"
+    assert sound in dbc.read_text()
+    dbc.write_text(dbc.read_text().replace(sound, beyond))
+    with pytest.raises(InputError, match=complaint) as caught:
+        load_dbc(dbc, None)
+    assert caught.value.place == str(dbc)
+
+
 def test_a_log_that_breaks_off_gives_what_is_whole(tmp_path: Path) -> None:
     path = write_log(tmp_path / "drive.log", drive(Vehicle()))
     address = f"can:{path},map={write_vehicle(tmp_path)}"
