@@ -156,7 +156,7 @@ def read_probabilities(path: Path) -> dict[str, float]:
             found = {str(name): float(value) for name, value in json.loads(text).items()}
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", str(path)) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise InputError(f"tells no probability for each drive: {error}", str(path)) from error
     for name, value in found.items():
         if not 0 < value <= 1:

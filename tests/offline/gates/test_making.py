@@ -56,8 +56,12 @@ def test_probabilities_come_by_drive(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [({"one": 0}, "no probability"), ([1], "tells no"), ("{", "tells no")]
-)
+    ("value", "words"),
+    [
+        ({"one": 0}, "no probability"), ([1], "tells no"), ("{", "tells no"),
+        ({"one": 10**400}, "tells no"),
+    ],
+)  # fmt: skip
 def test_what_is_no_probability_is_refused(tmp_path: Path, value: object, words: str) -> None:
     with pytest.raises(InputError, match=words):
         read_probabilities(written(tmp_path / "p.json", value))
