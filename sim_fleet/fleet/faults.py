@@ -138,7 +138,10 @@ def place_faults(
     trips = [(vehicle, trip) for vehicle in vehicles for trip in vehicle.trips
              if trip.drive_s >= SHORTEST_TRIP_S]  # fmt: skip
     if specs and not trips:
-        raise InputError(f"faults need a trip of {SHORTEST_TRIP_S:g} s at least", "sim run")
+        raise InputError(
+            f"a fault needs a trip of {SHORTEST_TRIP_S:g} s, and none is as long: simulate more "
+            "--hours, or more --drive-minutes-per-day", "--faults",
+        )  # fmt: skip
     rng = generator(seed, "faults")
     free = list(range(len(trips)))
     placed: list[PlannedFault] = []
