@@ -85,9 +85,8 @@ def noisier(sample: Message) -> Message:
     return replace(sample, xyz_m=(sample.xyz_m + noise).astype(np.float32))
 
 
-def without_a_pose(sample: Message, clip: Path) -> Message | None:
-    poses = [each.mono_ns for each in read_samples(clip) if isinstance(each, PoseSample)]
-    return None if isinstance(sample, PoseSample) and sample.mono_ns == poses[3] else sample
+def without_pose_at(sample: Message, mono_ns: int) -> Message | None:
+    return None if isinstance(sample, PoseSample) and sample.mono_ns == mono_ns else sample
 
 
 def remade(folder: Path, change: Change) -> None:
@@ -177,6 +176,8 @@ def test_other_labels_are_not_the_frozen_ones(
 def test_a_message_less_is_another_drive(tmp_path: Path) -> None:
     suite, _ = write_suite(recipe(), None, tmp_path)
     folder = tmp_path / suite.scenarios[0].folder
-    remade(folder, partial(without_a_pose, clip=folder / "clip.mcap"))
+    samples = read_samples(folder / "clip.mcap")
+    poses = [each.mono_ns for each in samples if isinstance(each, PoseSample)]
+    remade(folder, partial(without_pose_at, mono_ns=poses[3]))
     with pytest.raises(InputError, match=r"PoseSample: \d+ in place of \d+"):
         checked_folder(suite.scenarios[0], tmp_path)
