@@ -23,6 +23,7 @@ class Calendar:
         self._rng = rng
         self._all_until_ns = 0
         self._events_until_ns = 0
+        self._silent_until_ns = 0
         self._clip_until_ns: dict[str, int] = {}
 
     def jittered_ns(self, delay_s: float) -> int:
@@ -35,13 +36,21 @@ class Calendar:
 
     def events_at_ns(self) -> int:
         """When event records may be tried next; it may have passed."""
-        return max(self._all_until_ns, self._events_until_ns)
+        return max(self._all_until_ns, self._events_until_ns, self._silent_until_ns)
 
     def put_off_all(self, delay_s: float) -> None:
         self._all_until_ns = self._clock.mono_ns() + self.jittered_ns(delay_s)
 
     def put_off_events(self, delay_s: float) -> None:
         self._events_until_ns = self._clock.mono_ns() + self.jittered_ns(delay_s)
+
+    def put_off_events_until_heard(self, delay_s: float) -> None:
+        """The server was silent: they wait so long, or until it has answered for a clip."""
+        self._silent_until_ns = self._clock.mono_ns() + self.jittered_ns(delay_s)
+
+    def heard(self) -> None:
+        """The server is there."""
+        self._silent_until_ns = 0
 
     def put_off_clip(self, clip_id: str, delay_s: float) -> None:
         self._clip_until_ns[clip_id] = self._clock.mono_ns() + self.jittered_ns(delay_s)

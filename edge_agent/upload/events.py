@@ -11,7 +11,8 @@ clips behind it are held up.
 | 400, 403, 409, 410, 413, 415, 422   | the record's: it is set aside                          |
 | 401, with a new token too           | the vehicle's: all waits 5 min                         |
 | 429, 503                            | everyone's: all waits as long as the server says       |
-| 408, 425, 5xx, no answer            | nobody's: records wait 30 s                            |
+| 408, 425, 5xx                       | nobody's: records wait 30 s                            |
+| no answer                           | nobody's: records wait 30 s, or until a clip arrived   |
 | any other; one of the second row    | unclear: the record lets those that were not yet tried |
 | without a `Problem`, so that it may | go first, and is tried again after 5 min; two of them  |
 | come from somebody in between       | in a row: records wait 5 min                           |
@@ -27,7 +28,14 @@ from edge_agent.ledger import Ledger, OutboxRow
 from edge_agent.upload.calendar import Calendar
 from edge_agent.upload.charge import Charger
 from edge_agent.upload.payload import StoppedError
-from edge_agent.upload.protocol import Authenticated, AuthRefused, Event, Interrupted, Replied
+from edge_agent.upload.protocol import (
+    Authenticated,
+    AuthRefused,
+    Event,
+    Failed,
+    Interrupted,
+    Replied,
+)
 from edge_agent.upload.receiver import Receiver
 
 BODY_BYTES = 4096
@@ -127,6 +135,8 @@ class EventSender:
                 self._calendar.put_off_all(VEHICLE_REFUSED_S)
             case Replied(status=status) if status < 500 and status not in _OF_NOBODY:
                 return self._pass_over(row, event)
+            case Failed():
+                self._calendar.put_off_events_until_heard(RETRY_S)
             case _:
                 self._calendar.put_off_events(RETRY_S)
         return False

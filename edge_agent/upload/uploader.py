@@ -314,6 +314,7 @@ class Uploader:
             case Uploaded(receipt):
                 self._spool.mark_uploaded(receipt)
                 self._calendar.forget_clip(clip_id)
+                self._calendar.heard()
                 self._progress.uploaded.append(clip_id)
                 _log.info("clip_uploaded", clip_id=clip_id)
                 return

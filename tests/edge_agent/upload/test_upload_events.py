@@ -13,8 +13,9 @@ from edge_agent.app import Agent
 from edge_agent.config import AgentConfig
 from edge_agent.ports import Link
 from edge_agent.sources.registry import open_source
+from edge_agent.upload.again import ATTEMPTS
 from edge_agent.upload.events import RETRY_S, UNCLEAR_S
-from tests.edge_agent.receiver_simulator import ReceiverSimulator, problem
+from tests.edge_agent.receiver_simulator import ReceiverSimulator, drop, problem
 from tests.edge_agent.upload_rig import SMALL, Rig, add_clip, clip_bytes, deadline, record, run
 
 SIM = "sim:duration_s=5,lidar=0"
@@ -124,6 +125,35 @@ def test_a_server_that_takes_no_record_is_asked_seldom_and_gets_clips(tmp_path: 
         assert vehicle.ledger.outbox.refused() == ()
 
     run(tmp_path, Choosy(404, tuple(range(50))), body)
+
+
+class Silent(ReceiverSimulator):
+    """Breaks off the first connections over which records come."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    async def _event(self, request: web.Request) -> web.Response:
+        self.times -= 1
+        return drop(request) if self.times >= 0 else await super()._event(request)
+
+
+@pytest.mark.parametrize("with_a_clip", [True, False])
+def test_records_wait_for_a_silent_server_no_longer_than_it_is_silent(
+    tmp_path: Path, with_a_clip: bool
+) -> None:
+    async def body(vehicle: Rig, simulator: ReceiverSimulator) -> None:
+        fill(vehicle, 3)
+        if with_a_clip:
+            add_clip(vehicle.spool, clip_bytes(1, SMALL))
+        before_ns = vehicle.clock.mono_ns()
+        report = await vehicle.uploader.drain(deadline(vehicle))
+        assert (report.events_sent, report.events_kept) == (3, 0)
+        waited_s = (vehicle.clock.mono_ns() - before_ns) / NS_PER_S
+        assert (waited_s < RETRY_S) == with_a_clip
+
+    run(tmp_path, Silent(ATTEMPTS), body)
 
 
 def test_a_vehicle_whose_new_token_does_not_hold_either_sends_nothing(tmp_path: Path) -> None:
