@@ -129,6 +129,8 @@ class Uploader:
         )  # fmt: skip
         self._progress = _Progress()
         self._stuck_since_ns: int | None = None
+        self._stumbled: str | None = None
+        """The clip of the last step that the ledger or the disk failed."""
 
     def send_logs_of(self, folder: Path, writing: Callable[[], Path | None]) -> None:
         """Send signal logs of `folder` too, while no clip may go; `writing` is left alone.
@@ -305,8 +307,12 @@ class Uploader:
             _log.error("clip_cannot_be_read", clip_id=clip_id, reason=str(error))
             self._put_off(clip_id, UNREADABLE_S, str(error))
         except LongtailError as error:
-            # Of the disk or the ledger: longer than all wait, so that the others come first.
-            self._put_off(clip_id, 2 * ERROR_WAIT_S, str(error))
+            # Of the disk or the ledger. Once is no fault of the clip's, and the one behind it must
+            # not spend the bytes that this one was to have. Again, and it is put off for longer
+            # than all wait, so that it does not keep the others here.
+            if self._stumbled == clip_id:
+                self._put_off(clip_id, 2 * ERROR_WAIT_S, str(error))
+            self._stumbled = clip_id
             raise
 
     def _conclude(self, clip_id: str, outcome: ClipOutcome) -> None:

@@ -206,11 +206,39 @@ def test_a_quarantine_without_room_does_not_hold_up_the_next_clip(
             raise ExhaustedError("the disk is full")
 
         monkeypatch.setattr(vehicle.spool, "quarantine", full)
-        report = await vehicle.uploader.drain(vehicle.clock.mono_ns() + 50 * NS_PER_S)
+        report = await vehicle.uploader.drain(vehicle.clock.mono_ns() + 90 * NS_PER_S)
         assert report.uploaded == (kept.clip_id,)
         assert report.kept == ((broken.clip_id, "the disk is full"),)
 
     run(tmp_path, ReceiverSimulator(), body)
+
+
+def test_a_ledger_that_fails_once_does_not_give_a_clip_s_bytes_to_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The day's cap has room for one of the two."""
+
+    async def body(vehicle: Rig, simulator: ReceiverSimulator) -> None:
+        urgent = add_clip(vehicle.spool, clip_bytes(1, 60 * SMALL), 1, priority="high")
+        other = add_clip(vehicle.spool, clip_bytes(2, 60 * SMALL), 2)
+        debit, failures = vehicle.ledger.cellular.debit, [ExhaustedError("the disk is full")]
+
+        def fail_once(granted_bytes: int) -> int:
+            if failures:
+                raise failures.pop()
+            return debit(granted_bytes)
+
+        monkeypatch.setattr(vehicle.ledger.cellular, "debit", fail_once)
+        report = await vehicle.uploader.drain(vehicle.clock.mono_ns() + 120 * NS_PER_S)
+        assert not failures
+        assert report.uploaded == (urgent.clip_id,)
+        assert report.kept == ((other.clip_id, "cellular_budget"),)
+
+    run(
+        tmp_path, ReceiverSimulator(), body,
+        link=Link("cellular", metered=True), bytes_per_day=90 * SMALL,
+        event_reserve_bytes=SMALL, slack_bytes=SMALL,
+    )  # fmt: skip
 
 
 def test_a_log_that_cannot_be_read_is_left_and_the_others_go(
