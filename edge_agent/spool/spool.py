@@ -195,12 +195,15 @@ class Spool:
         """Whether a clip of the pool could find room, were its value high enough."""
         with self._lock:
             below = newcomer_rank(pool, math.inf)
-            needed_bytes = self._needed_bytes(size_bytes)
+            needed_bytes = self._needed_bytes(size_bytes, self._free_bytes())
             return choose_victims(self._evictable(), needed_bytes, below) is not None
 
-    def _needed_bytes(self, size_bytes: int) -> int:
+    def _free_bytes(self) -> int:
+        return self._disk.free_bytes(self._paths.root)
+
+    def _needed_bytes(self, size_bytes: int, free_bytes: int) -> int:
         over_quota = self.used_bytes() + size_bytes - self._quota_bytes
-        under_floor = self._floor_free_bytes + size_bytes - self._disk.free_bytes(self._paths.root)
+        under_floor = self._floor_free_bytes + size_bytes - free_bytes
         return max(0, over_quota, under_floor)
 
     def _evictable(self) -> tuple[Entry, ...]:
@@ -209,16 +212,17 @@ class Spool:
 
     def _make_room(self, size_bytes: int, below: Rank) -> None:
         # What an eviction frees is reckoned, not measured: some file systems tell it late.
-        needed_bytes = self._needed_bytes(size_bytes)
-        while needed_bytes > 0:
+        free_bytes = self._free_bytes()
+        while (needed_bytes := self._needed_bytes(size_bytes, free_bytes)) > 0:
             victims = choose_victims(self._evictable(), needed_bytes, below)
             if victims is None:
                 raise ExhaustedError(
                     f"no room: {needed_bytes} bytes are missing and what is left is worth more",
                     str(self._paths.root),
                 )
-            # One that was held since it was chosen stays: another takes its place.
-            needed_bytes -= sum(v.size_bytes for v in victims if self.evict(v.clip_id, "room"))
+            # One that was held since it was chosen stays: another takes its place. One whose
+            # bytes had vanished frees none of the disk, but its share of the quota.
+            free_bytes += sum(v.size_bytes for v in victims if self.evict(v.clip_id, "room"))
 
     def evict(self, clip_id: str, reason: str) -> bool:
         """Give up a clip: tombstone first, then its bytes, then its sidecar.

@@ -165,6 +165,18 @@ def test_a_clip_that_is_being_sent_is_not_given_up(
     assert tombstones(ledger) == [second.clip_id]
 
 
+def test_a_clip_that_vanished_leaves_its_share_of_the_quota(
+    tmp_path: Path, ledger: Ledger, clock: VirtualClock
+) -> None:
+    spool = open_spool(tmp_path / "spool", ledger, clock, quota_bytes=2 * SIZE)
+    first = add_clip(spool, clip_bytes(1, SIZE), 1, value=1.0)
+    second = add_clip(spool, clip_bytes(2, SIZE), 2, value=9.0)
+    spool.path(first.clip_id).unlink()
+    third = add_clip(spool, clip_bytes(3, SIZE), 3, value=3.0)
+    assert spool.queue() == (second, third)
+    assert tombstones(ledger) == [first.clip_id]
+
+
 def test_the_floor_of_free_disk_is_kept(
     tmp_path: Path, ledger: Ledger, clock: VirtualClock
 ) -> None:
