@@ -30,7 +30,7 @@ from bench.figures import Figure, figure
 from bench.full_rate_source import FullRateSource, recorded
 from contracts.clock import Clock, SystemClock
 from contracts.samples import ImageSample, LidarSample, Sample
-from edge_agent.app import Agent, settle_memory
+from edge_agent.app import Agent, settle_interpreter
 from edge_agent.config import load_config
 from edge_agent.health.status import AgentReport
 
@@ -92,7 +92,7 @@ def play(samples: list[Sample], seconds: float, folder: Path, clock: Clock) -> P
         samples, seconds, clock, threading.Event().wait, lambda _: rss_mib.append(_rss_mib())
     )
     agent = Agent(config, source, "full-rate", clock)
-    settle_memory()
+    settle_interpreter()
     began, spent = time.perf_counter(), _cpu_s()
     report = asyncio.run(agent.run(stay=False))
     return Played(report, source, rss_mib, _cpu_s() - spent, time.perf_counter() - began)

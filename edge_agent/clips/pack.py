@@ -35,6 +35,8 @@ from kernels.clip.encoding import EncodedMessage, encode_log
 from kernels.clip.writer import WrittenClip, write_clip
 from kernels.phash import phash64
 
+Pace = Callable[[Iterable[EncodedMessage]], Iterable[EncodedMessage]]
+"""Gives messages on one by one, as slowly as it sees fit."""
 EDGE_TOLERANCE_NS = 100 * NS_PER_MS
 """A window that misses less than this of what was asked counts as whole."""
 
@@ -73,10 +75,12 @@ def prepare(
     messages: Sequence[EncodedMessage],
     facts: DriveFacts,
     left_out: Mapping[str, int] | None = None,
+    paced: Pace = iter,
 ) -> PreparedClip:
     """Complete a clip. The same job and messages give the same result, whenever it runs.
 
-    `left_out` counts the messages of each channel that the pre-filter took away.
+    `left_out` counts the messages of each channel that the pre-filter took away. The messages are
+    gone through as fast as `paced` gives them.
     """
     times = [m.mono_ns for m in messages] or [job.event.start_mono_ns]
     actual = Window(start_mono_ns=min(times), end_mono_ns=max(times))
@@ -92,7 +96,7 @@ def prepare(
     ]
     complete = sorted([*messages, *causes], key=lambda m: m.mono_ns)
     middle_ns = (actual.start_mono_ns + actual.end_mono_ns) // 2
-    frames = frames_of(messages)
+    frames = frames_of(paced(messages))
     embedding = clip_embedding(frames, facts.model_digest) if facts.model_digest else None
     manifest = ClipManifest(
         event=job.event,
@@ -106,7 +110,7 @@ def prepare(
         utc_minus_mono_ns=facts.utc_minus_mono_ns,
         clock=facts.clock,
         model_digest=facts.model_digest,
-        channels=summarise_channels(complete),
+        channels=summarise_channels(paced(complete)),
         summary=summarise(messages, frames, facts.labels, middle_ns + facts.utc_minus_mono_ns),
         embedding=embedding,
         scene_hash=_scene_hash(messages, job.causes[0].fired_mono_ns),
@@ -151,10 +155,7 @@ def is_partial(manifest: ClipManifest) -> bool:
     return max(missing_head, missing_tail) > EDGE_TOLERANCE_NS
 
 
-def write_active(
-    stream: BinaryIO, clip: PreparedClip,
-    paced: Callable[[Sequence[EncodedMessage]], Iterable[EncodedMessage]] = iter,
-) -> WrittenClip:  # fmt: skip
+def write_active(stream: BinaryIO, clip: PreparedClip, paced: Pace = iter) -> WrittenClip:
     """Write the file and close it, the messages as fast as `paced` gives them.
 
     Raises `OSError` (a full disk): then it is of no worth.

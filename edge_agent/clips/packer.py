@@ -13,9 +13,10 @@ import queue
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from time import perf_counter
 
 import structlog
 
@@ -42,9 +43,8 @@ QUEUED_JOBS = 4
 _WEIGHTS = dict(zip(PRIORITIES, (16.0, 8.0, 4.0, 2.0, 1.0), strict=True))
 MAX_SCORE = 10.0
 _NICENESS = 10
-_SLICE_BYTES = 512 * 1024
-_REST_S = 0.002
-"""After each slice of a clip: the drive shares the interpreter, and its frames come first."""
+_SLICE_S, _REST_S = 0.002, 0.002
+"""Work on a clip, and rest after it: the drive shares the interpreter, its frames come first."""
 
 log = structlog.get_logger(__name__)
 
@@ -164,7 +164,7 @@ class Packer:
     def _pack(self, job: ClipJob, messages: Sequence[EncodedMessage], facts: DriveFacts) -> None:
         # Here and not by the drive, which has no time for it: the messages leave the ring.
         thinned = self._thin(job, self._redact(list(self._paced(messages))))
-        clip = prepare(job, thinned.messages, facts, thinned.left_out)
+        clip = prepare(job, thinned.messages, facts, thinned.left_out, self._paced)
         try:
             entry = self._keep(job, clip)
         except (ExhaustedError, TransientError) as error:
@@ -178,15 +178,14 @@ class Packer:
             log.warning("clip not settled", clip=entry.clip_id[:12], reason=str(error))
         self._report(clip, entry.clip_id, entry.size_bytes)
 
-    def _paced(self, messages: Sequence[EncodedMessage]) -> Iterator[EncodedMessage]:
+    def _paced(self, messages: Iterable[EncodedMessage]) -> Iterator[EncodedMessage]:
         """The messages, with a rest after each slice while the drive goes on and no job waits."""
-        unrested = 0
+        began_s = perf_counter()
         for message in messages:
             yield message
-            unrested += len(message.payload)
-            if unrested >= _SLICE_BYTES and self._jobs.empty():
-                unrested = 0
+            if perf_counter() - began_s >= _SLICE_S and self._jobs.empty():
                 self._finishing.wait(_REST_S)
+                began_s = perf_counter()
 
     def _keep(self, job: ClipJob, clip: PreparedClip) -> Entry:
         """Write the clip into the spool. Raises `LongtailError`, with nothing left behind."""

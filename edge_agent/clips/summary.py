@@ -25,7 +25,7 @@ DAY_ELEVATION_DEG = 6.0
 NIGHT_ELEVATION_DEG = -6.0
 
 
-def summarise_channels(messages: Sequence[EncodedMessage]) -> tuple[ChannelSummary, ...]:
+def summarise_channels(messages: Iterable[EncodedMessage]) -> tuple[ChannelSummary, ...]:
     """Counts, bytes and gaps of each channel, by name."""
     by_channel: dict[str, list[EncodedMessage]] = defaultdict(list)
     for message in messages:

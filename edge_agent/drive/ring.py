@@ -79,9 +79,14 @@ class _Slots:
         kind, time, offset, length = (
             np.frombuffer(each, np.int64)[self._first :] for each in self._columns
         )
-        rows = np.flatnonzero((time >= start_ns) & (time <= end_ns))
-        rows = rows[np.argsort(time[rows], kind="stable")]
-        return Rows(self.dropped + rows, kind[rows], time[rows], offset[rows], length[rows])
+        try:
+            rows = np.flatnonzero((time >= start_ns) & (time <= end_ns))
+            rows = rows[np.argsort(time[rows], kind="stable")]
+            return Rows(self.dropped + rows, kind[rows], time[rows], offset[rows], length[rows])
+        finally:
+            # The arrays cannot grow while a view of them is held, as by a profiler or a traceback
+            # that keeps this frame.
+            del kind, time, offset, length
 
 
 class Ring:

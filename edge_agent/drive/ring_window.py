@@ -83,7 +83,7 @@ class RingWindow(Sequence[EncodedMessage]):
         channel, schema_name = self._kinds[self._rows.kind[row]]
         return EncodedMessage(channel, schema_name, int(self._rows.mono_ns[row]), payload)
 
-    def heads(self) -> Iterator[MessageHead]:
+    def heads(self) -> Iterator[MessageHead | EncodedMessage]:
         """All messages without their payloads; copies nothing."""
         yield from heads_of(self._latched)
         yield from self._rows.heads(self._kinds)

@@ -54,6 +54,10 @@ class EncodedMessage:
     mono_ns: int
     payload: bytes
 
+    @property
+    def size_bytes(self) -> int:
+        return len(self.payload)
+
 
 @dataclass(frozen=True, slots=True)
 class MessageHead:
@@ -69,18 +73,16 @@ class MessageHead:
 class HeadedMessages(Protocol):
     """Messages that tell their heads and size for less than it takes to read them all."""
 
-    def heads(self) -> Iterator[MessageHead]: ...
+    def heads(self) -> Iterator[MessageHead | EncodedMessage]: ...
 
     def size_bytes(self) -> int:
         """Of all payloads."""
         ...
 
 
-def heads_of(messages: Sequence[EncodedMessage]) -> Iterator[MessageHead]:
-    """Heads in the order of the messages."""
-    if isinstance(messages, HeadedMessages):
-        return messages.heads()
-    return (MessageHead(m.channel, m.schema_name, m.mono_ns, len(m.payload)) for m in messages)
+def heads_of(messages: Sequence[EncodedMessage]) -> Iterator[MessageHead | EncodedMessage]:
+    """Heads in the order of the messages; a message at hand is its own."""
+    return messages.heads() if isinstance(messages, HeadedMessages) else iter(messages)
 
 
 def payload_bytes(messages: Sequence[EncodedMessage]) -> int:

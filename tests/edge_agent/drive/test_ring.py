@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from threading import Thread
+from types import FrameType
 
 import pytest
 from hypothesis import given
@@ -149,3 +151,17 @@ def test_a_ring_that_is_released_holds_nothing_and_its_windows_all() -> None:
     assert list(window) == messages
     with pytest.raises(InputError, match="does not fit a ring of 0"):
         ring.push(message(4, 1))
+
+
+def test_a_profiler_that_keeps_frames_does_not_keep_the_ring_from_growing() -> None:
+    ring = Ring(1000)
+    ring.push(message(0, 100))
+    frames: list[FrameType] = []
+    sys.setprofile(lambda frame, event, argument: frames.append(frame))
+    try:
+        window = ring.window(0, 10, lambda _: True)
+    finally:
+        sys.setprofile(None)
+    assert "within" in {frame.f_code.co_name for frame in frames}
+    ring.push(message(1, 100))
+    assert list(window) == [message(0, 100)]
