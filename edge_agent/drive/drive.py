@@ -205,7 +205,9 @@ class Drive:
         try:
             self._take(sample)
             self._frames.add(sample)
-            self.tell(self._frame_signals.see(sample))
+            told = self._frame_signals.see(sample)
+            if told:
+                self.tell(told)
             if self._frame_clock is not None:
                 self._foresee(self._frame_clock, sample)
         except LongtailError as error:
@@ -359,6 +361,8 @@ class Drive:
 
     def _run_ticks(self, until_ns: int) -> None:
         """Evaluate at every grid time before `until_ns`."""
+        if self._next_tick_ns is not None and self._next_tick_ns >= until_ns:
+            return
         if self._next_tick_ns is None or until_ns - self._next_tick_ns > MAX_SILENCE_NS:
             self._next_tick_ns = -(-until_ns // TICK_NS) * TICK_NS
         start_ns = perf_counter_ns()

@@ -56,23 +56,50 @@ class _Slots:
         self._offset.append(offset)
         self._length.append(length)
 
-    def oldest(self) -> tuple[int, int, int]:
-        """Time, offset and length of the oldest message."""
-        first = self._first
-        return self._time[first], self._offset[first], self._length[first]
-
     @property
     def dropped(self) -> int:
         """How many were dropped: the running number of the oldest that is held."""
         return self._cut + self._first
 
-    def drop_oldest(self) -> None:
-        self._first += 1
+    def oldest_at(self) -> int | None:
+        """Where the oldest message lies; None when there is none."""
+        first = self._first
+        return self._offset[first] if first < len(self._offset) else None
+
+    def oldest_from(self, start: int) -> int:
+        """How many of the oldest, one after another, lie at `start` or behind it."""
+        offsets, first = self._offset, self._first
+        last = first
+        while last < len(offsets) and offsets[last] >= start:
+            last += 1
+        return last - first
+
+    def oldest_in(self, start: int, end: int) -> int:
+        """How many of the oldest, one after another, have a byte there; an empty one takes one
+        too.
+        """
+        offsets, lengths, first = self._offset, self._length, self._first
+        last = first
+        while (
+            last < len(offsets)
+            and offsets[last] < end
+            and (start < offsets[last] + max(1, lengths[last]))
+        ):
+            last += 1
+        return last - first
+
+    def drop_oldest(self, count: int) -> tuple[int, int]:
+        """Give up so many, one at least: their bytes, and the newest of their times."""
+        last = self._first + count
+        size_bytes = sum(self._length[self._first : last])
+        newest_ns = max(self._time[self._first : last])
+        self._first = last
         if self._first >= _LEAST_DROPPED and 2 * self._first > len(self._time):
             for column in self._columns:
                 del column[: self._first]
             self._cut += self._first
             self._first = 0
+        return size_bytes, newest_ns
 
     def within(self, start_ns: int, end_ns: int) -> Rows:
         """Those in a span, by time, then by arrival."""
@@ -102,6 +129,8 @@ class Ring:
         self._slots = _Slots()
         self._latched: dict[tuple[str, str], EncodedMessage] = {}
         self._head = 0
+        self._room = 0
+        """Bytes behind the head that are known to be free."""
         self._used_bytes = 0
         self._lost_until_ns: int | None = None
         self._windows: WeakSet[RingWindow] = WeakSet()
@@ -114,7 +143,7 @@ class Ring:
         """
         self._view = memoryview(b"")
         self._slots = _Slots()
-        self.capacity_bytes = self._used_bytes = self._head = 0
+        self.capacity_bytes = self._used_bytes = self._head = self._room = 0
 
     @property
     def used_bytes(self) -> int:
@@ -134,9 +163,12 @@ class Ring:
                 f"a message of {length} bytes does not fit a ring of {self.capacity_bytes}",
                 message.channel,
             )
-        offset = self._make_room(length)
+        if length > self._room:
+            self._make_room(length)
+        offset = self._head
         self._view[offset : offset + length] = message.payload
-        self._head = offset + length
+        self._head += length
+        self._room -= length
         self._used_bytes += length
         self._slots.append(message.channel, message.schema_name, message.mono_ns, offset, length)
 
@@ -149,33 +181,27 @@ class Ring:
         order = sorted(self._latched, key=lambda key: (key[0] != TRANSFORMS, key))
         return [self._latched[key] for key in order]
 
-    def _make_room(self, length: int) -> int:
-        """Offset of `length` free contiguous bytes, dropping the oldest as needed."""
-        offset = self._head
-        if offset + length > self.capacity_bytes:
+    def _make_room(self, length: int) -> None:
+        """Drop the oldest until `length` contiguous bytes behind the head are free."""
+        if self._head + length > self.capacity_bytes:
             # A message never straddles the end; what lies behind the head is dropped.
-            while self._slots and self._slots.oldest()[1] >= offset:
-                self._drop_oldest()
-            offset = 0
-        while self._slots and self._oldest_is_in(offset, offset + length):
-            self._drop_oldest()
-        return offset
+            self._drop_oldest(self._slots.oldest_from(self._head))
+            self._head = 0
+        self._drop_oldest(self._slots.oldest_in(self._head, self._head + length))
+        oldest_at = self._slots.oldest_at()
+        is_behind = oldest_at is None or oldest_at < self._head
+        self._room = (self.capacity_bytes if is_behind else oldest_at) - self._head
 
-    def _oldest_is_in(self, start: int, end: int) -> bool:
-        """Whether the oldest message has a byte there; an empty one takes one too."""
-        _, offset, length = self._slots.oldest()
-        return offset < end and start < offset + max(1, length)
-
-    def _drop_oldest(self) -> None:
-        mono_ns, _, length = self._slots.oldest()
-        if self._windows:
-            number = self._slots.dropped
-            for window in self._windows:
-                window.save_up_to(number)
-        self._slots.drop_oldest()
-        self._used_bytes -= length
-        self.pushed_out += 1
-        self._lost_until_ns = max(mono_ns, self._lost_until_ns or mono_ns)
+    def _drop_oldest(self, count: int) -> None:
+        if count == 0:
+            return
+        for window in self._windows:
+            window.save_up_to(self._slots.dropped + count - 1)
+        size_bytes, newest_ns = self._slots.drop_oldest(count)
+        self._used_bytes -= size_bytes
+        self.pushed_out += count
+        lost_ns = self._lost_until_ns
+        self._lost_until_ns = newest_ns if lost_ns is None else max(newest_ns, lost_ns)
 
     def window(
         self, start_ns: int, end_ns: int, wanted: Callable[[str], bool],

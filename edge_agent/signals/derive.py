@@ -9,6 +9,7 @@ trailing window: unlike a difference of two samples their noise does not depend 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -179,14 +180,14 @@ class SignalTable:
         return self._accel.push(mono_ns, speed_mps) if _ACCEL in self._derives else float("nan")
 
     def _derive_lateral(self, mono_ns: int, derived: list[SignalSample]) -> None:
-        values = self.at(mono_ns)
-        self._derive(_LAT_ACCEL, mono_ns, float(values[_SPEED] * values[_YAW_RATE]), derived)
+        lateral_mps2 = self._fresh(_SPEED, mono_ns) * self._fresh(_YAW_RATE, mono_ns)
+        self._derive(_LAT_ACCEL, mono_ns, lateral_mps2, derived)
 
     def _derive_ttc(self, mono_ns: int, derived: list[SignalSample]) -> None:
-        values = self.at(mono_ns)
-        closing = values[_CLOSING]
-        if closing > MIN_CLOSING_MPS:
-            self._derive(_TTC, mono_ns, float(values[_DISTANCE] / closing), derived)
+        closing_mps = self._fresh(_CLOSING, mono_ns)
+        if closing_mps > MIN_CLOSING_MPS:
+            ttc_s = self._fresh(_DISTANCE, mono_ns) / closing_mps
+            self._derive(_TTC, mono_ns, ttc_s, derived)
         elif _TTC in self._derives:
             self._values[_TTC] = np.nan
 
@@ -241,6 +242,11 @@ class SignalTable:
         """Values as a trigger may see them now: NaN where absent or too old."""
         fresh = now_ns - self._stamps_ns <= self._max_age_ns
         return np.where(fresh, self._values, np.nan)
+
+    def _fresh(self, row: int, now_ns: int) -> float:
+        """One of `at`."""
+        is_fresh = now_ns - int(self._stamps_ns[row]) <= int(self._max_age_ns[row])
+        return float(self._values[row]) if is_fresh else math.nan
 
 
 def available_signals(
