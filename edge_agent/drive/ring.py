@@ -188,9 +188,10 @@ class Ring:
             self._drop_oldest(self._slots.oldest_from(self._head))
             self._head = 0
         self._drop_oldest(self._slots.oldest_in(self._head, self._head + length))
-        oldest_at = self._slots.oldest_at()
-        is_behind = oldest_at is None or oldest_at < self._head
-        self._room = (self.capacity_bytes if is_behind else oldest_at) - self._head
+        end = self._slots.oldest_at()
+        if end is None or end < self._head:
+            end = self.capacity_bytes
+        self._room = end - self._head
 
     def _drop_oldest(self, count: int) -> None:
         if count == 0:
