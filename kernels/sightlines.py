@@ -19,15 +19,14 @@ Int64s = NDArray[np.int64]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def looked_through(
-    xyz: Float32s, pose: Float64s, boxes: Float64s, step: int, margin_m: Float64s
+    returns: Float64s, first: Int64s, pose: Float64s, boxes: Float64s, margin_m: Float64s
 ) -> Int64s:
-    """Counts [4, k] for boxes [k, 7], of every `step`-th return of a sweep [n, 3] (sensor's frame,
-    which `pose` puts into the ego's): those that lie in the box, grown by its margins [k, 2] along
-    and across; beams that went through its middle to something behind it; those that met something
-    on their way there; all in its direction at whatever height.
+    """Counts [4, k] for boxes [k, 7], of a sweep's returns as `by_sector` gives them: those that
+    lie in the box, grown by its margins [k, 2] along and across; beams that went through its middle
+    to something behind it; those that met something on their way there; all in its direction at
+    whatever height.
     """
     counts = np.zeros((4, len(boxes)), np.int64)
-    returns, first = _by_sector(xyz, pose, step)
     sx, sy, sz = pose[0, 3], pose[1, 3], pose[2, 3]
     for k in range(len(boxes)):
         bx, by = boxes[k, 0] - sx, boxes[k, 1] - sy
@@ -78,9 +77,10 @@ def _seen_in(x: float, y: float, away: float, half_m: float) -> tuple[int, int]:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _by_sector(xyz: Float32s, pose: Float64s, step: int) -> tuple[Float64s, Int64s]:
-    """Every `step`-th return in the ego's frame [m, 3], sector by sector, and where each sector
-    begins, [sectors + 1]. What is not finite is left out.
+def by_sector(xyz: Float32s, pose: Float64s, step: int) -> tuple[Float64s, Int64s]:
+    """Every `step`-th return of a sweep [n, 3] (sensor's frame, which `pose` puts into the ego's)
+    in the ego's frame [m, 3], sector by sector around the sensor, and where each sector begins,
+    [sectors + 1]. What is not finite is left out.
     """
     size = (len(xyz) + step - 1) // step
     sectors = np.empty(size, np.int32)

@@ -76,7 +76,10 @@ class FrameSignals:
         """A frame of this instant is about to be judged: begin what needs nothing of it."""
         if not self._wanted.isdisjoint(UNEXPLAINED):
             speed_mps = self._now("ego.speed_mps", now_ns)
-            self._lidar.begin(now_ns, speed_mps, self._now("ego.yaw_rate_radps", now_ns))
+            yaw_radps = self._now("ego.yaw_rate_radps", now_ns)
+            self._lidar.begin_unexplained(now_ns, speed_mps, yaw_radps)
+        if not self._wanted.isdisjoint(MISSED):
+            self._lidar.begin_missed(now_ns)
 
     def of(self, frame: PerceptionFrame) -> list[SignalSample]:
         """Signals of a frame that the model has judged."""

@@ -13,6 +13,7 @@ Its answer is checked all the same; an answer of the camera alone comes from a c
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ from contracts.samples import (
 )
 from edge_agent.signals.boxes import cuboid_rows
 from kernels.obstacles import in_boxes, largest_in_path, obstacle_points
-from kernels.sightlines import looked_through
+from kernels.sightlines import Int64s, by_sector, looked_through
 from kernels.thin_air import SOLID, beams_per_sr, thin_air
 
 EXPLAINS = 0.2
@@ -58,12 +59,31 @@ _LEAST_HEIGHT_PX = 12.0
 _MOST_BEAMS = 60_000
 
 
+_Sweeps = list[tuple[LidarSample, Float64s]]
+"""With the poses of their sensors in the ego frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A sweep as boxes are held against it: returns by direction, and their density."""
+
+    pose: Float64s
+    returns: Float64s
+    first: Int64s
+    beams_per_sr: float
+
+
 class LidarCheck:
-    """The newest sweep of each lidar against the model's frames."""
+    """The newest sweep of each lidar against the model's frames.
+
+    What needs nothing of the model may be begun in a thread, which works while the model runs:
+    `begin_unexplained` and `begin_missed`, taken up by the questions of the same instant.
+    """
 
     def __init__(self) -> None:
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="lidar-check")
         self._ahead: tuple[tuple[int, float, float], Future[list[Float64s]]] | None = None
+        self._looks: tuple[_Sweeps, Future[list[_Look]]] | None = None
         self._sweeps: dict[str, LidarSample] = {}
         self._mounts: dict[str, Float64s] = {}
         self._cameras: dict[str, CalibrationSample] = {}
@@ -77,14 +97,17 @@ class LidarCheck:
             case CalibrationSample():
                 self._cameras[sample.channel] = sample
 
-    def begin(self, now_ns: int, speed_mps: float, yaw_rate_radps: float) -> None:
-        """Look for what stands in the path, in a thread: it needs nothing of the model, which
-        may run meanwhile. `unexplained` of this instant and motion takes it up.
-        """
+    def begin_unexplained(self, now_ns: int, speed_mps: float, yaw_rate_radps: float) -> None:
+        """Begin to look for what stands in the path of this motion."""
         sweeps = self._near(now_ns)
         bend, reach_m = _path(speed_mps, yaw_rate_radps)
         task = self._beside.submit(_all_standing, sweeps, bend, HALF_WIDTH_M, reach_m)
         self._ahead = (now_ns, speed_mps, yaw_rate_radps), task
+
+    def begin_missed(self, now_ns: int) -> None:
+        """Begin to sort the returns by their directions."""
+        sweeps = self._near(now_ns)
+        self._looks = sweeps, self._beside.submit(_all_looks, sweeps)
 
     def unexplained(
         self,
@@ -128,11 +151,9 @@ class LidarCheck:
         boxes, margin_m = boxes[near], 0.4 + slack_m[near]
         counts = np.zeros((4, len(boxes)), np.int64)
         expected = np.zeros(len(boxes))
-        for sweep, pose in sweeps:
-            step = max(1, len(sweep.xyz_m) // _MOST_BEAMS)
-            xyz_m = np.ascontiguousarray(sweep.xyz_m)
-            counts += looked_through(xyz_m, pose, boxes, step, margin_m)
-            expected += _expected(boxes, pose, beams_per_sr(xyz_m, pose, step) / step)
+        for look in self._looks_of(sweeps):
+            counts += looked_through(look.returns, look.first, look.pose, boxes, margin_m)
+            expected += _expected(boxes, look.pose, look.beams_per_sr)
         inside, through, before, looked = counts
         # Drops in the air are no thing, and from behind on a wet road nothing comes back.
         passed = (inside < SOLID * through) & (through >= LEAST_THROUGH)
@@ -149,7 +170,15 @@ class LidarCheck:
             more = _flat_missed(points, flat, camera)
         return int(missed.sum()) + more[0], int(judged.sum()) + more[1]
 
-    def _near(self, now_ns: int) -> list[tuple[LidarSample, Float64s]]:
+    def _looks_of(self, sweeps: _Sweeps) -> list[_Look]:
+        begun, self._looks = self._looks, None
+        if begun is not None and len(begun[0]) == len(sweeps):
+            pairs = zip(begun[0], sweeps, strict=True)
+            if all(a[0] is b[0] and a[1] is b[1] for a, b in pairs):
+                return begun[1].result()
+        return _all_looks(sweeps)
+
+    def _near(self, now_ns: int) -> _Sweeps:
         return [
             (sweep, self._mounts[sweep.frame_id])
             for sweep in self._sweeps.values()
@@ -178,9 +207,19 @@ def _path(speed_mps: float, yaw_rate_radps: float) -> tuple[float, float]:
 
 
 def _all_standing(
-    sweeps: list[tuple[LidarSample, Float64s]], bend: float, half_width_m: float, reach_m: float
+    sweeps: _Sweeps, bend: float, half_width_m: float, reach_m: float
 ) -> list[Float64s]:
     return [_standing(sweep, pose, bend, half_width_m, reach_m) for sweep, pose in sweeps]
+
+
+def _all_looks(sweeps: _Sweeps) -> list[_Look]:
+    looks = []
+    for sweep, pose in sweeps:
+        step = max(1, len(sweep.xyz_m) // _MOST_BEAMS)
+        xyz_m = np.ascontiguousarray(sweep.xyz_m)
+        density = beams_per_sr(xyz_m, pose, step) / step
+        looks.append(_Look(pose, *by_sector(xyz_m, pose, step), density))
+    return looks
 
 
 def _expected(boxes: Float64s, pose: Float64s, beams_per_sr: float) -> Float64s:

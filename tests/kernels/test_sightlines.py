@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.samples import Float32s, Float64s
-from kernels.sightlines import looked_through
+from kernels.sightlines import Int64s, by_sector, looked_through
 
 
 def plainly(
@@ -68,7 +68,8 @@ def test_counts_are_those_of_the_definition(seed: int, step: int, yaw: float) ->
     boxes[0, :2] = 1.2, -0.3  # upon the sensor
     boxes[1, :2] = 1.2 - 15.0, -0.3  # straight behind it, where sectors begin and end
     margin_m = rng.uniform(0, 1.0, (12, 2))
-    found = looked_through(cloud, pose(yaw), boxes, step, margin_m)
+    returns, first = by_sector(cloud, pose(yaw), step)
+    found = looked_through(returns, first, pose(yaw), boxes, margin_m)
     np.testing.assert_array_equal(found, plainly(cloud, pose(yaw), boxes, step, margin_m))
 
 
@@ -79,9 +80,13 @@ def test_a_box_is_found_in_every_direction(angle: float) -> None:
     eye = np.eye(4)
     eye[2, 3] = 1.8
     box = np.array([[20 * np.cos(angle), 20 * np.sin(angle), 0.8, 4.0, 2.0, 1.6, angle]])
-    counts = looked_through(ahead.astype(np.float32), eye, box, 1, np.zeros((1, 2)))
+
+    def counted(cloud: Float32s) -> Int64s:
+        returns, first = by_sector(cloud, eye, 1)
+        return looked_through(returns, first, eye, box, np.zeros((1, 2)))
+
+    counts = counted(ahead.astype(np.float32))
     assert counts[:, 0].tolist() == [5, 0, 0, 0]
-    behind = looked_through((1.6 * ahead).astype(np.float32), eye, box, 1, np.zeros((1, 2)))
+    behind = counted((1.6 * ahead).astype(np.float32))
     assert behind[:, 0].tolist() == [0, 5, 0, 5]
-    empty = np.empty((0, 3), np.float32)
-    assert not looked_through(empty, eye, box, 1, np.zeros((1, 2))).any()
+    assert not counted(np.empty((0, 3), np.float32)).any()

@@ -187,6 +187,23 @@ def test_what_was_begun_beside_the_model_is_used_for_its_own_instant_only() -> N
     assert turning == fresh.of(frame(100)) != plain
 
 
+def test_what_was_begun_of_one_sweep_is_not_used_for_the_next() -> None:
+    judged = frame(100, found(14.0))
+    watch = FrameSignals(ALL)
+    for sample in (mounted(), sweep((14.0, 0.0, 1.0, 0.8))):
+        watch.see(sample)
+    for cloud, missed in ((sweep((14.0, 0.0, 1.0, 0.8)), 0.0), (sweep(), 1.0)):
+        watch.begin(100 * MS)
+        assert {s.name: s.value for s in watch.of(judged)} == signals(
+            sweep((14.0, 0.0, 1.0, 0.8)), found(14.0)
+        )
+        watch.begin(100 * MS)
+        watch.see(cloud)
+        told = {s.name: s.value for s in watch.of(judged)}
+        assert told == signals(cloud, found(14.0))
+        assert told["perception.lidar_missed"] == missed
+
+
 def test_the_path_bends() -> None:
     points = np.array([[20.0, 4.0, 1.0], [20.1, 4.1, 1.2]])
     none = np.zeros(2, np.bool_)
