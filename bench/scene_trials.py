@@ -171,7 +171,7 @@ def judged(
         spec.upload.priority, False,
         "random" if spec.kind == "random_baseline" else "triggered", None, (loaded,),
     )  # fmt: skip
-    passed = gate.judge(job, messages) is not None
+    passed = gate.judge(job, messages, _MODEL) is not None
     if draw == 0:
         gate.packed(event.text())
     return passed
@@ -228,4 +228,4 @@ def _encoded(
 
 def _gate(folder: Path, name: str) -> ClipGate:
     ledger = Ledger(folder / f"{name}.sqlite", VirtualClock(), "boot")
-    return ClipGate(BudgetBook(ledger, VehicleLimits()), lambda: 0, lambda: _MODEL)
+    return ClipGate(BudgetBook(ledger, VehicleLimits()), lambda: 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +47,7 @@ from edge_agent.spool import Spool
 from edge_agent.supervisor.intake import SupervisedDrive
 from edge_agent.supervisor.source import supervised_samples
 from edge_agent.supervisor.supervisor import Restarts
+from kernels.clip.encoding import EncodedMessage
 from kernels.triggers.cause import cause_of
 from kernels.triggers.engine import Fire
 
@@ -99,6 +100,7 @@ class DriveSide:
         self._start_ns = first_ns
         self._pace = Pace(config.pace, clock, self._stop.wait) if config.pace else None
         self.fires: Counter[tuple[str, str]] = Counter()
+        self._counting = threading.Lock()  # of fires: the drive's thread and the pack thread do
         self.kinds: dict[str, str] = {}
         self._clips: deque[PackedClip] = deque(maxlen=CLIPS_TOLD)
         self.wake: Callable[[], object] = lambda: None
@@ -159,11 +161,13 @@ class DriveSide:
         )  # fmt: skip
         self._events = EventTeller(self.ledger, facts_of.utc_minus_mono_ns)
         self._gate = ClipGate(
-            self._book, self.ledger.budget_day, lambda: self.packer.facts.model_digest,
-            self._state / "scenes.json", self._state / "fleet-scenes.json", self._on_known,
+            self._book, self.ledger.budget_day, self._state / "scenes.json",
+            self._state / "fleet-scenes.json", self._on_known,
         )  # fmt: skip
         redact = self.redaction or (lambda messages: messages)
-        self.packer = Packer(self.spool, self._book, self._events, facts, self._on_packed, redact)
+        self.packer = Packer(
+            self.spool, self._book, self._events, facts, self._on_packed, self._judged, redact
+        )
         self._supervised = SupervisedDrive(
             self.runtime, self.ring, facts_of.utc_minus_mono_ns, guard, self._restarts,
             self.signal_log.close,
@@ -319,7 +323,8 @@ class DriveSide:
         return "kept" if isinstance(verdict, Keep) else verdict.reason
 
     def _tell(self, fire: Fire, name: str, outcome: str) -> None:
-        self.fires[(name, outcome)] += 1
+        with self._counting:
+            self.fires[(name, outcome)] += 1
         self.kinds[name] = fire.loaded.spec.kind
         self.signal_log.fire(LoggedFire(cause=cause_of(fire), outcome=outcome))
         log.info(
@@ -346,21 +351,27 @@ class DriveSide:
             log.exception("clip could not be collected", key=job.event.text())
             self.packer.lose(job, f"{type(error).__name__}: {error}")
             return
-        passed: ClipJob | None = job
+        self.packer.facts = replace(self.packer.facts, clock=self.drive_clock())
+        self.packer.submit(job, messages)
+
+    # The pack thread -------------------------------------------------------------------------
+
+    def _judged(
+        self, job: ClipJob, messages: Sequence[EncodedMessage], model_digest: str | None
+    ) -> ClipJob | None:
         try:
-            passed = self._gate.judge(job, messages)
+            return self._gate.judge(job, messages, model_digest)
         except Exception:
             # The gate saves room and bytes: without its word, too much is kept and not too little.
             log.exception("clip could not be judged", key=job.event.text())
-        if passed is not None:
-            self.packer.facts = replace(self.packer.facts, clock=self.drive_clock())
-            self.packer.submit(passed, messages)
+            return job
 
     def _on_known(self, job: ClipJob) -> None:
         """A clip is not packed, since its scene is known."""
         for cause in job.causes:
-            self.fires[(cause.trigger_id, "kept")] -= 1
-            self.fires[(cause.trigger_id, "duplicate")] += 1
+            with self._counting:
+                self.fires[(cause.trigger_id, "kept")] -= 1
+                self.fires[(cause.trigger_id, "duplicate")] += 1
             self._events.tell(job.event, cause, "suppressed", "duplicate")
 
     def _on_packed(self, packed: PackedClip) -> None:

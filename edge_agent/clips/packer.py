@@ -46,6 +46,7 @@ _NICENESS = 10
 _SLICE_S, _REST_S = 0.002, 0.002
 """Work on a clip, and rest after it: the drive shares the interpreter, its frames come first."""
 
+Judge = Callable[[ClipJob, Sequence[EncodedMessage], str | None], ClipJob | None]
 log = structlog.get_logger(__name__)
 
 
@@ -86,6 +87,8 @@ class Packer:
     Args:
         facts: of the drive, as they hold when a job is submitted.
         on_packed: called in the pack thread after each clip is durable.
+        judge: gives the job as it may be packed, or None where it is suppressed, in the pack
+            thread; told the digest of the drive's model.
         redact: makes a clip's messages fit to be kept, in the pack thread.
         thin: leaves out what a clip need not hold, in the pack thread.
     """
@@ -97,6 +100,7 @@ class Packer:
         events: EventTeller,
         facts: DriveFacts,
         on_packed: Callable[[PackedClip], None],
+        judge: Judge = lambda job, _messages, _digest: job,
         redact: Callable[[Sequence[EncodedMessage]], Sequence[EncodedMessage]] = lambda m: m,
         thin: Callable[[ClipJob, Sequence[EncodedMessage]], Thinned] = thin_out,
     ) -> None:
@@ -105,6 +109,7 @@ class Packer:
         self._events = events
         self.facts = facts
         self._on_packed = on_packed
+        self._judge = judge
         self._redact = redact
         self._thin = thin
         self._finishing = threading.Event()
@@ -150,9 +155,14 @@ class Packer:
         self._jobs.task_done()  # of the word that it is over
 
     def pack(self, job: ClipJob, messages: Sequence[EncodedMessage], facts: DriveFacts) -> None:
-        """Make one clip of a job in this thread, or tell it as lost. Raises nothing of its own."""
+        """Make one clip of a job in this thread, unless it is suppressed, or tell it as lost.
+
+        Raises nothing of its own.
+        """
         try:
-            self._pack(job, messages, facts)
+            passed = self._judge(job, messages, facts.model_digest)
+            if passed is not None:
+                self._pack(passed, messages, facts)
         except ExhaustedError as error:
             self.lose(job, f"disk: {error.message}")
         except (LongtailError, OSError) as error:

@@ -32,12 +32,12 @@ log = structlog.get_logger(__name__)
 
 
 class ClipGate:
-    """Judges the clips of one vehicle. `judge` is the drive's, `packed` the pack thread's.
+    """Judges the clips of one vehicle, in the pack thread: it looks at a picture and a sweep, for
+    which the drive has no time, and a clip is judged when those before it are in the spool.
 
     Args:
         book: whose reservations are given back.
         day: today, in budget time.
-        model_digest: of the model that runs now.
         path: where known scenes are kept; None remembers for this process only.
         fleet: a file of scenes that others have kept, as `path`'s; another one may take its place.
         tell: told of each clip that is suppressed.
@@ -48,7 +48,6 @@ class ClipGate:
         self,
         book: BudgetBook,
         day: Callable[[], int],
-        model_digest: Callable[[], str | None],
         path: Path | None = None,
         fleet: Path | None = None,
         tell: Callable[[ClipJob], None] = lambda _: None,
@@ -57,7 +56,6 @@ class ClipGate:
         self._book = book
         self._disk = disk or RealDisk()
         self._day = day
-        self._model_digest = model_digest
         self._path = path
         self._tell = tell
         self._lock = Lock()
@@ -66,9 +64,13 @@ class ClipGate:
         self._fleet_stamp = _stamp(fleet)
         self.scenes = SceneBook(read_scenes(path), read_scenes(fleet))
 
-    def judge(self, job: ClipJob, messages: Sequence[EncodedMessage]) -> ClipJob | None:
-        """The job as it may be packed, or None: it is suppressed."""
-        if self._is_known(job, messages):
+    def judge(
+        self, job: ClipJob, messages: Sequence[EncodedMessage], model_digest: str | None
+    ) -> ClipJob | None:
+        """The job as it may be packed, or None: it is suppressed. `model_digest` is of the model
+        that ran when its window closed.
+        """
+        if self._is_known(job, messages, model_digest):
             try:
                 self._book.release(job.causes, "duplicate")
             except LongtailError as error:
@@ -82,15 +84,17 @@ class ClipGate:
                 return replace(job, cellular=False)
         return job
 
-    def _is_known(self, job: ClipJob, messages: Sequence[EncodedMessage]) -> bool:
+    def _is_known(
+        self, job: ClipJob, messages: Sequence[EncodedMessage], model_digest: str | None
+    ) -> bool:
         """Whether all causes are of triggers that have enough of their scene."""
         limits = {s.spec.id: s.spec.budget.clips_per_scene for s in job.specs}
         if not any(limits.values()):
             return False
         exempt = job.safety or job.stream == "random" or None in limits.values()
         self._read_news()
-        digest, day = self._model_digest(), self._day()
-        scenes = [scene_of(cause, messages, digest) for cause in job.causes]
+        day = self._day()
+        scenes = [scene_of(cause, messages, model_digest) for cause in job.causes]
         found = [scene for scene in scenes if scene is not None]
         with self._lock:
             self._waiting[job.event.text()] = found

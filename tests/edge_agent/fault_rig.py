@@ -134,7 +134,7 @@ class Trip:
         allowances = Allowances(self.folder / "allowances.json", "d", self.disk)
         self.book = BudgetBook(self.ledger, VehicleLimits(), self.spool.has_room, allowances)
         self.gate = ClipGate(
-            self.book, self.ledger.budget_day, lambda: None, self.folder / "scenes.json",
+            self.book, self.ledger.budget_day, self.folder / "scenes.json",
             disk=self.disk,
         )  # fmt: skip
         self.thresholds = ThresholdBook(self.folder / "thresholds.json", self.disk)
@@ -164,7 +164,7 @@ class Trip:
         self.events.tell(capture.event_of(fire), cause_of(fire), "captured")
         capture.add(fire)
         (job,) = capture.flush()
-        passed = self.gate.judge(job, messages(number))
+        passed = self.gate.judge(job, messages(number), None)
         assert passed is not None, "each scene is met for the first time"
         assert self.packer is not None
         self.packer.pack(passed, messages(number), FACTS)

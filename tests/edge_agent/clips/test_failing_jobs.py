@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,23 @@ def test_a_clip_that_cannot_be_collected_is_told_and_given_back(
     records = [EventRecord.model_validate_json(row.body) for row in outbox.waiting(10_000)]
     (lost,) = {each.event.text(): each for each in records if each.outcome == "lost"}.values()
     assert lost.reason == "ZeroDivisionError: not foreseen"
+
+
+def test_clips_are_judged_beside_the_drive_each_after_the_one_before_is_packed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, str]] = []
+    for name in ("judge", "packed"):
+        real = getattr(ClipGate, name)
+
+        def noted(*words: Any, real: Callable[..., Any] = real, name: str = name) -> Any:
+            seen.append((threading.current_thread().name, name))
+            return real(*words)
+
+        monkeypatch.setattr(ClipGate, name, noted)
+    report = driven_with_many_clips(tmp_path / "state")
+    assert seen == [("pack", "judge"), ("pack", "packed")] * len(report.clips)
+    assert len(report.clips) >= 2
 
 
 def test_a_clip_that_cannot_be_judged_is_kept(

@@ -85,7 +85,7 @@ def gate_of(folder: Path, told: list[ClipJob] | None = None) -> tuple[ClipGate, 
     ledger = Ledger(folder / "ledger.sqlite", VirtualClock(), "boot")
     book = BudgetBook(ledger, VehicleLimits())
     gate = ClipGate(
-        book, lambda: 0, lambda: "0" * 64, folder / "scenes.json", folder / "fleet.json",
+        book, lambda: 0, folder / "scenes.json", folder / "fleet.json",
         (told if told is not None else []).append,
     )  # fmt: skip
     return gate, ledger
