@@ -12,7 +12,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from threading import Lock
 
 import structlog
 from pydantic import ValidationError
@@ -58,7 +57,6 @@ class ClipGate:
         self._day = day
         self._path = path
         self._tell = tell
-        self._lock = Lock()
         self._waiting: dict[str, list[Scene]] = {}
         self._fleet = fleet
         self._fleet_stamp = _stamp(fleet)
@@ -96,18 +94,17 @@ class ClipGate:
         day = self._day()
         scenes = [scene_of(cause, messages, model_digest) for cause in job.causes]
         found = [scene for scene in scenes if scene is not None]
-        with self._lock:
-            self._waiting[job.event.text()] = found
-            for event in list(self._waiting)[: max(0, len(self._waiting) - WAITING)]:
-                del self._waiting[event]
-            if exempt:
-                return False
-            enough = len(found) == len(scenes) and all(
-                self.scenes.is_enough(scene, day, limits[scene.trigger_id] or 1) for scene in found
-            )
-            if enough:
-                del self._waiting[job.event.text()]
-            return enough
+        self._waiting[job.event.text()] = found
+        for event in list(self._waiting)[: max(0, len(self._waiting) - WAITING)]:
+            del self._waiting[event]
+        if exempt:
+            return False
+        enough = len(found) == len(scenes) and all(
+            self.scenes.is_enough(scene, day, limits[scene.trigger_id] or 1) for scene in found
+        )
+        if enough:
+            del self._waiting[job.event.text()]
+        return enough
 
     def _read_news(self) -> None:
         """Take up the fleet's list when another one has taken its place."""
@@ -118,12 +115,11 @@ class ClipGate:
 
     def packed(self, event: str) -> None:
         """The clip of an event is in the spool: its scenes are known from here on."""
-        with self._lock:
-            found = self._waiting.pop(event, [])
-            for scene in found:
-                self.scenes.add(scene, self._day())
-            document = [known.model_dump(mode="json") for known in self.scenes.own]
+        found = self._waiting.pop(event, [])
+        for scene in found:
+            self.scenes.add(scene, self._day())
         if found and self._path is not None:
+            document = [known.model_dump(mode="json") for known in self.scenes.own]
             try:
                 replace_file(self._disk, self._path, json.dumps(document).encode())
             except LongtailError as error:
