@@ -1,8 +1,8 @@
 """Carries out what a clip's session asks for, its spans side by side where the link allows it.
 
-Guarantees: link, caps and urgency are looked at again before each request, the gate within it; on
-a metered link there is one request at a time, of one part, so that each is debited and settled by
-itself, and what was sent otherwise stops as soon as the link turns metered.
+Guarantees: link, caps and urgency are looked at again before each part, the gate within it; on a
+metered link there is one request at a time, so that each is debited and settled by itself, and
+spans that were sent side by side stop as soon as the link turns metered.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from contracts.clock import NS_PER_S, Clock
 from contracts.ids import digest_file
 from contracts.upload import UploadRequest
 from edge_agent.ports import LinkMonitor
@@ -37,7 +36,6 @@ from edge_agent.upload.protocol import (
     Pause,
     ReadOffset,
     ReadStatus,
-    Replied,
     Resumed,
     SendPart,
     SendSpans,
@@ -47,7 +45,6 @@ from edge_agent.upload.protocol import (
     VerifyFile,
 )
 from edge_agent.upload.receiver import Receiver
-from edge_agent.upload.request_size import RequestSize
 from edge_agent.upload.session import UploadSession
 from edge_agent.upload.waits import Waits
 
@@ -61,7 +58,7 @@ class ClipSender:
     """Runs one clip's session at a time.
 
     Args:
-        decide: asked before each request whether this clip may still go.
+        decide: asked before each part whether this clip may still go.
         most_spans: how many runs of a clip's parts are sent side by side.
     """
 
@@ -75,7 +72,6 @@ class ClipSender:
         waits: Waits,
         decide: Decide,
         most_spans: int,
-        clock: Clock,
     ) -> None:
         self._spool = spool
         self._receiver = receiver
@@ -85,8 +81,6 @@ class ClipSender:
         self._waits = waits
         self._decide = decide
         self._most_spans = most_spans
-        self._clock = clock
-        self._size = RequestSize()
 
     async def send(self, request: UploadRequest) -> ClipOutcome:
         """Send a clip of the spool, until it is there or cannot go on now.
@@ -104,14 +98,10 @@ class ClipSender:
     async def _run(self, session: UploadSession, side_by_side: bool = False) -> Outcome:
         command = session.step(Started())
         while not isinstance(command, Finish):
-            is_metered = policy.is_metered(self._links.link())
-            is_for_free = side_by_side or (isinstance(command, SendPart) and command.parts > 1)
-            if is_metered and is_for_free:
-                event: Event = Interrupted("link_metered")
+            if side_by_side and policy.is_metered(self._links.link()):
+                command = session.step(Interrupted("link_metered"))
             else:
-                event = await self._do(command, session.request)
-            session.parts_at_once = 1 if policy.is_metered(self._links.link()) else self._size.parts
-            command = session.step(event)
+                command = session.step(await self._do(command, session.request))
         return command.outcome
 
     async def _send_spans(self, command: SendSpans, request: UploadRequest) -> SpansEnded:
@@ -181,19 +171,11 @@ class ClipSender:
                 return await self._receiver.join_spans(url, span_urls)
             case SendPart():
                 damage = self._damage(request)
-                return FileChecked(False, damage) if damage else await self._send(command, request)
+                if damage:
+                    return FileChecked(False, damage)
+                path = self._spool.path(request.clip_id)
+                return await self._receiver.send_part(command, path, self.gate)
         raise TypeError(f"not a request: {command}")
-
-    async def _send(self, command: SendPart, request: UploadRequest) -> Event:
-        begin_ns = self._clock.mono_ns()
-        event = await self._receiver.send_part(
-            command, self._spool.path(request.clip_id), self.gate
-        )
-        if isinstance(event, Replied) and event.status == 413:
-            self._size.was_too_large()
-        elif isinstance(event, Replied) and event.offset_bytes is not None:
-            self._size.took(command.parts, (self._clock.mono_ns() - begin_ns) / NS_PER_S)
-        return event
 
     def _damage(self, request: UploadRequest) -> str:
         """What a look at the clip's file finds wrong, empty when nothing."""

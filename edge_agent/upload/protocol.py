@@ -46,10 +46,8 @@ class ReadOffset:
 class SendPart:
     """PATCH bytes of the clip. → Replied with `offset_bytes`.
 
-    `digest` is the declared one when the bytes are a whole part; None: digest them first. Of
-    several whole `parts` it is None too, and they go without: the receiver holds each against the
-    declaration. The upload begins `first_byte` bytes into the clip, and its offset counts from
-    there.
+    `digest` is the declared one when the bytes are a whole part; None: digest them first. The
+    upload begins `first_byte` bytes into the clip, and its offset counts from there.
     """
 
     url: str
@@ -58,7 +56,6 @@ class SendPart:
     digest: str | None
     expect_continue: bool
     first_byte: int = 0
-    parts: int = 1
 
     @property
     def clip_byte(self) -> int:

@@ -200,11 +200,14 @@ class Receiver:
     async def send_part(self, part: SendPart, clip: Path, gate: Gate) -> Event:
         """PATCH a range of the clip's file. A file that is gone is found damaged."""
         try:
-            headers = {**TUS, **self.bearer(), "Upload-Offset": str(part.offset_bytes)}
-            if part.parts == 1:
-                digest = part.digest or _digest_range(clip, part.clip_byte, part.length_bytes)
-                checksum = base64.b64encode(bytes.fromhex(digest)).decode("ascii")
-                headers["Upload-Checksum"] = f"sha256 {checksum}"
+            digest = part.digest or _digest_range(clip, part.clip_byte, part.length_bytes)
+            checksum = base64.b64encode(bytes.fromhex(digest)).decode("ascii")
+            headers = {
+                **TUS,
+                **self.bearer(),
+                "Upload-Offset": str(part.offset_bytes),
+                "Upload-Checksum": f"sha256 {checksum}",
+            }
             body = FileRange(clip, part.clip_byte, part.length_bytes)
             reply = await self._transport.send_range(
                 "PATCH", part.url, body, headers, gate, part.expect_continue

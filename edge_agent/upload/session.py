@@ -27,7 +27,6 @@ success; whatever the answers, it ends: pauses and failures without progress are
 | 429, 503                              | all waits as long as the server says, or, where |
 |                                       | it says so, this clip alone                     |
 | 460                                   | checksum: verify the file, quarantine or resend |
-| 413 to several parts at once          | one at a time                                   |
 | any other                             | refused (clip): 400, 412, 413, 415, 422, 3xx …  |
 
 Where opening a span is refused, the clip goes as a whole; where joining is, it is declared again.
@@ -38,7 +37,7 @@ from __future__ import annotations
 from typing import Literal
 
 from contracts.errors import CorruptError
-from contracts.ids import PART_BYTES, part_count, part_length
+from contracts.ids import PART_BYTES, part_length
 from contracts.upload import UploadAnswer, UploadRequest
 from edge_agent.spool.entry import Receipt
 from edge_agent.upload.protocol import (
@@ -104,9 +103,6 @@ class UploadSession:
         span: what this session sends, None for the whole clip. A span's session does not
             declare but opens it at `spans_url`, and ends as `SpanSent`.
         expect_continue: ask before the first part's body is sent.
-
-    Attributes:
-        parts_at_once: how many parts a request may bring; set as the link allows it.
     """
 
     def __init__(
@@ -131,8 +127,6 @@ class UploadSession:
         self._polls = 0
         self._renewed = False
         self._expect_continue = expect_continue
-        self.parts_at_once = 1
-        self._parts_sent = 1
 
     def step(self, event: Event) -> Command:
         """What to do after `event`."""
@@ -188,13 +182,9 @@ class UploadSession:
             return self._enter("status") if self._span is None else _end(SpanSent(url))
         index = (first_byte + offset) // PART_BYTES
         begin = index * PART_BYTES - first_byte
-        is_whole = offset == begin
-        left = part_count(self._range.length_bytes - offset) if is_whole else 1
-        parts = self._parts_sent = min(self.parts_at_once, left)
-        last = index + parts - 1
-        end = last * PART_BYTES - first_byte + part_length(self.request.size_bytes, last)
-        digest = self.request.part_digests[index] if is_whole and parts == 1 else None
-        return SendPart(url, offset, end - offset, digest, self._expect_continue, first_byte, parts)
+        end = begin + part_length(self.request.size_bytes, index)
+        digest = self.request.part_digests[index] if offset == begin else None
+        return SendPart(url, offset, end - offset, digest, self._expect_continue, first_byte)
 
     def _after_spans(self, outcomes: tuple[Outcome, ...]) -> Command:
         """Join them, go on as a whole clip, or end as the gravest of them has."""
@@ -253,8 +243,6 @@ class UploadSession:
             return self._retry(reason)
         if status == 460 and self._phase == "part":
             return self._enter("verify")
-        if status == 413 and self._phase == "part" and self._parts_sent > 1:
-            return self._bounded("offset", reason)
         if self._phase == "join":
             return self._lost("declare", reason)
         if self._span is not None and self._phase == "declare":

@@ -125,7 +125,7 @@ class Uploader:
         self._waits = Waits(clock)
         self._clips = ClipSender(
             spool, receiver, links, self._charger, self._calendar, self._waits, self._decide,
-            most_spans, clock,
+            most_spans,
         )  # fmt: skip
         self._progress = _Progress()
         self._stuck_since_ns: int | None = None

@@ -10,6 +10,7 @@ import pytest
 
 from contracts.clock import NS_PER_S, VirtualClock
 from contracts.errors import ExhaustedError
+from contracts.ids import PART_BYTES
 from contracts.upload import UploadStatus
 from edge_agent.ledger import Ledger
 from edge_agent.ports import Link
@@ -62,7 +63,7 @@ def test_a_clip_that_vanishes_while_it_is_sent_is_on_record_and_the_next_one_goe
         kept = add_clip(vehicle.spool, clip_bytes(2, SMALL), 2)
 
         def on_chunk() -> None:
-            if simulator.body_bytes > 100_000:
+            if simulator.body_bytes > PART_BYTES + 100_000:
                 vehicle.spool.path(lost.clip_id).unlink(missing_ok=True)
 
         simulator.on_body_chunk = on_chunk

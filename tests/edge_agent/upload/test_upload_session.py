@@ -29,7 +29,6 @@ from edge_agent.upload.protocol import (
     Replied,
     Resumed,
     SendPart,
-    Span,
     Started,
     Stopped,
     Uploaded,
@@ -81,42 +80,6 @@ def test_the_straight_way() -> None:
     assert isinstance(end, Finish)
     assert isinstance(end.outcome, Uploaded)
     assert end.outcome.receipt.request == REQUEST
-
-
-def walk_with_several(most: int, *events: Event, span: Span | None = None) -> list[Command]:
-    session = UploadSession(REQUEST, span=span, spans_url="/v1/tus")
-    session.parts_at_once = most
-    return [session.step(event) for event in (Started(), *events)]
-
-
-def test_several_parts_go_in_one_request_where_they_may() -> None:
-    digests = REQUEST.part_digests
-    assert walk_with_several(2, *UP_TO_PART, at(2 * PART_BYTES))[3:] == [
-        SendPart(URL, 0, 2 * PART_BYTES, None, True, 0, 2),
-        SendPart(URL, 2 * PART_BYTES, 10, digests[2], False),
-    ]
-    assert walk_with_several(9, *UP_TO_PART)[-1] == SendPart(URL, 0, SIZE, None, True, 0, 3)
-    # What is left of a part goes first, with a checksum of its own.
-    begun = walk_with_several(9, Authenticated(), declared(), at(PART_BYTES - 7), at(PART_BYTES))
-    assert begun[3:] == [
-        SendPart(URL, PART_BYTES - 7, 7, None, True),
-        SendPart(URL, PART_BYTES, SIZE - PART_BYTES, None, False, 0, 2),
-    ]
-
-
-def test_a_request_ends_with_its_span() -> None:
-    span = Span(PART_BYTES, PART_BYTES)
-    opened = Replied(201, location=URL, offset_bytes=0)
-    sent = walk_with_several(9, Authenticated(), opened, span=span)[-1]
-    assert sent == SendPart(URL, 0, PART_BYTES, REQUEST.part_digests[1], True, PART_BYTES)
-    span = Span(PART_BYTES, SIZE - PART_BYTES)
-    sent = walk_with_several(9, Authenticated(), opened, span=span)[-1]
-    assert sent == SendPart(URL, 0, SIZE - PART_BYTES, None, True, PART_BYTES, 2)
-
-
-def test_several_parts_that_are_too_large_are_no_refusal_of_the_clip() -> None:
-    assert walk_with_several(2, *UP_TO_PART, Replied(413))[-1] == ReadOffset(URL)
-    assert walk_with_several(1, *UP_TO_PART, Replied(413))[-1] == Finish(Refused("413", "clip"))
 
 
 def test_it_goes_on_from_what_the_receiver_holds() -> None:
