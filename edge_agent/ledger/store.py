@@ -88,6 +88,9 @@ def sqlite_errors(path: Path) -> Iterator[None]:
         if code in _DENIED:
             raise RefusedError(f"cannot be opened or written: {error}", place) from error
         raise TransientError(f"database error: {error}", place) from error
+    except UnicodeDecodeError as error:
+        # SQLite's own words quote the damaged schema, and Python cannot read them.
+        raise CorruptError("not a sound database: its schema is no text", str(path)) from error
 
 
 def _schema_of(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:

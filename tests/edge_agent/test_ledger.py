@@ -293,3 +293,13 @@ def test_a_ledger_of_newer_software_is_refused(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(InputError, match="schema 9"):
         ledger_at(tmp_path, VirtualClock())
+
+
+def test_a_schema_that_is_no_text_is_a_damaged_ledger(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    Ledger(path, VirtualClock(), "boot").close()
+    content = path.read_bytes()
+    assert b"CREATE TABLE total(" in content
+    path.write_bytes(content.replace(b"CREATE TABLE total(", b"CREATE T\xc5BLE total("))
+    with pytest.raises(CorruptError, match="no text"):
+        Ledger(path, VirtualClock(), "boot")
