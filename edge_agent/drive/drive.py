@@ -265,7 +265,7 @@ class Drive:
 
     def _record(self, signals: list[SignalSample]) -> None:
         for signal in signals:
-            self._ring.push(encode_sample(signal, self._offset_ns))
+            self._ring.push_signal(signal)
 
     def _signal(self, sample: SignalSample) -> None:
         self._record([sample])

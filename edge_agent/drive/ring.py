@@ -16,10 +16,12 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.channels import TRANSFORMS
+from contracts.channels import TRANSFORMS, signal_channel
 from contracts.errors import InputError
+from contracts.samples import SignalSample
 from edge_agent.drive.ring_window import RingWindow, Rows
-from kernels.clip.encoding import EncodedMessage, MessageHead
+from kernels.clip import schemas
+from kernels.clip.encoding import EncodedMessage, MessageHead, encode_signal
 
 _LEAST_DROPPED = 4096
 
@@ -157,20 +159,29 @@ class Ring:
 
     def push(self, message: EncodedMessage) -> None:
         """Append a message. Raises `InputError` when it is larger than the whole ring."""
-        length = len(message.payload)
+        self._put(message.channel, message.schema_name, message.mono_ns, message.payload)
+
+    def push_signal(self, sample: SignalSample) -> None:
+        """Append a signal's message, as `encode_sample` makes it, without the object: of a frame's
+        messages all but a few are signals.
+        """
+        payload = encode_signal(sample.value)
+        self._put(signal_channel(sample.name), schemas.SIGNAL, sample.mono_ns, payload)
+
+    def _put(self, channel: str, schema: str, mono_ns: int, payload: bytes) -> None:
+        length = len(payload)
         if length > self.capacity_bytes:
             raise InputError(
-                f"a message of {length} bytes does not fit a ring of {self.capacity_bytes}",
-                message.channel,
+                f"a message of {length} bytes does not fit a ring of {self.capacity_bytes}", channel
             )
         if length > self._room:
             self._make_room(length)
         offset = self._head
-        self._view[offset : offset + length] = message.payload
+        self._view[offset : offset + length] = payload
         self._head += length
         self._room -= length
         self._used_bytes += length
-        self._slots.append(message.channel, message.schema_name, message.mono_ns, offset, length)
+        self._slots.append(channel, schema, mono_ns, offset, length)
 
     def latch(self, key: str, message: EncodedMessage) -> None:
         """Pin the newest message of a latched channel, one per `key` (such as its frame)."""

@@ -27,6 +27,7 @@ from edge_agent.perception.views import look, trial_view
 from edge_agent.ports import PerceptionModel
 from edge_agent.signals.derive import SignalTable
 from edge_agent.signals.frame_signals import OF_FRAMES, FrameSignals
+from edge_agent.signals.plan_match import parted_m
 from kernels.clip.encoding import encode_sample
 from kernels.lidar_codec import LidarPoints, decode_sweep, encode_sweep
 from kernels.phash import phash64
@@ -67,6 +68,7 @@ def warm_up(model: PerceptionModel | None, *, camera: bool, lidar: bool) -> None
     table = SignalTable(frozenset({"ego.speed_mps"}))
     for i in range(4):
         table.put(SignalSample("ego.speed_mps", i * 200_000_000, 1.0))
+    parted_m(np.zeros((1, 4)), 0, np.zeros(1), np.zeros((1, 2)))
     if model is not None:
         look(model, trial_view(model))
     if camera:

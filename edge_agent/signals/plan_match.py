@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from contracts.clock import NS_PER_S
@@ -18,6 +19,8 @@ from contracts.samples import PlanSample, PoseSample
 
 MAX_POSE_GAP_NS = 300_000_000
 """Poses further apart than this do not make a path."""
+
+Float64s = NDArray[np.float64]
 
 HISTORY_NS = 20 * NS_PER_S
 LATE_NS = 2 * NS_PER_S
@@ -34,7 +37,7 @@ class Divergence:
     horizon_s: float
 
 
-def yaw_of(orientation_xyzw: NDArray[np.float64]) -> float:
+def yaw_of(orientation_xyzw: Float64s) -> float:
     """Heading in radians of a unit quaternion, about z."""
     x, y, z, w = orientation_xyzw.tolist()
     return float(np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z)))
@@ -66,28 +69,60 @@ class PlanMatcher:
 
     def _match(self, plan: PlanSample) -> Divergence | None:
         """None when poses are missing: without a driven path nothing is claimed."""
-        poses = np.array(self._poses)
-        times_ns = poses[:, 0]
-        wanted_ns = plan.mono_ns + plan.t_s * NS_PER_S
-        first = int(np.searchsorted(times_ns, plan.mono_ns, side="right")) - 1
-        last = int(np.searchsorted(times_ns, wanted_ns[-1], side="left"))
-        if first < 0 or last >= len(times_ns):
+        # Copies have one layout, for which the kernel is compiled before the drive.
+        t_s, xy_m = np.array(plan.t_s, np.float64), np.array(plan.xy_m, np.float64)
+        ade_m, fde_m = parted_m(np.array(self._poses), plan.mono_ns, t_s, xy_m)
+        if np.isnan(ade_m):
             return None
-        if np.diff(times_ns[first : last + 1]).max(initial=0) > MAX_POSE_GAP_NS:
-            return None
-        x = np.interp(wanted_ns, times_ns, poses[:, 1])
-        y = np.interp(wanted_ns, times_ns, poses[:, 2])
-        yaw = float(np.interp(plan.mono_ns, times_ns, np.unwrap(poses[:, 3])))
-        x0, y0 = (
-            np.interp(plan.mono_ns, times_ns, poses[:, 1]),
-            np.interp(plan.mono_ns, times_ns, poses[:, 2]),
-        )
-        c, s = np.cos(yaw), np.sin(yaw)
-        driven = np.stack([c * (x - x0) + s * (y - y0), -s * (x - x0) + c * (y - y0)], axis=1)
-        distance_m = np.hypot(*(driven - plan.xy_m).T)
-        return Divergence(
-            _end_ns(plan), float(distance_m.mean()), float(distance_m[-1]), float(plan.t_s[-1])
-        )
+        return Divergence(_end_ns(plan), ade_m, fde_m, float(plan.t_s[-1]))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def parted_m(
+    poses: Float64s, plan_ns: int, t_s: Float64s, plan_xy_m: Float64s
+) -> tuple[float, float]:
+    """Mean distance between plan and driven path, and the one at the end; NaN where poses miss.
+
+    Args:
+        poses: mono ns, x, y (m), yaw (rad) of the driven path, [n, 4], by time.
+        plan_ns: when the plan was made.
+        t_s: the plan's times after that, rising, [m].
+        plan_xy_m: where it then wants to be, in the frame of the vehicle at `plan_ns`, [m, 2].
+    """
+    times_ns = poses[:, 0]
+    first = np.searchsorted(times_ns, plan_ns, side="right") - 1
+    last = np.searchsorted(times_ns, plan_ns + t_s[-1] * NS_PER_S, side="left")
+    if first < 0 or last >= times_ns.size:
+        return np.nan, np.nan
+    for i in range(first, last):
+        if times_ns[i + 1] - times_ns[i] > MAX_POSE_GAP_NS:
+            return np.nan, np.nan
+    x0, y0, yaw = _pose_at(poses, plan_ns)
+    c, s = np.cos(yaw), np.sin(yaw)
+    total_m = distance_m = 0.0
+    for i in range(t_s.size):
+        x, y, _ = _pose_at(poses, plan_ns + t_s[i] * NS_PER_S)
+        ahead_m = c * (x - x0) + s * (y - y0)
+        left_m = c * (y - y0) - s * (x - x0)
+        distance_m = np.hypot(ahead_m - plan_xy_m[i, 0], left_m - plan_xy_m[i, 1])
+        total_m += distance_m
+    return total_m / t_s.size, distance_m
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _pose_at(poses: Float64s, at_ns: float) -> tuple[float, float, float]:
+    """x, y and yaw between two poses, the shorter way round; beyond the ends that of the end."""
+    row = max(np.searchsorted(poses[:, 0], at_ns, side="right") - 1, 0)
+    after = min(row + 1, poses.shape[0] - 1)
+    span_ns = poses[after, 0] - poses[row, 0]
+    share = min(max((at_ns - poses[row, 0]) / span_ns, 0.0), 1.0) if span_ns > 0 else 0.0
+    turn = poses[after, 3] - poses[row, 3]
+    turn -= 2 * np.pi * np.rint(turn / (2 * np.pi))
+    return (
+        poses[row, 1] + share * (poses[after, 1] - poses[row, 1]),
+        poses[row, 2] + share * (poses[after, 2] - poses[row, 2]),
+        poses[row, 3] + share * turn,
+    )
 
 
 def _end_ns(plan: PlanSample) -> int:

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.errors import InputError
+from contracts.samples import SignalSample
 from edge_agent.drive.ring import Ring
 from edge_agent.drive.ring_window import RingWindow
-from kernels.clip.encoding import EncodedMessage
+from kernels.clip.encoding import EncodedMessage, encode_sample
 
 
 def message(mono_ns: int, size: int, channel: str = "/a") -> EncodedMessage:
@@ -37,6 +38,19 @@ def test_it_holds_a_suffix_of_what_was_pushed_and_never_more_than_its_size(
         assert sum(len(m.payload) for m in held) == ring.used_bytes <= capacity
         lost = pushed[: len(pushed) - len(held)]
         assert ring.lost_until_ns == (lost[-1].mono_ns if lost else None)
+
+
+@given(st.floats(), st.integers(0, 2**62))
+def test_a_signal_lies_there_as_any_sample_does(value: float, mono_ns: int) -> None:
+    ring, other = Ring(100), Ring(100)
+    sample = SignalSample("ego.speed_mps", mono_ns, value)
+    ring.push_signal(sample)
+    other.push(encode_sample(sample, 0))
+    found, expected = (
+        list(each.window(mono_ns, mono_ns, lambda channel: True)) for each in (ring, other)
+    )
+    assert found == expected
+    assert len(found) == 1
 
 
 def test_it_keeps_at_least_half_of_its_size_busy() -> None:

@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from contracts.clock import NS_PER_S
 from contracts.samples import (
@@ -20,7 +22,7 @@ from contracts.samples import (
 from contracts.signals import SIGNAL_INDEX
 from edge_agent.drive.door import Door
 from edge_agent.signals.derive import SignalTable, available_signals
-from edge_agent.signals.plan_match import PlanMatcher
+from edge_agent.signals.plan_match import MAX_POSE_GAP_NS, PlanMatcher, parted_m
 
 NO_POINTS = np.zeros(0, np.uint8)
 
@@ -126,6 +128,31 @@ def test_divergence_compares_paths_at_equal_times_in_the_plans_frame() -> None:
     assert divergence.ade_m == pytest.approx(2.0)
     assert divergence.horizon_s == 2.0
     assert divergence.mono_ns == round(2.2 * NS_PER_S)
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_plan_and_path_part_as_numpys_interpolation_has_it(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    times_ns = np.cumsum(rng.integers(1, rng.choice([100, 310]) * 10**6, rng.integers(2, 60)))
+    x, y, yaw = np.cumsum(rng.normal(size=(3, times_ns.size)), axis=1)
+    yaw = np.angle(np.exp(1j * yaw))
+    t_s = np.cumsum(rng.random(rng.integers(2, 30)) * 0.2)
+    plan_m = rng.normal(size=(t_s.size, 2))
+    plan_ns = int(rng.integers(-100, times_ns[-1]))
+
+    parted = parted_m(np.stack([times_ns * 1.0, x, y, yaw], axis=1), plan_ns, t_s, plan_m)
+
+    wanted_ns = plan_ns + t_s * NS_PER_S
+    lie_outside = plan_ns < times_ns[0] or wanted_ns[-1] > times_ns[-1]
+    between = (times_ns[1:] > plan_ns) & (times_ns[:-1] < wanted_ns[-1])
+    if lie_outside or np.diff(times_ns)[between].max() > MAX_POSE_GAP_NS:
+        assert np.isnan(parted).all()
+        return
+    start = [np.interp(plan_ns, times_ns, each) for each in (x, y, np.unwrap(yaw))]
+    turn = np.exp(-1j * start[2])
+    driven = np.interp(wanted_ns, times_ns, x) + 1j * np.interp(wanted_ns, times_ns, y)
+    away_m = np.abs((driven - start[0] - 1j * start[1]) * turn - plan_m @ [1, 1j])
+    assert parted == pytest.approx((away_m.mean(), away_m[-1]), abs=1e-9)
 
 
 def test_without_a_driven_path_nothing_is_claimed() -> None:
