@@ -8,13 +8,13 @@ begins at its own bound. The newest `KEPT` specs are remembered.
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
 
 import structlog
 
+from contracts.errors import InputError
 from edge_agent.disk import Disk, RealDisk, replace_file
 from kernels.triggers.adapt import Threshold, Thresholds
 
@@ -69,15 +69,11 @@ def _read(path: Path) -> dict[str, Threshold]:
         document = json.loads(path.read_text(encoding="utf-8"))
         return {str(digest): _threshold(**values) for digest, values in document.items()}
     except (
-        OSError, ValueError, TypeError, AttributeError, RecursionError, OverflowError,
+        OSError, ValueError, TypeError, AttributeError, RecursionError, OverflowError, InputError,
     ) as error:  # fmt: skip
         log.warning("thresholds begin anew", path=str(path), reason=str(error))
         return {}
 
 
 def _threshold(log_factor: float, known_s: float, fires: int, reference_fires: int) -> Threshold:
-    """Raises `ValueError` for what no threshold is."""
-    found = Threshold(float(log_factor), float(known_s), int(fires), int(reference_fires))
-    if not (math.isfinite(found.log_factor) and math.isfinite(found.known_s)):
-        raise ValueError("a threshold is not finite")
-    return found
+    return Threshold(float(log_factor), float(known_s), int(fires), int(reference_fires))

@@ -112,7 +112,7 @@ def parted_m(
 @njit(nogil=True, cache=True, error_model="numpy")
 def _pose_at(poses: Float64s, at_ns: float) -> tuple[float, float, float]:
     """x, y and yaw between two poses, the shorter way round; beyond the ends that of the end."""
-    row = max(np.searchsorted(poses[:, 0], at_ns, side="right") - 1, 0)
+    row = max(int(np.searchsorted(poses[:, 0], at_ns, side="right")) - 1, 0)
     after = min(row + 1, poses.shape[0] - 1)
     span_ns = poses[after, 0] - poses[row, 0]
     share = min(max((at_ns - poses[row, 0]) / span_ns, 0.0), 1.0) if span_ns > 0 else 0.0

@@ -14,6 +14,7 @@ from contracts.expression import parse_expression
 from contracts.trigger_spec import ExpressionSpec
 from kernels.rules import run_columns
 from kernels.triggers.step import hold_and_fire
+from kernels.triggers.table import Rows, rows_of
 
 
 def expression_fires(
@@ -25,21 +26,17 @@ def expression_fires(
     """
     conditions = run_columns(parse_expression(spec.when), columns)
     refire_ns = max(spec.cooldown, NS_PER_S // 1000) if spec.mode == "level" else -1
-    fires: NDArray[np.int64] = np.flatnonzero(
-        _hold_columns(conditions, now_ns, spec.hold, refire_ns)
-    )
+    rows = rows_of(1)
+    rows["hold_ns"], rows["refire_ns"] = spec.hold, refire_ns
+    fires: NDArray[np.int64] = np.flatnonzero(_hold_columns(rows, conditions, now_ns))
     return fires
 
 
 @njit(cache=True, nogil=True)
 def _hold_columns(
-    conditions: NDArray[np.float64], now_ns: NDArray[np.int64], hold_ns: int, refire_ns: int
+    rows: Rows, conditions: NDArray[np.float64], now_ns: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
     fired = np.zeros(len(conditions), np.bool_)
-    hold = np.full(1, hold_ns, np.int64)
-    refire = np.full(1, refire_ns, np.int64)
-    since = np.full(1, -1, np.int64)
-    last = np.full(1, -1, np.int64)
     for i in range(len(conditions)):
-        fired[i] = hold_and_fire(0, conditions[i], now_ns[i], hold, refire, since, last)
+        fired[i] = hold_and_fire(rows[0], conditions[i], now_ns[i])
     return fired

@@ -20,15 +20,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import log
+from math import isfinite, log
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from contracts.errors import InputError
 from contracts.trigger_spec import LoadedSpec
 from kernels.triggers import layout as at
+from kernels.triggers.table import Rows
 
 TIMES, OVER, ANGLE = 1, 2, 3
 BOUNDS: dict[str, dict[int, int]] = {
@@ -45,16 +48,14 @@ BOUNDS: dict[str, dict[int, int]] = {
 }
 """Of each adaptive kind, the parameters that are bounds and how a threshold makes them stricter:
 multiplied, divided, or 1 less a cosine divided."""
-
-Floats = NDArray[np.float64]
-Int64s = NDArray[np.int64]
+_MOST_COUNTED = 2**53
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
     """Where one spec's threshold stands. `log_factor` is of its multiple of the spec's bound;
     `known_s` driving in which it could fire, `fires` and `reference_fires` those that counted, at
-    the threshold and at the spec's own bound.
+    the threshold and at the spec's own bound. Raises `InputError` for what no threshold is.
     """
 
     log_factor: float = 0.0
@@ -62,10 +63,32 @@ class Threshold:
     fires: int = 0
     reference_fires: int = 0
 
+    def __post_init__(self) -> None:
+        finite = isfinite(self.log_factor) and isfinite(self.known_s)
+        counted = (self.known_s, self.fires, self.reference_fires)
+        if not finite or not all(0 <= each < _MOST_COUNTED for each in counted):
+            raise InputError(f"no threshold stands at {self.log_factor} with {counted} counted")
+
 
 Thresholds = Mapping[str, Threshold]
 """By the digest of the spec."""
 NO_THRESHOLDS: Thresholds = MappingProxyType({})
+
+
+ADAPTIVE = np.dtype(
+    [
+        ("row", np.int64), ("twin", np.int64), ("cooldown_ns", np.int64),
+        ("per_s", np.float64), ("gain", np.float64), ("lowest", np.float64),
+        ("highest", np.float64), ("log_factor", np.float64), ("known_s", np.float64),
+        ("fires", np.int64), ("reference_fires", np.int64),
+        ("counted_ns", np.int64, (2,)), ("how", np.int64, (at.PARAMS,)),
+        ("base", np.float64, (at.PARAMS,)),
+    ],
+    align=True,
+)  # fmt: skip
+"""The threshold of one row: what its spec wants of it, and where it stands. `lowest` and `highest`
+are logarithms; `counted_ns` the last fires that counted, of the row and of its twin, or -1.
+"""
 
 
 class Adaptation:
@@ -73,55 +96,39 @@ class Adaptation:
 
     Args:
         specs: of the engine's rows; the twins' rows come behind them, in order.
-        params: the engine's parameters float64 [rows and twins, PARAMS], changed in place.
+        rows: `layout.ROW` [rows and twins] of the engine; parameters are changed in place.
         thresholds: where known specs stand; others begin at their own bound.
     """
 
     def __init__(
-        self, specs: Sequence[LoadedSpec], params: Floats, thresholds: Thresholds = NO_THRESHOLDS
+        self, specs: Sequence[LoadedSpec], rows: Rows, thresholds: Thresholds = NO_THRESHOLDS
     ) -> None:
         found = [(row, loaded) for row, loaded in enumerate(specs) if loaded.spec.rate is not None]
         self._digests = {loaded.digest: place for place, (_, loaded) in enumerate(found)}
-        count = len(found)
-        self._rows: Int64s = np.array([row for row, _ in found], np.int64)
-        self._twins: Int64s = np.arange(len(specs), len(specs) + count)
-        self._rates = np.zeros((count, 4))
-        self._cooldown_ns = np.zeros(count, np.int64)
-        self._how = np.zeros((count, at.PARAMS), np.int64)
-        self._base = params[self._rows].copy()
-        self._params = params
-        for place, (_, loaded) in enumerate(found):
+        self._places = {row: place for place, (row, _) in enumerate(found)}
+        self._rows = rows
+        self._adaptive = adaptive = np.zeros(len(found), ADAPTIVE)
+        adaptive["row"] = list(self._places)
+        adaptive["twin"] = np.arange(len(specs), len(specs) + len(found))
+        adaptive["base"] = rows["params"][adaptive["row"]]
+        adaptive["counted_ns"] = -1
+        for one, (_, loaded) in zip(adaptive, found, strict=True):
             rate = loaded.spec.rate
             if rate is None:
                 continue
-            self._rates[place] = (
-                rate.per_hour / 3600.0,
-                rate.gain,
-                log(rate.lowest),
-                log(rate.highest),
-            )
-            self._cooldown_ns[place] = loaded.spec.cooldown
+            one["per_s"], one["gain"] = rate.per_hour / 3600.0, rate.gain
+            one["lowest"], one["highest"] = log(rate.lowest), log(rate.highest)
+            one["cooldown_ns"] = loaded.spec.cooldown
             for column, how in BOUNDS[loaded.spec.kind].items():
-                self._how[place, column] = how
-        # log factor, known seconds, fires, reference fires
-        self._state = np.zeros((count, 4))
-        self._last_ns = np.full((count, 2), -1, np.int64)
-        for digest, place in self._digests.items():
-            self._put(place, thresholds.get(digest, Threshold()))
+                one["how"][column] = how
+            known = thresholds.get(loaded.digest, Threshold())
+            one["log_factor"] = min(max(known.log_factor, one["lowest"]), one["highest"])
+            one["known_s"] = known.known_s
+            one["fires"], one["reference_fires"] = known.fires, known.reference_fires
+        apply_factors(adaptive, rows)
 
     def __len__(self) -> int:
-        return len(self._rows)
-
-    def _put(self, place: int, known: Threshold) -> None:
-        low, high = self._rates[place, 2:]
-        self._state[place] = (
-            min(max(known.log_factor, low), high), known.known_s, known.fires,
-            known.reference_fires,
-        )  # fmt: skip
-        apply_factor(
-            self._base[place], self._how[place], self._state[place, 0],
-            self._params[self._rows[place]],
-        )  # fmt: skip
+        return len(self._adaptive)
 
     def take_over(self, old: Adaptation, kept: Sequence[str]) -> None:
         """Go on where `old` is, for the specs of these digests."""
@@ -129,95 +136,85 @@ class Adaptation:
             here, there = self._digests.get(digest), old._digests.get(digest)
             if here is None or there is None:
                 continue
-            self._state[here], self._last_ns[here] = old._state[there], old._last_ns[there]
-            apply_factor(
-                self._base[here], self._how[here], self._state[here, 0],
-                self._params[self._rows[here]],
-            )  # fmt: skip
+            for name in ("log_factor", "known_s", "fires", "reference_fires", "counted_ns"):
+                self._adaptive[name][here] = old._adaptive[name][there]
+        apply_factors(self._adaptive, self._rows)
 
-    def step(self, conditions: Floats, fired: NDArray[np.int32], dt_s: float, now_ns: int) -> None:
-        """After a tick: `conditions` of all rows, the rows that fired."""
-        adapt_rows(
-            self._rows, self._twins, self._rates, self._cooldown_ns, self._how, self._base,
-            self._state, self._last_ns, self._params, conditions, fired, dt_s, now_ns,
-        )  # fmt: skip
+    def step(self, fired: NDArray[np.int32], dt_s: float, now_ns: int) -> None:
+        """After a tick, with the rows that fired."""
+        adapt_rows(self._adaptive, self._rows, fired, dt_s, now_ns)
 
     def factor(self, row: int) -> float | None:
         """The threshold of a row as a multiple of its spec's bound; None of a row that has none."""
-        places = np.flatnonzero(self._rows == row)
-        return float(np.exp(self._state[places[0], 0])) if len(places) else None
+        place = self._places.get(row)
+        return None if place is None else float(np.exp(self._adaptive["log_factor"][place]))
 
     def bound_ratio(self, row: int) -> float:
         """The row's first bound in use over that of its spec."""
-        places = np.flatnonzero(self._rows == row)
-        if not len(places):
+        place = self._places.get(row)
+        if place is None:
             return 1.0
-        return float(self._params[row, 0] / self._base[places[0], 0])
+        return float(self._rows["params"][row, 0] / self._adaptive["base"][place, 0])
 
     def thresholds(self) -> dict[str, Threshold]:
         """Where each stands now, by the spec's digest."""
+        told = ("log_factor", "known_s", "fires", "reference_fires")
         return {
-            digest: Threshold(
-                float(self._state[place, 0]), float(self._state[place, 1]),
-                int(self._state[place, 2]), int(self._state[place, 3]),
-            )
+            digest: Threshold(*self._adaptive[place][list(told)].item())
             for digest, place in self._digests.items()
-        }  # fmt: skip
+        }
 
 
 @njit(cache=True, nogil=True)
-def apply_factor(base: Floats, how: Int64s, log_factor: float, params: Floats) -> None:
-    """Write a row's bounds as the threshold has them."""
-    factor = np.exp(log_factor)
-    for column in range(len(how)):
-        if how[column] == TIMES:
-            params[column] = base[column] * factor
-        elif how[column] == OVER:
-            params[column] = base[column] / factor
-        elif how[column] == ANGLE:
-            params[column] = 1.0 - (1.0 - base[column]) / factor
+def apply_factors(adaptive: Rows, rows: Rows) -> None:
+    """Write the bounds of all adaptive rows as their thresholds have them."""
+    for one in adaptive:
+        apply_factor(one, rows[one.row])
 
 
 @njit(cache=True, nogil=True)
-def counts(last_ns: Int64s, which: int, now_ns: int, cooldown_ns: int) -> bool:
+def apply_factor(one: Any, row: Any) -> None:
+    """Write one row's bounds."""
+    factor = np.exp(one.log_factor)
+    for column in range(len(one.how)):
+        how = one.how[column]
+        if how == TIMES:
+            row.params[column] = one.base[column] * factor
+        elif how == OVER:
+            row.params[column] = one.base[column] / factor
+        elif how == ANGLE:
+            row.params[column] = 1.0 - (1.0 - one.base[column]) / factor
+
+
+@njit(cache=True, nogil=True)
+def counts(one: Any, which: int, now_ns: int) -> bool:
     """Whether a fire lies outside of the cooldown of the last that did; then it is the last."""
-    if last_ns[which] >= 0 and now_ns - last_ns[which] < cooldown_ns:
+    last_ns = one.counted_ns[which]
+    if last_ns >= 0 and now_ns - last_ns < one.cooldown_ns:
         return False
-    last_ns[which] = now_ns
+    one.counted_ns[which] = now_ns
     return True
 
 
 @njit(cache=True, nogil=True)
 def adapt_rows(
-    rows: Int64s,
-    twins: Int64s,
-    rates: Floats,
-    cooldown_ns: Int64s,
-    how: Int64s,
-    base: Floats,
-    state: Floats,
-    last_ns: Int64s,
-    params: Floats,
-    conditions: Floats,
-    fired: NDArray[np.int32],
-    dt_s: float,
-    now_ns: int,
+    adaptive: Rows, rows: Rows, fired: NDArray[np.int32], dt_s: float, now_ns: int
 ) -> None:
     """One tick of all adaptive rows."""
-    for i in range(len(rows)):
+    for one in adaptive:
         moved = 0.0
-        if not np.isnan(conditions[rows[i]]):
-            state[i, 1] += dt_s
-            moved -= rates[i, 0] * dt_s
+        if not np.isnan(rows[one.row].condition):
+            one.known_s += dt_s
+            moved -= one.per_s * dt_s
         for row in fired:
-            if row == rows[i] and counts(last_ns[i], 0, now_ns, cooldown_ns[i]):
-                state[i, 2] += 1.0
+            if row == one.row and counts(one, 0, now_ns):
+                one.fires += 1
                 moved += 1.0
-            elif row == twins[i] and counts(last_ns[i], 1, now_ns, cooldown_ns[i]):
-                state[i, 3] += 1.0
+            elif row == one.twin and counts(one, 1, now_ns):
+                one.reference_fires += 1
         if moved != 0.0:
             # Of what is new, little is known: a first fire tells more than the hundredth.
-            known = 1.0 + 0.25 * (state[i, 2] + rates[i, 0] * state[i, 1])
-            step = max(rates[i, 1], 1.0 / known)
-            state[i, 0] = min(max(state[i, 0] + step * moved, rates[i, 2]), rates[i, 3])
-            apply_factor(base[i], how[i], state[i, 0], params[rows[i]])
+            known = 1.0 + 0.25 * (one.fires + one.per_s * one.known_s)
+            step = max(one.gain, 1.0 / known)
+            one.log_factor = min(max(one.log_factor + step * moved, one.lowest), one.highest)
+            apply_factor(one, rows[one.row])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from contracts.clock import NS_PER_S
 from contracts.ids import sha256_hex
 from contracts.signals import CATALOGUE, SIGNAL_INDEX
 from contracts.trigger_spec import LoadedSpec
+from kernels.rules import MAX_STACK
 from kernels.triggers import layout as at
 from kernels.triggers.adapt import NO_THRESHOLDS, Adaptation, Threshold, Thresholds
 from kernels.triggers.step import step_table
@@ -75,17 +77,10 @@ class TriggerEngine:
         # Of each adaptive spec a twin that stays at the reference; its fires are only counted.
         self._rows = (*specs, *(loaded for loaded in specs if loaded.spec.rate is not None))
         self._table: TriggerTable = build_table(self._rows, class_names)
-        self._adaptation = Adaptation(self.specs, self._table.params, thresholds)
+        self._adaptation = Adaptation(self.specs, self._table.rows, thresholds)
         self._drive_key = np.uint64(int(sha256_hex(drive.encode())[:16], 16))
-        rows = len(self._rows)
-        self._conditions = np.full(rows, np.nan)
-        self._state = np.full((rows, at.STATES), np.nan)
-        self._since_ns = np.full(rows, -1, np.int64)
-        self._fired_ns = np.full(rows, -1, np.int64)
-        self._stack = np.empty(64)
-        self._scores = np.zeros(rows)
-        self._evidence = np.zeros((rows, at.EVIDENCE))
-        self._fires = np.zeros(rows, np.int32)
+        self._stack = np.empty(MAX_STACK)
+        self._fires = np.zeros(len(self._rows), np.int32)
         self._start_ns: int | None = None
         self._last_ns = 0
         self._last_frame = 0
@@ -104,12 +99,13 @@ class TriggerEngine:
             before = rows.get((digest, twin))
             if before is None or digest in anew:
                 continue
-            state = old._state[before].copy()
+            here, there = self._table.rows, old._table.rows
+            state = there["state"][before].copy()
             if loaded.spec.kind == "rare_class" and not self._rename_class(state, old.class_names):
                 continue
-            self._state[row] = state
-            self._since_ns[row] = old._since_ns[before]
-            self._fired_ns[row] = old._fired_ns[before]
+            here["state"][row] = state
+            for name in ("since_ns", "fired_ns"):
+                here[name][row] = there[name][before]
         stay = [loaded.digest for loaded in self.specs if loaded.digest not in anew]
         self._adaptation.take_over(old._adaptation, stay)
 
@@ -133,20 +129,17 @@ class TriggerEngine:
         if self._start_ns is None:
             self._start_ns = self._last_ns = inputs.now_ns
         table, program = self._table, self._table.program
+        dt_s = (inputs.now_ns - self._last_ns) / NS_PER_S
         count = step_table(
-            table.kinds, table.params, table.members, table.hold_ns, table.refire_ns,
-            table.rule_rows, program.codes, program.signals, program.constants, program.starts,
-            self._state, self._since_ns, self._fired_ns, self._stack, inputs.values,
-            inputs.class_scores, inputs.now_ns, (inputs.now_ns - self._start_ns) / NS_PER_S,
-            (inputs.now_ns - self._last_ns) / NS_PER_S, inputs.horizon_s,
-            inputs.frame_number != self._last_frame, self._drive_key, self._conditions,
-            self._scores, self._evidence, self._fires,
+            table.rows, table.members, program.codes, program.signals, program.constants,
+            program.starts, self._stack, inputs.values, inputs.class_scores, inputs.now_ns,
+            (inputs.now_ns - self._start_ns) / NS_PER_S, dt_s, inputs.horizon_s,
+            inputs.frame_number != self._last_frame, self._drive_key, self._fires,
         )  # fmt: skip
         fired = self._fires[:count].tolist() if count else []
         found = [self._fire(row, inputs) for row in fired if row < len(self.specs)]
         if len(self._adaptation):
-            dt_s = (inputs.now_ns - self._last_ns) / NS_PER_S
-            self._adaptation.step(self._conditions, self._fires[:count], dt_s, inputs.now_ns)
+            self._adaptation.step(self._fires[:count], dt_s, inputs.now_ns)
         self._last_ns = inputs.now_ns
         self._last_frame = inputs.frame_number
         return found
@@ -154,9 +147,10 @@ class TriggerEngine:
     def _fire(self, row: int, inputs: TickInputs) -> Fire:
         loaded = self.specs[row]
         kind = loaded.spec.kind
-        raw = dict(zip(at.EVIDENCE_NAMES[kind], self._evidence[row].tolist(), strict=False))
+        state = self._table.rows[row]
+        raw = dict(zip(at.EVIDENCE_NAMES[kind], state["evidence"].tolist(), strict=False))
         text = ""
-        start_ns = int(self._since_ns[row])
+        start_ns = int(state["since_ns"])
         if kind == "expression":
             names = self._table.rule_signals[row]
             raw = {name: float(inputs.values[SIGNAL_INDEX[name]]) for name in names}
@@ -169,13 +163,13 @@ class TriggerEngine:
             start_ns = inputs.now_ns - round(inputs.horizon_s * NS_PER_S)
         elif kind == "operator_bookmark":
             text = getattr(loaded.spec.when, "source", "")
-        score = float(self._scores[row])
+        score = float(state["score"])
         factor = self._adaptation.factor(row)
         if factor is not None:
             # Ranked by the reference, so that fires of all times and vehicles compare.
             raw["threshold"] = factor
             score *= self._adaptation.bound_ratio(row)
-        evidence = {name: value for name, value in raw.items() if np.isfinite(value)}
+        evidence = {name: value for name, value in raw.items() if isfinite(value)}
         return Fire(loaded, inputs.now_ns, start_ns, inputs.now_ns, score, evidence, text)
 
 

@@ -5,6 +5,8 @@ Plain integers, because numba freezes module constants into the compiled code.
 
 from __future__ import annotations
 
+import numpy as np
+
 from contracts.signals import SIGNAL_INDEX
 
 PARAMS = 8
@@ -12,6 +14,22 @@ STATES = 8
 EVIDENCE = 4
 RARE_CLASS_STATE = 3
 """Where `rare_class` keeps the class that it saw, as a place among the model's classes."""
+
+ROW = np.dtype(
+    [
+        ("kind", np.int32), ("rule", np.int32), ("hold_ns", np.int64), ("refire_ns", np.int64),
+        ("since_ns", np.int64), ("fired_ns", np.int64), ("condition", np.float64),
+        ("score", np.float64), ("params", np.float64, (PARAMS,)),
+        ("state", np.float64, (STATES,)), ("evidence", np.float64, (EVIDENCE,)),
+    ],
+    align=True,
+)  # fmt: skip
+"""A spec and where its condition stands. `rule` is its rule in the program or -1; `refire_ns` < 0:
+once for each rising edge; `since_ns` and `fired_ns` are -1 for 'not now'.
+
+Records, since a tick takes a microsecond or two: as a dozen arrays these took longer to be handed
+over, to the kernel and to the function of each kind, than all conditions do.
+"""
 
 HARD_BRAKE = 0
 HARD_ACCEL = 1

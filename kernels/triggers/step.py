@@ -7,6 +7,8 @@ An unknown condition breaks the hold and never fires.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from kernels.rules import run_steps
 from kernels.triggers import conditions as c
 from kernels.triggers import frame_conditions as f
 from kernels.triggers import layout as at
+from kernels.triggers.table import Rows
 
 Array = NDArray[np.float64]
 
@@ -72,48 +75,33 @@ def row_condition(
 
 
 @njit(cache=True, nogil=True)
-def hold_and_fire(
-    row: int,
-    condition: float,
-    now_ns: int,
-    hold_ns: NDArray[np.int64],
-    refire_ns: NDArray[np.int64],
-    since_ns: NDArray[np.int64],
-    fired_ns: NDArray[np.int64],
-) -> bool:
-    """Hold time, edge and level. `since_ns` and `fired_ns` are -1 for 'not now'."""
+def hold_and_fire(row: Any, condition: float, now_ns: int) -> bool:
+    """Hold time, edge and level of one row."""
     if condition != 1.0:  # true for NaN, which is unknown
-        since_ns[row] = -1
-        fired_ns[row] = -1
+        row.since_ns = -1
+        row.fired_ns = -1
         return False
-    if since_ns[row] < 0:
-        since_ns[row] = now_ns
-    if now_ns - since_ns[row] < hold_ns[row]:
+    if row.since_ns < 0:
+        row.since_ns = now_ns
+    if now_ns - row.since_ns < row.hold_ns:
         return False
-    if fired_ns[row] >= 0 and (refire_ns[row] < 0 or now_ns - fired_ns[row] < refire_ns[row]):
+    if row.fired_ns >= 0 and (row.refire_ns < 0 or now_ns - row.fired_ns < row.refire_ns):
         return False
-    if fired_ns[row] >= 0:
+    if row.fired_ns >= 0:
         # A condition that lasts is a new event at each refire, not one that grows for ever.
-        since_ns[row] = now_ns - hold_ns[row]
-    fired_ns[row] = now_ns
+        row.since_ns = now_ns - row.hold_ns
+    row.fired_ns = now_ns
     return True
 
 
 @njit(cache=True, nogil=True)
 def step_table(
-    kinds: NDArray[np.int32],
-    params: Array,
+    rows: Rows,
     members: Array,
-    hold_ns: NDArray[np.int64],
-    refire_ns: NDArray[np.int64],
-    rule_rows: NDArray[np.int32],
     codes: NDArray[np.int32],
     rule_inputs: NDArray[np.int32],
     constants: Array,
     starts: NDArray[np.int32],
-    state: Array,
-    since_ns: NDArray[np.int64],
-    fired_ns: NDArray[np.int64],
     stack: Array,
     v: Array,
     class_scores: Array,
@@ -123,28 +111,25 @@ def step_table(
     horizon_s: float,
     new_frame: bool,
     drive_key: np.uint64,
-    conditions: Array,
-    scores: Array,
-    evidence: Array,
     fires: NDArray[np.int32],
 ) -> int:
     """Evaluate every row; row numbers that fired go to `fires`, and their count is returned."""
     count = 0
-    for row in range(len(kinds)):
-        if rule_rows[row] >= 0:
-            rule = rule_rows[row]
+    for number in range(len(rows)):
+        row = rows[number]
+        if row.rule >= 0:
             condition = run_steps(
-                codes, rule_inputs, constants, starts[rule], starts[rule + 1], v, stack
+                codes, rule_inputs, constants, starts[row.rule], starts[row.rule + 1], v, stack
             )
             score = 1.0
         else:
             condition, score = row_condition(
-                kinds[row], params[row], state[row], members[row], v, class_scores, now_ns,
-                since_start_s, dt_s, horizon_s, new_frame, drive_key, evidence[row],
+                row.kind, row.params, row.state, members[number], v, class_scores, now_ns,
+                since_start_s, dt_s, horizon_s, new_frame, drive_key, row.evidence,
             )  # fmt: skip
-        conditions[row] = condition
-        scores[row] = score
-        if hold_and_fire(row, condition, now_ns, hold_ns, refire_ns, since_ns, fired_ns):
-            fires[count] = row
+        row.condition = condition
+        row.score = score
+        if hold_and_fire(row, condition, now_ns):
+            fires[count] = number
             count += 1
     return count

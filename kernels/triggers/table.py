@@ -37,22 +37,19 @@ from contracts.trigger_spec import (
 from kernels.rules import Program, compile_rules
 from kernels.triggers import layout as at
 
+Rows = NDArray[np.void]
+
 
 @dataclass(frozen=True, slots=True)
 class TriggerTable:
-    """What does not change while a set of specs runs. Rows follow the specs' order.
+    """A set of specs, and where their conditions stand. Rows follow the specs' order.
 
-    `kinds` int32 [rows], `params` float64 [rows, 8], `members` float64 [rows, classes],
-    `hold_ns` and `refire_ns` int64 [rows] (`refire_ns` < 0: once for each rising edge),
-    `rule_rows` int32 [rows], the row's rule in `program` or -1.
+    `rows` `layout.ROW` [rows], `members` float64 [rows, classes] tell which scores of a frame
+    each looks at, `program` has the rules.
     """
 
-    kinds: NDArray[np.int32]
-    params: NDArray[np.float64]
+    rows: Rows
     members: NDArray[np.float64]
-    hold_ns: NDArray[np.int64]
-    refire_ns: NDArray[np.int64]
-    rule_rows: NDArray[np.int32]
     program: Program
     rule_signals: tuple[tuple[str, ...], ...]
 
@@ -165,29 +162,31 @@ def build_table(specs: Sequence[LoadedSpec], class_names: Sequence[str]) -> Trig
     `class_names` are those of a frame's scores: the model's classes, then the columns of
     references (`kernels.triggers.likeness`).
     """
-    rows = len(specs)
-    params = np.zeros((rows, at.PARAMS))
-    members = np.zeros((rows, max(1, len(class_names))))
-    hold_ns = np.zeros(rows, np.int64)
-    refire_ns = np.full(rows, -1, np.int64)
-    kinds = np.zeros(rows, np.int32)
-    rule_rows = np.full(rows, -1, np.int32)
+    rows = rows_of(len(specs))
+    members = np.zeros((len(specs), max(1, len(class_names))))
     rules: list[Node] = []
     rule_signals: list[tuple[str, ...]] = []
     for i, loaded in enumerate(specs):
         spec = loaded.spec
-        kinds[i] = at.KIND_CODES[spec.kind]
+        rows["kind"][i] = at.KIND_CODES[spec.kind]
         values = _params(spec)
-        params[i, : len(values)] = values
+        rows["params"][i, : len(values)] = values
         members[i, : len(class_names)] = _members(spec, class_names)
-        hold_ns[i] = spec.hold
+        rows["hold_ns"][i] = spec.hold
         if spec.mode == "level":
-            refire_ns[i] = max(spec.cooldown, NS_PER_S // 1000)
+            rows["refire_ns"][i] = max(spec.cooldown, NS_PER_S // 1000)
         if isinstance(spec, ExpressionSpec):
-            rule_rows[i] = len(rules)
+            rows["rule"][i] = len(rules)
             rules.append(parse_expression(spec.when))
         rule_signals.append(required_signals(spec))
-    return TriggerTable(
-        kinds, params, members, hold_ns, refire_ns, rule_rows, compile_rules(rules),
-        tuple(rule_signals),
-    )  # fmt: skip
+    return TriggerTable(rows, members, compile_rules(rules), tuple(rule_signals))
+
+
+def rows_of(count: int) -> Rows:
+    """So many rows of specs without a rule or a hold, that have seen nothing yet."""
+    rows = np.zeros(count, at.ROW)
+    for name in ("rule", "refire_ns", "since_ns", "fired_ns"):
+        rows[name] = -1
+    for name in ("condition", "state"):
+        rows[name] = np.nan
+    return rows

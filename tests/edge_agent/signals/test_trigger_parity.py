@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from contracts.embedding import embedding_text
 from contracts.ids import sha256_hex
@@ -106,7 +108,18 @@ def test_the_file_of_thresholds_is_whole_or_none(tmp_path: Path) -> None:
     assert ThresholdBook(path).known == {"a" * 64: Threshold(0.25, 10.0, 3, 7)}
     (tmp_path / "thresholds.new").write_text("{")  # a crash while the next one was written
     assert ThresholdBook(path).known == {"a" * 64: Threshold(0.25, 10.0, 3, 7)}
-    path.write_text('{"a": 3}')
+
+
+@pytest.mark.parametrize(
+    "stands",
+    ["3", "[0.1, 1, -1, 0]", f"[0.1, 1, 0, {10**30}]", "[NaN, 1, 0, 0]", "[0.1, -1, 0, 0]"],
+)
+def test_what_no_threshold_is_begins_anew(tmp_path: Path, stands: str) -> None:
+    names = [each.name for each in fields(Threshold)]
+    values = json.loads(stands)
+    told = dict(zip(names, values, strict=True)) if isinstance(values, list) else values
+    path = tmp_path / "thresholds.json"
+    path.write_text(json.dumps({"a" * 64: told}))
     assert ThresholdBook(path).known == {}
 
 
