@@ -33,6 +33,7 @@ from contracts.samples import (
     PoseSample,
     RadarSample,
     Sample,
+    SignalSample,
 )
 from edge_agent.perception.pixels import decode_pixels
 from edge_agent.ports import BevSpec
@@ -118,6 +119,8 @@ class BevFrames:
     def add(self, sample: Sample) -> None:
         """Take a sample. Raises `InputError` for a mount or calibration that is none."""
         match sample:
+            case SignalSample():
+                return  # first, since most samples are signals
             case ImageSample():
                 self._newest[sample.channel] = sample
                 return

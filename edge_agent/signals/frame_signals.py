@@ -29,6 +29,7 @@ MISSED = ("perception.lidar_missed", "perception.lidar_checked")
 DRIFT = "calibration.drift_rad"
 OF_FRAMES = frozenset({FLICKERS, UNKNOWN, *UNEXPLAINED, *MISSED, DRIFT})
 """What is made here; all but the first two need a lidar."""
+_EGO = frozenset({"ego.speed_mps", "ego.yaw_rate_radps"})
 LEAST_PROBABILITY = 0.2
 MAX_AGE_NS = 500_000_000
 
@@ -54,8 +55,9 @@ class FrameSignals:
     def see(self, sample: Sample) -> list[SignalSample]:
         """Take a sample; signals that follow from it at once."""
         match sample:
-            case SignalSample(name="ego.speed_mps" | "ego.yaw_rate_radps"):
-                self._ego[sample.name] = sample
+            case SignalSample(name=name):
+                if name in _EGO:
+                    self._ego[name] = sample
             case MountSample() | CalibrationSample():
                 self._lidar.see(sample)
                 self._drift.see(sample)

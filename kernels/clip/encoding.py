@@ -97,14 +97,15 @@ def stamp(utc_ns: int) -> fox.Timestamp:
     return fox.Timestamp(sec=utc_ns // NS_PER_S, nsec=utc_ns % NS_PER_S)
 
 
-_SIGNAL_TAG = b"\x09"  # field 1, 64-bit: written by hand because a drive holds millions
+_SIGNAL = struct.Struct("<Bd")  # written by hand because a drive holds millions
+_SIGNAL_TAG = 1 << 3 | 1  # field 1, 64-bit
 _IMAGE_DATA, _SWEEP_PAYLOAD = 2, 4
 """Numbers of the fields that hold most of a message."""
 
 
 def encode_signal(value: float) -> bytes:
     """Payload of `longtail.Signal`: the double, bit for bit."""
-    return _SIGNAL_TAG + struct.pack("<d", value)
+    return _SIGNAL.pack(_SIGNAL_TAG, value)
 
 
 def _bytes_field(number: int, content: bytes | memoryview) -> tuple[bytes, bytes | memoryview]:
