@@ -17,6 +17,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 _CPU_TABLE = Path("/proc/cpuinfo")
+_BEARING = (
+    "avx2",
+    "avx512f",
+    "avx_vnni",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_int8",
+    "asimddp",
+    "i8mm",
+)
+"""Instructions that a network's speed, and so each ratio to it, hangs on: x86's, then ARM's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +94,13 @@ def report(bench: str, figures: list[Figure]) -> dict[str, object]:
 
 
 def machine() -> dict[str, object]:
-    """CPU model, cores that this process may use, memory, system and Python version."""
+    """CPU model, its vector instructions, cores that this process may use, memory, system and
+    Python version.
+    """
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "cpu": _cpu_model(),
+        "instructions": _instructions(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(memory_bytes / 2**30, 1),
         "system": platform.system(),
@@ -112,8 +126,20 @@ def median_cpu_ns(jobs: dict[str, Callable[[], object]], repetitions: int) -> di
 
 
 def _cpu_model() -> str:
+    return _told("model name") or platform.processor() or platform.machine()
+
+
+def _instructions() -> list[str]:
+    """Those of `_BEARING` that the processor has; none where it does not tell."""
+    flags = (_told("flags") or _told("Features")).split()
+    return [name for name in _BEARING if name in flags]
+
+
+def _told(field: str) -> str:
+    """A field of the first processor; "" where the system does not tell it."""
     if _CPU_TABLE.is_file():
         for line in _CPU_TABLE.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+            name, _, value = line.partition(":")
+            if name.strip() == field:
+                return value.strip()
+    return ""

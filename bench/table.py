@@ -70,8 +70,10 @@ def number(value: float | None) -> str:
 
 
 def _machine_line(machine: dict[str, object]) -> str:
+    instructions = machine["instructions"]
+    has = f" ({' '.join(instructions)})" if isinstance(instructions, list) and instructions else ""
     return (
-        f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
+        f"Machine: {machine['cpu']}{has}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
         f"{machine['system']}, Python {machine['python']}."
     )
 

@@ -8,6 +8,7 @@ import platform
 import pytest
 
 from bench.figures import figure, median_cpu_ns, report
+from bench.table import markdown
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,17 @@ def test_a_report_is_json_and_names_no_host() -> None:
     text = json.dumps(report("b", [figure("f", 1.0, "x")]))
     assert platform.node() not in text
     assert json.loads(text)["machine"]["cores"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("instructions", "told"), [(["avx2", "avx512_vnni"], "C (avx2 avx512_vnni), 2"), ([], "C, 2")]
+)
+def test_a_page_tells_the_instructions_on_which_ratios_hang(
+    instructions: list[str], told: str
+) -> None:
+    known = {"cpu": "C", "instructions": instructions, "cores": 2, "memory_gib": 4.0,
+             "system": "Linux", "python": "3.11"}  # fmt: skip
+    assert f"Machine: {told} cores, 4.0 GiB, Linux" in markdown(known, [])
 
 
 def test_jobs_take_turns_after_one_warming_round() -> None:
