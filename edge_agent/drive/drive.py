@@ -251,21 +251,21 @@ class Drive:
             case MountSample():
                 self._ring.latch(sample.frame_id, encode_sample(sample, self._offset_ns))
             case PoseSample():
-                self._ring.push(encode_sample(sample, self._offset_ns))
+                self._ring.push_sample(sample, self._offset_ns)
                 for divergence in self._plans.put_pose(sample):
                     self._record(self._table.put_divergence(divergence))
             case PlanSample():
-                self._ring.push(encode_sample(sample, self._offset_ns))
+                self._ring.push_sample(sample, self._offset_ns)
                 self._plans.put_plan(sample)
             case FixSample():
-                self._ring.push(encode_sample(sample, self._offset_ns))
+                self._ring.push_sample(sample, self._offset_ns)
                 self._fix(sample)
             case _:
-                self._ring.push(encode_sample(sample, self._offset_ns))
+                self._ring.push_sample(sample, self._offset_ns)
 
     def _record(self, signals: list[SignalSample]) -> None:
         for signal in signals:
-            self._ring.push_signal(signal)
+            self._ring.push_sample(signal, self._offset_ns)
 
     def _signal(self, sample: SignalSample) -> None:
         self._record([sample])
@@ -293,7 +293,7 @@ class Drive:
             stored = replace(sample, encoding="jpeg", content=jpeg)
         else:
             stored = sample
-        self._ring.push(encode_sample(stored, self._offset_ns))
+        self._ring.push_sample(stored, self._offset_ns)
         if self._bev_model is not None:
             self._between_ns += perf_counter_ns() - start_ns  # part of the instant's frame
         elif model is None or pixels is None:

@@ -16,12 +16,11 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.channels import TRANSFORMS, signal_channel
+from contracts.channels import TRANSFORMS
 from contracts.errors import InputError
-from contracts.samples import SignalSample
+from contracts.samples import Sample
 from edge_agent.drive.ring_window import RingWindow, Rows
-from kernels.clip import schemas
-from kernels.clip.encoding import EncodedMessage, MessageHead, encode_signal
+from kernels.clip.encoding import EncodedMessage, MessageHead, Pieces, encode_in_pieces
 
 _LEAST_DROPPED = 4096
 
@@ -159,29 +158,31 @@ class Ring:
 
     def push(self, message: EncodedMessage) -> None:
         """Append a message. Raises `InputError` when it is larger than the whole ring."""
-        self._put(message.channel, message.schema_name, message.mono_ns, message.payload)
+        self._put(message.channel, message.schema_name, message.mono_ns, (message.payload,))
 
-    def push_signal(self, sample: SignalSample) -> None:
-        """Append a signal's message, as `encode_sample` makes it, without the object: of a frame's
-        messages all but a few are signals.
+    def push_sample(self, sample: Sample, utc_minus_mono_ns: int) -> None:
+        """Append a sample as `encode_sample` has it, put together in its place: pictures are copied
+        once. Raises `InputError` for a raw image, and for what is larger than the whole ring.
         """
-        payload = encode_signal(sample.value)
-        self._put(signal_channel(sample.name), schemas.SIGNAL, sample.mono_ns, payload)
+        channel, schema, pieces = encode_in_pieces(sample, utc_minus_mono_ns)
+        self._put(channel, schema, sample.mono_ns, pieces)
 
-    def _put(self, channel: str, schema: str, mono_ns: int, payload: bytes) -> None:
-        length = len(payload)
+    def _put(self, channel: str, schema: str, mono_ns: int, pieces: Pieces) -> None:
+        length = sum(map(len, pieces))
         if length > self.capacity_bytes:
             raise InputError(
                 f"a message of {length} bytes does not fit a ring of {self.capacity_bytes}", channel
             )
         if length > self._room:
             self._make_room(length)
-        offset = self._head
-        self._view[offset : offset + length] = payload
-        self._head += length
+        start = end = self._head
+        for piece in pieces:
+            end += len(piece)
+            self._view[end - len(piece) : end] = piece
+        self._head = end
         self._room -= length
         self._used_bytes += length
-        self._slots.append(channel, schema, mono_ns, offset, length)
+        self._slots.append(channel, schema, mono_ns, start, length)
 
     def latch(self, key: str, message: EncodedMessage) -> None:
         """Pin the newest message of a latched channel, one per `key` (such as its frame)."""

@@ -7,8 +7,10 @@ frame of the moment at which the plan was made and compared at equal times: the 
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from dataclasses import dataclass
+from math import atan2
 
 import numpy as np
 from numba import njit
@@ -40,7 +42,7 @@ class Divergence:
 def yaw_of(orientation_xyzw: Float64s) -> float:
     """Heading in radians of a unit quaternion, about z."""
     x, y, z, w = orientation_xyzw.tolist()
-    return float(np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z)))
+    return atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
 
 
 class PlanMatcher:
@@ -48,7 +50,8 @@ class PlanMatcher:
 
     def __init__(self) -> None:
         self._plans: deque[PlanSample] = deque()
-        self._poses: deque[tuple[int, float, float, float]] = deque()
+        self._poses = array("d")
+        """Mono ns, x, y, yaw of each, one behind the other."""
 
     def put_plan(self, plan: PlanSample) -> None:
         self._plans.append(plan)
@@ -56,10 +59,10 @@ class PlanMatcher:
     def put_pose(self, pose: PoseSample) -> list[Divergence]:
         """Take the newest pose; gives the divergence of every plan whose horizon it ends."""
         x, y, _ = pose.position_m.tolist()
-        self._poses.append((pose.mono_ns, x, y, yaw_of(pose.orientation_xyzw)))
+        self._poses.extend((pose.mono_ns, x, y, yaw_of(pose.orientation_xyzw)))
         wanted_ns = self._plans[0].mono_ns if self._plans else pose.mono_ns
-        while self._poses[0][0] < max(wanted_ns - LATE_NS, pose.mono_ns - HISTORY_NS):
-            self._poses.popleft()
+        while self._poses[0] < max(wanted_ns - LATE_NS, pose.mono_ns - HISTORY_NS):
+            del self._poses[:4]
         found = []
         while self._plans and _end_ns(self._plans[0]) <= pose.mono_ns:
             divergence = self._match(self._plans.popleft())
@@ -71,7 +74,8 @@ class PlanMatcher:
         """None when poses are missing: without a driven path nothing is claimed."""
         # Copies have one layout, for which the kernel is compiled before the drive.
         t_s, xy_m = np.array(plan.t_s, np.float64), np.array(plan.xy_m, np.float64)
-        ade_m, fde_m = parted_m(np.array(self._poses), plan.mono_ns, t_s, xy_m)
+        poses = np.array(self._poses).reshape(-1, 4)
+        ade_m, fde_m = parted_m(poses, plan.mono_ns, t_s, xy_m)
         if np.isnan(ade_m):
             return None
         return Divergence(_end_ns(plan), ade_m, fde_m, float(plan.t_s[-1]))

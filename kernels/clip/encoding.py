@@ -45,6 +45,10 @@ EGO_FRAME = "ego"
 LIDAR_CODEC = "longtail-range-1"
 
 
+Pieces = tuple[bytes | memoryview, ...]
+"""A payload, to join."""
+
+
 @dataclass(frozen=True, slots=True)
 class EncodedMessage:
     """A message ready for the ring and the clip. `schema_name` names its protobuf schema."""
@@ -114,32 +118,33 @@ def _bytes_field(number: int, content: bytes | memoryview) -> tuple[bytes, bytes
     For pictures and sweeps: a message's own object copies them several times, which took half of
     a frame's time in the ring and the triggers.
     """
-    head, rest = bytearray([number << 3 | 2]), memoryview(content).nbytes
+    view = memoryview(content).cast("B")
+    head, rest = bytearray([number << 3 | 2]), len(view)
     if not rest:
         return b"", b""
     while rest > 0x7F:
         head.append(rest & 0x7F | 0x80)
         rest >>= 7
     head.append(rest)
-    return bytes(head), content
+    return bytes(head), view
 
 
-def _image(sample: ImageSample, utc_ns: int) -> bytes:
+def _image(sample: ImageSample, utc_ns: int) -> Pieces:
     if sample.encoding == "rgb8":
         raise InputError("a raw image must be compressed before it is stored", sample.channel)
     before = fox.CompressedImage(timestamp=stamp(utc_ns)).encode()
     after = fox.CompressedImage(frame_id=sample.frame_id, format=sample.encoding).encode()
-    return b"".join((before, *_bytes_field(_IMAGE_DATA, sample.content), after))
+    return before, *_bytes_field(_IMAGE_DATA, sample.content), after
 
 
-def _lidar(sample: LidarSample, utc_ns: int) -> bytes:
+def _lidar(sample: LidarSample, utc_ns: int) -> Pieces:
     points = LidarPoints(sample.xyz_m, sample.intensity, sample.ring, sample.time_offset_ns)
     message = schemas.longtail_message(schemas.LIDAR_SWEEP)(
         frame_id=sample.frame_id, codec=LIDAR_CODEC
     )
     message.timestamp.FromNanoseconds(utc_ns)
     before = message.SerializeToString(deterministic=True)
-    return b"".join((before, *_bytes_field(_SWEEP_PAYLOAD, encode_sweep(points))))
+    return before, *_bytes_field(_SWEEP_PAYLOAD, encode_sweep(points))
 
 
 def _radar(sample: RadarSample, utc_ns: int) -> bytes:
@@ -210,30 +215,35 @@ def _mount(sample: MountSample, utc_ns: int) -> bytes:
 
 def encode_sample(sample: Sample, utc_minus_mono_ns: int) -> EncodedMessage:
     """Encode any sample for its channel. Raises `InputError` for a raw image."""
+    channel, schema_name, pieces = encode_in_pieces(sample, utc_minus_mono_ns)
+    return EncodedMessage(channel, schema_name, sample.mono_ns, b"".join(pieces))
+
+
+def encode_in_pieces(sample: Sample, utc_minus_mono_ns: int) -> tuple[str, str, Pieces]:
+    """Channel, schema's name and payload of any sample, for whom has a place to put it together:
+    pictures need not be copied for that. Raises `InputError` for a raw image.
+    """
     utc_ns = sample.mono_ns + utc_minus_mono_ns
-    mono_ns = sample.mono_ns
     match sample:
         case SignalSample(name=name, value=value):
-            payload = encode_signal(value)
-            return EncodedMessage(signal_channel(name), schemas.SIGNAL, mono_ns, payload)
+            return signal_channel(name), schemas.SIGNAL, (encode_signal(value),)
         case ImageSample(channel=channel):
-            return EncodedMessage(channel, schemas.IMAGE, mono_ns, _image(sample, utc_ns))
+            return channel, schemas.IMAGE, _image(sample, utc_ns)
         case LidarSample(channel=channel):
-            return EncodedMessage(channel, schemas.LIDAR_SWEEP, mono_ns, _lidar(sample, utc_ns))
+            return channel, schemas.LIDAR_SWEEP, _lidar(sample, utc_ns)
         case RadarSample(channel=channel):
-            return EncodedMessage(channel, schemas.RADAR_TRACKS, mono_ns, _radar(sample, utc_ns))
+            return channel, schemas.RADAR_TRACKS, (_radar(sample, utc_ns),)
         case PoseSample():
-            return EncodedMessage(POSE, schemas.TRANSFORM, mono_ns, _pose(sample, utc_ns))
+            return POSE, schemas.TRANSFORM, (_pose(sample, utc_ns),)
         case FixSample():
-            return EncodedMessage(FIX, schemas.LOCATION_FIX, mono_ns, _fix(sample, utc_ns))
+            return FIX, schemas.LOCATION_FIX, (_fix(sample, utc_ns),)
         case PlanSample():
-            return EncodedMessage(PLAN, schemas.PLANNED_TRAJECTORY, mono_ns, _plan(sample, utc_ns))
+            return PLAN, schemas.PLANNED_TRAJECTORY, (_plan(sample, utc_ns),)
         case CalibrationSample(channel=channel):
             payload = _calibration(sample, utc_ns)
-            name = calibration_channel(channel)
-            return EncodedMessage(name, schemas.CAMERA_CALIBRATION, mono_ns, payload)
+            return calibration_channel(channel), schemas.CAMERA_CALIBRATION, (payload,)
         case MountSample():
-            return EncodedMessage(TRANSFORMS, schemas.TRANSFORM, mono_ns, _mount(sample, utc_ns))
+            return TRANSFORMS, schemas.TRANSFORM, (_mount(sample, utc_ns),)
 
 
 def encode_mount(sample: CalibrationSample, utc_minus_mono_ns: int) -> EncodedMessage:

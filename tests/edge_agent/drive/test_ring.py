@@ -6,15 +6,41 @@ import sys
 from threading import Thread
 from types import FrameType
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.errors import InputError
-from contracts.samples import SignalSample
+from contracts.samples import (
+    CalibrationSample,
+    FixSample,
+    ImageSample,
+    LidarSample,
+    MountSample,
+    PlanSample,
+    PoseSample,
+    RadarSample,
+    Sample,
+    SignalSample,
+)
 from edge_agent.drive.ring import Ring
 from edge_agent.drive.ring_window import RingWindow
 from kernels.clip.encoding import EncodedMessage, encode_sample
+
+SAMPLES: tuple[Sample, ...] = (
+    SignalSample("ego.speed_mps", 5, 3.25),
+    ImageSample("/camera/a", 5, "jpeg", b"a picture" * 90, 1, 1, "a"),
+    ImageSample("/camera/a", 5, "jpeg", memoryview(b"a picture"), 1, 1, "a"),
+    ImageSample("/camera/a", 5, "png", b"", 1, 1, "a"),
+    LidarSample("/lidar/a", 5, np.ones((9, 3), np.float32), np.zeros(9, np.uint8), "a"),
+    RadarSample("/radar/a", 5, np.ones((2, 4))),
+    PoseSample(5, np.ones(3), np.array([0.0, 0.0, 0.0, 1.0])),
+    FixSample(5, 48.0, 9.0, 300.0),
+    PlanSample(5, np.arange(2.0), np.zeros((2, 2))),
+    CalibrationSample("/camera/a", 5, 640, 480, np.eye(3), np.eye(4), "a"),
+    MountSample(5, "a", np.eye(4)),
+)
 
 
 def message(mono_ns: int, size: int, channel: str = "/a") -> EncodedMessage:
@@ -40,17 +66,27 @@ def test_it_holds_a_suffix_of_what_was_pushed_and_never_more_than_its_size(
         assert ring.lost_until_ns == (lost[-1].mono_ns if lost else None)
 
 
-@given(st.floats(), st.integers(0, 2**62))
-def test_a_signal_lies_there_as_any_sample_does(value: float, mono_ns: int) -> None:
-    ring, other = Ring(100), Ring(100)
-    sample = SignalSample("ego.speed_mps", mono_ns, value)
-    ring.push_signal(sample)
-    other.push(encode_sample(sample, 0))
-    found, expected = (
-        list(each.window(mono_ns, mono_ns, lambda channel: True)) for each in (ring, other)
-    )
+@given(st.sampled_from(SAMPLES), st.integers(0, 2**40))
+def test_a_sample_lies_there_as_its_message_does(sample: Sample, offset_ns: int) -> None:
+    ring, other = Ring(100_000), Ring(100_000)
+    ring.push_sample(sample, offset_ns)
+    other.push(encode_sample(sample, offset_ns))
+    found, expected = (list(each.window(0, 10, lambda channel: True)) for each in (ring, other))
     assert found == expected
     assert len(found) == 1
+    assert ring.used_bytes == other.used_bytes == len(expected[0].payload)
+
+
+def test_a_sample_that_cannot_be_stored_leaves_the_ring_as_it_was() -> None:
+    ring = Ring(100)
+    ring.push_sample(SAMPLES[0], 0)
+    for image in (
+        ImageSample("/camera/a", 5, "rgb8", b"abc", 1, 1, "a"),
+        ImageSample("/camera/a", 5, "jpeg", bytes(100), 1, 1, "a"),
+    ):
+        with pytest.raises(InputError, match="/camera/a"):
+            ring.push_sample(image, 0)
+    assert list(ring.window(0, 10, lambda channel: True)) == [encode_sample(SAMPLES[0], 0)]
 
 
 def test_it_keeps_at_least_half_of_its_size_busy() -> None:
