@@ -3,9 +3,10 @@
 Six cameras at 10 Hz (JPEG of 1600 x 900), sweeps of about 244,000 points at 10 Hz, signals and
 poses at 50 Hz: a simulated drive is recorded once and played as live sensors would
 (`bench.full_rate_source`). The agent is the one that vehicles run, with the shipped student on four
-of the cameras, all published triggers, the signal log, and a rule beside them that keeps ten
-seconds of everything each minute, so that packing and the spool are in it. The JPEG of the
-student's cameras is decoded in software, which a vehicle leaves to hardware.
+of the cameras (in two threads where there are two cores), all published triggers, the signal log,
+and a rule beside them that keeps ten seconds of everything each minute, so that packing and the
+spool are in it. The JPEG of the student's cameras is decoded in software, which a vehicle leaves to
+hardware.
 
 A frame is the hot path's share of one instant: pictures decoded, inputs made, network, triggers;
 its times are wall times, so the percentiles hold on an idle machine only, while the ratio to the
@@ -83,6 +84,7 @@ def play(samples: list[Sample], seconds: float, folder: Path, clock: Clock) -> P
         "state": str(folder / "state"), "vehicle_id": "bench",
         "model": str(ZOO / "student-s.onnx"),
         "model_manifest": str(ZOO / "student-s.manifest.yaml"),
+        "model_threads": min(2, len(os.sched_getaffinity(0))),
         "specs": [str(_published()), str(spec)],
         "ring": "700MB", "spool": {"quota": "3GB"},
         "budget": {"clips_per_day": 10_000, "bytes_per_day": "1TB"},

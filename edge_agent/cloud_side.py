@@ -92,6 +92,7 @@ class CloudSide:
             config.ota, state, signer=signer, transport=self._transport(WireMeter()),
             runtime=drive.runtime, ledger=drive.ledger, spool=drive.spool, links=links,
             facts=facts, floor_free_bytes=config.spool.floor_free, clock=clock, rng=rng,
+            opener=drive.open_released,
         )  # fmt: skip
 
     def _transport(self, meter: WireMeter, connections: int = 1) -> Transport:

@@ -202,6 +202,9 @@ class AgentConfig(Strict):
     )
     model: Path | None = None
     model_manifest: Path | None = None
+    model_threads: int = Field(
+        1, ge=1, le=64, description="threads of a model's run: more for a shorter frame"
+    )
     specs: tuple[Path, ...] = Field((), description="spec files or folders; default: published")
     rules: tuple[str, ...] = Field((), description="rules of one's own beside the specs")
     labels: dict[str, str] = Field(default_factory=dict, description="matched by target.select")

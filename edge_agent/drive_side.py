@@ -11,6 +11,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -115,9 +116,12 @@ class DriveSide:
         config, facts_of = self._config, self.description
         guard = open_zones(config.redaction)
         self.redaction = open_image_redaction(config.redaction, facts_of.utc_minus_mono_ns)
-        built = built_in(
-            config, reopening(opener, self._clock, lambda: self._restarts.lost("model"))
-        )
+        reopened = partial(
+            reopening, clock=self._clock, on_reopened=lambda: self._restarts.lost("model"),
+            threads=config.model_threads,
+        )  # fmt: skip
+        self.open_released = reopened(None)
+        built = built_in(config, reopened(opener))
         model = built.model.model if built.model is not None else None
         warm_up(model, camera=bool(facts_of.camera_channels), lidar=bool(facts_of.lidar_channels))
         self.ledger = open_ledger(

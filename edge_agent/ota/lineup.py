@@ -12,12 +12,14 @@ import asyncio
 import structlog
 
 from contracts.errors import CorruptError, LongtailError
+from contracts.ota import Slot
 from edge_agent.ota.book import OtaBook
 from edge_agent.ota.events import Damaged, Observed
 from edge_agent.ota.files import FileStore
 from edge_agent.ota.ports import Lineup, ModelRelease, Runtime, SlotFault, SpecRelease
 from edge_agent.ota.releases import Loaded, Unfit, open_release
 from edge_agent.ota.state import Release, SlotState
+from edge_agent.ports import SessionOpener
 
 log = structlog.get_logger(__name__)
 
@@ -36,18 +38,30 @@ def read_contents(files: FileStore, release: Release) -> dict[str, bytes]:
 
 
 class LineupKeeper:
-    """Opens what the state names and offers it, off the event loop."""
+    """Opens what the state names and offers it, off the event loop. `opener` opens the networks of
+    models, None: the usual one.
+    """
 
-    def __init__(self, book: OtaBook, files: FileStore, runtime: Runtime) -> None:
+    def __init__(
+        self, book: OtaBook, files: FileStore, runtime: Runtime,
+        opener: SessionOpener | None = None,
+    ) -> None:  # fmt: skip
         self._book = book
         self._files = files
         self._runtime = runtime
+        self._opener = opener
         self._open: dict[tuple[str, str], Loaded] = {}
         self._lock = asyncio.Lock()
 
     def add(self, slot: str, digest: str, loaded: Loaded) -> None:
         """A release that was opened and tested already."""
         self._open[slot, digest] = loaded
+
+    async def opened(
+        self, slot: Slot, release: Release, contents: dict[str, bytes]
+    ) -> Loaded | Unfit:
+        """A release, checked and tried."""
+        return await asyncio.to_thread(open_release, slot, release, contents, self._opener)
 
     async def settle(self) -> None:
         """Offer what the state names, when that has changed."""
@@ -70,7 +84,7 @@ class LineupKeeper:
             self._book.apply(Damaged(held.slot, release.digest))
             self._book.offer_due = True
             return
-        opened = await asyncio.to_thread(open_release, held.parsed, release, contents)
+        opened = await self.opened(held.parsed, release, contents)
         if isinstance(opened, Unfit):
             log.error("release_unfit", slot=held.slot, reason=opened.reason)
             fault = SlotFault(held.parsed, release.digest, "activate", opened.reason)

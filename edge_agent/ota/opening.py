@@ -35,7 +35,7 @@ from edge_agent.ota.status import NoUpdater
 from edge_agent.ota.step import SoakRules
 from edge_agent.ota.trusted_time import TrustedTime
 from edge_agent.ota.updater import Updater
-from edge_agent.ports import LinkMonitor
+from edge_agent.ports import LinkMonitor, SessionOpener
 from edge_agent.spool import Spool
 from edge_agent.upload.charge import Charger
 from edge_agent.upload.receiver import Receiver
@@ -59,6 +59,7 @@ def open_updater(
     clock: Clock,
     rng: random.Random,
     disk: Disk | None = None,
+    opener: SessionOpener | None = None,
 ) -> Updater | NoUpdater:
     """The updater, or one that does nothing and says why there is none.
 
@@ -70,6 +71,7 @@ def open_updater(
             by `Updater.close`.
         clock: the machine's, not a recording's.
         floor_free_bytes: disk that files are never fetched into.
+        opener: opens the networks of released models, in place of the usual one.
     """
     if transport is None:
         return NoUpdater("no updates: there is no cloud")
@@ -92,7 +94,7 @@ def open_updater(
     receiver = Receiver(transport, signer, clock, rng)
     charger = Charger(ledger, links, transport.meter, facts.cellular)
     http = OtaHttp(transport, receiver, charger, links, clock, rng, asyncio.Lock())
-    lineup = LineupKeeper(book, files, runtime)
+    lineup = LineupKeeper(book, files, runtime, opener)
     stager = Stager(book, files, Downloader(http, files, floor_free_bytes), lineup, links)
     caller = CheckInCaller(
         signer=signer,

@@ -26,6 +26,7 @@ from contracts.spec_yaml import parse_yaml, validate_located
 from contracts.trigger_spec import LoadedSpec, RareClassSpec, parse_spec
 from edge_agent.ota.ports import ModelRelease, SpecRelease
 from edge_agent.ota.state import Release
+from edge_agent.ports import SessionOpener
 from kernels.triggers.engine import TickInputs, TriggerEngine, absent_values
 from kernels.triggers.likeness import references_of, score_names
 from kernels.triggers.table import required_signals
@@ -43,13 +44,17 @@ class Unfit:
     reason: str
 
 
-def open_release(slot: Slot, release: Release, contents: Mapping[str, bytes]) -> Loaded | Unfit:
+def open_release(
+    slot: Slot, release: Release, contents: Mapping[str, bytes],
+    opener: SessionOpener | None = None,
+) -> Loaded | Unfit:  # fmt: skip
     """Read, check and self-test a release.
 
     Args:
         slot: where it is to run.
         release: what both repositories signed.
         contents: its files' verified bytes by path.
+        opener: opens a model's network, in place of the usual one.
     """
     try:
         stage: Literal["verify", "self_test"] = "verify"
@@ -60,7 +65,7 @@ def open_release(slot: Slot, release: Release, contents: Mapping[str, bytes]) ->
             return SpecRelease(slot, loaded)
         manifest = _read_manifest(release, contents[release.path])
         stage = "self_test"
-        return _open_model(slot, release, manifest, contents)
+        return _open_model(slot, release, manifest, contents, opener)
     except LongtailError as error:
         return Unfit(stage, str(error)[:500])
     except Exception as error:  # noqa: BLE001  a release's fault, of whatever kind, is its own
@@ -101,15 +106,17 @@ def _read_manifest(release: Release, content: bytes) -> ModelManifest:
 
 
 def _open_model(
-    slot: Slot, release: Release, manifest: ModelManifest, contents: Mapping[str, bytes]
-) -> ModelRelease:
+    slot: Slot, release: Release, manifest: ModelManifest, contents: Mapping[str, bytes],
+    opener: SessionOpener | None,
+) -> ModelRelease:  # fmt: skip
     # Heavy: only a vehicle that is given a model loads the runtime.
     from edge_agent.perception.runtime import open_model
+    from edge_agent.perception.sessions import open_session
 
     path = release.release_id.model_path
     if sha256_hex(contents[path]) != manifest.sha256:
         raise CorruptError("the model is not the one that was signed", path)
-    model = open_model(manifest, contents[path], path)
+    model = open_model(manifest, contents[path], path, opener or open_session)
     return ModelRelease(slot, release.digest, manifest, model)
 
 

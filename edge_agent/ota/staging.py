@@ -19,7 +19,7 @@ from edge_agent.ota.download import Downloader
 from edge_agent.ota.events import TestBegun, Tested
 from edge_agent.ota.files import FileStore
 from edge_agent.ota.lineup import LineupKeeper, read_contents
-from edge_agent.ota.releases import Unfit, open_release
+from edge_agent.ota.releases import Unfit
 from edge_agent.ota.state import Release
 from edge_agent.ota.step import pending
 from edge_agent.ports import LinkMonitor
@@ -81,7 +81,7 @@ class Stager:
         contents = await asyncio.to_thread(read_contents, self._files, release)
         gate()
         self._book.apply(TestBegun(slot), required=True)
-        opened = await asyncio.to_thread(open_release, parse_slot(slot), release, contents)
+        opened = await self._lineup.opened(parse_slot(slot), release, contents)
         if isinstance(opened, Unfit):
             log.error("release_rejected", slot=slot, path=release.path, reason=opened.reason)
             self._book.apply(

@@ -10,6 +10,7 @@ vehicle still records what its signals ask for.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -81,14 +82,17 @@ def reopening(
     opener: SessionOpener | None,
     clock: Clock,
     on_reopened: Callable[[], object] = lambda: None,
+    threads: int = 1,
 ) -> SessionOpener:
-    """An opener whose sessions reopen themselves through `opener`, None for the usual one."""
+    """An opener whose sessions reopen themselves through `opener`, None for the usual one, whose
+    runs take so many threads.
+    """
 
     def opened(content: bytes, place: str) -> Session:
         # Late: an agent without a model needs no runtime for one.
         from edge_agent.perception.sessions import open_session
 
-        usual = opener or open_session
+        usual = opener or partial(open_session, threads=threads)
         return ReopeningSession(lambda: usual(content, place), clock, on_reopened)
 
     return opened

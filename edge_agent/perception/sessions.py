@@ -1,6 +1,7 @@
 """Opened networks: how they run, what is checked of them, and one that remembers.
 
-One intra-op thread that never spins: spinning burns a whole core for nothing.
+One intra-op thread unless more are asked for, and none spins: spinning burns a whole core for
+nothing.
 """
 
 from __future__ import annotations
@@ -33,10 +34,12 @@ Arrays = Mapping[str, NDArray[Any]]
 Outputs = list[NDArray[np.float32]]
 
 
-def open_session(content: bytes, place: str) -> Session:
-    """The bytes as an onnxruntime session. Raises `InputError` when they are no model."""
+def open_session(content: bytes, place: str, threads: int = 1) -> Session:
+    """The bytes as an onnxruntime session, whose runs take so many threads, the caller's among
+    them. Raises `InputError` when they are no model.
+    """
     options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL

@@ -24,7 +24,7 @@ from edge_agent.ota.manifest import VehicleFacts
 from edge_agent.ota.opening import open_updater
 from edge_agent.ota.ports import Lineup, RuntimeReport, SlotFault
 from edge_agent.ota.updater import Updater
-from edge_agent.ports import Link
+from edge_agent.ports import Link, SessionOpener
 from edge_agent.selection.budget import VehicleLimits
 from edge_agent.upload import CellularLimits, FixedLink, Transport, TransportLimits, WireMeter
 from edge_agent.upload.receiver import Receiver
@@ -149,6 +149,7 @@ class OtaRig:
     disk: Disk = field(default_factory=RealDisk)
     floor_free_bytes: int = 0
     boot: int = 0
+    opener: SessionOpener | None = None
 
     def open(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -176,6 +177,7 @@ class OtaRig:
             clock=self.clock,
             rng=random.Random(self.boot),
             disk=self.disk,
+            opener=self.opener,
         )  # fmt: skip
         self.made = made
 

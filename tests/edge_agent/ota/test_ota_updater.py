@@ -12,7 +12,8 @@ from contracts.ota import Slot
 from edge_agent.ota.ports import SlotFault
 from edge_agent.ota.status import NoUpdater
 from edge_agent.ota.step import MOST_STARTS
-from edge_agent.ports import Link
+from edge_agent.perception.sessions import open_session
+from edge_agent.ports import Link, Session
 from tests.edge_agent.failing_disk import FailingDisk
 from tests.edge_agent.ota_rig import (
     OtaRig,
@@ -187,6 +188,27 @@ def test_an_unfit_model_is_refused_beside_the_running_one(
         assert rig.cloud.target_bytes == sent
         held = {path.name for path in (rig.state_folder / "files").iterdir()}
         assert digest_of(order) not in held  # type: ignore[arg-type]
+
+    play(tmp_path, scene)
+
+
+def test_released_models_are_opened_as_the_vehicle_wants(tmp_path: Path) -> None:
+    opened: list[str] = []
+
+    def opener(content: bytes, place: str) -> Session:
+        opened.append(place)
+        return open_session(content, place, threads=2)
+
+    async def scene(rig: OtaRig) -> None:
+        order = network()
+        place = order.release.model_path
+        rig.opener = opener
+        await rig.restart()
+        rig.give(order)
+        await rig.round()
+        assert (rig.running, opened) == ({"model": digest_of(order)}, [place])
+        await rig.restart()
+        assert (rig.running, opened) == ({"model": digest_of(order)}, [place, place])
 
     play(tmp_path, scene)
 

@@ -13,17 +13,62 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from contracts.clock import VirtualClock
 from contracts.errors import CorruptError, InputError
 from contracts.ids import sha256_hex
 from contracts.model_manifest import Calibration
 from contracts.samples import ImageSample
+from edge_agent.cli import BUNDLED_MODEL
+from edge_agent.perception import sessions
 from edge_agent.perception.manifests import BUNDLED_MANIFESTS, read_manifest
 from edge_agent.perception.pixels import decode_pixels
+from edge_agent.perception.reopening import reopening
 from edge_agent.perception.runtime import OnnxModel, load_model
 from edge_agent.perception.scores import calibrated, frame_margin, frame_uncertainty
+from edge_agent.perception.sessions import open_session
+from edge_agent.ports import Session
 from edge_agent.sources.registry import open_source
+from tests.edge_agent.agent_drives import driven
 
 CELLS, CLASSES = 4, 2
+STUDENT = Path(__file__).parents[3] / "models" / "zoo" / "student-s.onnx"
+
+
+def test_more_threads_give_the_very_same_answers() -> None:
+    rng = np.random.default_rng(5)
+    answers = []
+    feed: dict[str, Any] = {}
+    for threads in (1, 2, 3):
+        opener = reopening(None, VirtualClock(), threads=threads)
+        session = opener(STUDENT.read_bytes(), STUDENT.name)
+        feed = feed or {
+            each.name: rng.normal(size=each.shape).astype(np.float32)
+            if each.type == "tensor(float)"
+            else np.zeros(each.shape, np.int64 if each.type == "tensor(int64)" else np.int32)
+            for each in session.get_inputs()
+        }
+        names = [each.name for each in session.get_outputs()]
+        answers.append([each.tobytes() for each in session.run(names, feed)])
+    assert answers[0] == answers[1] == answers[2]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_configured_model_runs_in_so_many_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    opened: list[int] = []
+
+    def spy(content: bytes, place: str, threads: int = 1) -> Session:
+        opened.append(threads)
+        return open_session(content, place, threads)
+
+    monkeypatch.setattr(sessions, "open_session", spy)
+    report, _ = driven(
+        tmp_path / "state", "sim:seed=7,duration_s=5,lidar=0", {}, model=BUNDLED_MODEL,
+        model_threads=threads,
+    )  # fmt: skip
+    assert report.timing is not None
+    assert opened == [threads]
 
 
 def tiny_onnx(*, rows: int = CELLS, columns: int = 5 + CLASSES, width: int = 16) -> bytes:
