@@ -18,15 +18,8 @@ from pathlib import Path
 
 _CPU_TABLE = Path("/proc/cpuinfo")
 _BEARING = (
-    "avx2",
-    "avx512f",
-    "avx_vnni",
-    "avx512_vnni",
-    "avx512_bf16",
-    "amx_int8",
-    "asimddp",
-    "i8mm",
-)
+    "avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm",
+)  # fmt: skip
 """Instructions that a network's speed, and so each ratio to it, hangs on: x86's, then ARM's."""
 
 

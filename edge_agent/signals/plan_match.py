@@ -73,7 +73,8 @@ class PlanMatcher:
     def _match(self, plan: PlanSample) -> Divergence | None:
         """None when poses are missing: without a driven path nothing is claimed."""
         # Copies have one layout, for which the kernel is compiled before the drive.
-        t_s, xy_m = np.array(plan.t_s, np.float64), np.array(plan.xy_m, np.float64)
+        t_s = np.array(plan.t_s, np.float64)
+        xy_m = np.array(plan.xy_m, np.float64, order="C")
         poses = np.array(self._poses).reshape(-1, 4)
         ade_m, fde_m = parted_m(poses, plan.mono_ns, t_s, xy_m)
         if np.isnan(ade_m):

@@ -21,6 +21,7 @@ from contracts.samples import (
 )
 from contracts.signals import SIGNAL_INDEX
 from edge_agent.drive.door import Door
+from edge_agent.drive.warmup import warm_up
 from edge_agent.signals.derive import SignalTable, available_signals
 from edge_agent.signals.plan_match import MAX_POSE_GAP_NS, PlanMatcher, parted_m
 
@@ -153,6 +154,19 @@ def test_plan_and_path_part_as_numpys_interpolation_has_it(seed: int) -> None:
     driven = np.interp(wanted_ns, times_ns, x) + 1j * np.interp(wanted_ns, times_ns, y)
     away_m = np.abs((driven - start[0] - 1j * start[1]) * turn - plan_m @ [1, 1j])
     assert parted == pytest.approx((away_m.mean(), away_m[-1]), abs=1e-9)
+
+
+def test_no_plan_has_the_kernel_compiled_during_a_drive() -> None:
+    warm_up(None, camera=False, lidar=False)
+    compiled = len(parted_m.signatures)
+    matcher, t = PlanMatcher(), np.arange(0.0, 1.1, 0.25)
+    plans = np.zeros((2, len(t)), np.float32).T, np.zeros((9, 4))[::2, ::2][: len(t)]
+    for xy_m in plans:
+        xy_m.flags.writeable = False
+        matcher.put_plan(PlanSample(0, t[::-1][::-1], xy_m))
+    found = [each for i in range(30) for each in matcher.put_pose(_pose(i * 0.05, 0, 0, 0))]
+    assert len(found) == len(plans)
+    assert len(parted_m.signatures) == compiled
 
 
 def test_without_a_driven_path_nothing_is_claimed() -> None:
