@@ -26,12 +26,14 @@ HASH_BITS = 64
 _CELLS = 32
 _LOW = 8
 # A cell averages at most this many of its rows and columns: more changes few bits, and costs.
+# The sum of that many rows' levels fits into 16 bits.
 _ROWS_PER_CELL, _COLUMNS_PER_CELL = 8, 12
 _MIN_SIDE_PX = 8
 _SCAN_BLOCK = 1024
 _RGB_CHANNELS = 3
 
 U8s = NDArray[np.uint8]
+U16s = NDArray[np.uint16]
 U64s = NDArray[np.uint64]
 Int64s = NDArray[np.int64]
 
@@ -60,10 +62,7 @@ def phash64(image: U8s) -> int:
         raise InputError(f"{height} x {width} px are too few to hash", "image")
     flat = np.ascontiguousarray(image).reshape(-1)
     cells = np.empty((_CELLS, _CELLS), np.int64)
-    if gray:
-        _cells_of_gray(flat, height, width, cells)
-    else:
-        _cells_of_rgb(flat, height, width, cells)
+    _mean_luma(flat, height, width, 1 if gray else _RGB_CHANNELS, cells)
     return int(_hash_of_cells(cells, _COSINES))
 
 
@@ -103,41 +102,49 @@ def hamming_distance(first: int, second: int) -> int:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _cells_of_gray(flat: U8s, height: int, width: int, cells: Int64s) -> None:
-    """Mean luma of each cell, times 2^16."""
+def _mean_luma(flat: U8s, height: int, width: int, channels: int, cells: Int64s) -> None:
+    """Mean luma (of RGB: ITU-R BT.601 in parts of 2^16) of each cell, times 2^16."""
+    stride = channels * width
+    sums = np.empty(stride, np.uint16)
     for row in range(_CELLS):
         top, bottom, down = _samples(row, height, _ROWS_PER_CELL)
+        rows = (bottom - top + down - 1) // down
+        _add_rows(flat[top * stride :], stride, rows, down * stride, sums)
         for column in range(_CELLS):
             left, right, across = _samples(column, width, _COLUMNS_PER_CELL)
             total = np.int64(0)
             count = 0
-            for y in range(top, bottom, down):
-                line = flat[y * width : (y + 1) * width]
-                for x in range(left, right, across):
-                    total += np.int64(line[x])
-                    count += 1
-            cells[row, column] = (total << 16) // count
+            for x in range(left, right, across):
+                if channels == 1:
+                    total += np.int64(sums[x]) << 16
+                else:
+                    red, green, blue = sums[3 * x], sums[3 * x + 1], sums[3 * x + 2]
+                    total += 19595 * np.int64(red) + 38470 * np.int64(green) + 7471 * np.int64(blue)
+                count += rows
+            cells[row, column] = total // count
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _cells_of_rgb(flat: U8s, height: int, width: int, cells: Int64s) -> None:
-    """Mean luma (ITU-R BT.601 in parts of 2^16) of each cell, times 2^16."""
-    for row in range(_CELLS):
-        top, bottom, down = _samples(row, height, _ROWS_PER_CELL)
-        for column in range(_CELLS):
-            left, right, across = _samples(column, width, _COLUMNS_PER_CELL)
-            red = np.int64(0)
-            green = np.int64(0)
-            blue = np.int64(0)
-            count = 0
-            for y in range(top, bottom, down):
-                line = flat[3 * y * width : 3 * (y + 1) * width]
-                for x in range(left, right, across):
-                    red += np.int64(line[3 * x])
-                    green += np.int64(line[3 * x + 1])
-                    blue += np.int64(line[3 * x + 2])
-                    count += 1
-            cells[row, column] = (19595 * red + 38470 * green + 7471 * blue) // count
+def _add_rows(flat: U8s, stride: int, rows: int, step: int, sums: U16s) -> None:
+    """Sums of `rows` rows that begin every `step` bytes.
+
+    Whole rows, although a few columns are picked of them: this runs in vector registers. Four at
+    a time, since memory serves four streams sooner than one after the other.
+    """
+    sums[:] = 0
+    fours = rows - rows % 4
+    for row in range(0, fours, 4):
+        first = flat[row * step :]
+        second = first[step:]
+        third = second[step:]
+        fourth = third[step:]
+        for i in range(stride):
+            pair = np.uint16(first[i]) + np.uint16(second[i])
+            sums[i] += pair + np.uint16(third[i]) + np.uint16(fourth[i])
+    for row in range(fours, rows):
+        line = flat[row * step :]
+        for i in range(stride):
+            sums[i] += line[i]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")

@@ -224,6 +224,9 @@ def _count(
     now = np.empty((4, _BLOCK), dtype=np.float32)
     raw = np.empty((4, _BLOCK), dtype=np.float32)
     full, points, one, zero = z_max - z_min, 0, np.float32(1), np.float32(0)
+    # Neighbours in a ring fall into one cell, mostly: its sums stay in registers that long.
+    here = np.int32(-1)
+    highest = lowest = heights = levels = ages = count = zero
     for first in range(0, xyz.shape[0], _BLOCK):
         size = min(_BLOCK, xyz.shape[0] - first)
         _unpack(
@@ -241,19 +244,42 @@ def _count(
                 if not np.isfinite(xyz[i, 0] + xyz[i, 1] + xyz[i, 2]):
                     return cells, points, i
                 continue
-            row = sums[at]
-            if row[0] + row[1] == zero:
-                touched[cells] = at
-                cells += 1
+            if at != here:
+                if here >= 0:
+                    _keep(sums[here], slot, highest, lowest, heights, levels, ages, count)
+                here = at
+                row = sums[at]
+                if row[0] + row[1] == zero:
+                    touched[cells] = at
+                    cells += 1
+                highest, lowest, heights, levels = row[0], row[1], row[2], row[3]
+                ages, count = row[4], row[_SUMS + slot]
             h = now[2, k]
-            row[0] = max(row[0], h)
-            row[1] = max(row[1], full - h)
-            row[2] += h
-            row[3] += np.float32(intensity[first + k])
-            row[4] += now[3, k]
-            row[_SUMS + slot] += one
+            highest = max(highest, h)
+            lowest = max(lowest, full - h)
+            heights += h
+            levels += np.float32(intensity[first + k])
+            ages += now[3, k]
+            count += one
             points += 1
+    if here >= 0:
+        _keep(sums[here], slot, highest, lowest, heights, levels, ages, count)
     return cells, points, -1
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _keep(
+    row: Float32s,
+    slot: int,
+    highest: np.float32,
+    lowest: np.float32,
+    heights: np.float32,
+    levels: np.float32,
+    ages: np.float32,
+    count: np.float32,
+) -> None:
+    row[0], row[1], row[2], row[3], row[4] = highest, lowest, heights, levels, ages
+    row[_SUMS + slot] = count
 
 
 # The loops of a block are kept apart and short, so that each runs in vector registers.

@@ -72,6 +72,22 @@ def test_statistics_are_those_of_the_definition(seed: int, n: int) -> None:
     np.testing.assert_allclose(raster_of(sweeps), reference(sweeps), atol=2e-5)
 
 
+@settings(max_examples=25)
+@given(st.integers(0, 2**31), st.integers(1, 400), st.integers(1, 9))
+def test_points_that_follow_each_other_in_a_cell_are_counted_as_any(
+    seed: int, n: int, run: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    # Runs of points about one place each, a few places again and again: as a ring lists them.
+    middle = rng.integers(-18, 18, (n, 2)) * 0.5 + 0.25
+    middle[n // 2 :] = middle[: n - n // 2]
+    xy = middle.repeat(run, axis=0) + rng.uniform(-0.2, 0.2, (n * run, 2))
+    xyz = np.column_stack([xy, rng.uniform(-0.8, 3.8, n * run)]).astype(np.float32)
+    levels = rng.integers(0, 256, n * run).astype(np.uint8)
+    sweeps = [Sweep(xyz, levels, 0.0, HERE), Sweep(xyz[::-1].copy(), levels, 0.1, HERE)]
+    np.testing.assert_allclose(raster_of(sweeps), reference(sweeps), atol=2e-5)
+
+
 @settings(max_examples=20)
 @given(st.integers(0, 2**31), st.integers(-6, 6), st.integers(-6, 6))
 def test_moving_by_whole_cells_moves_the_raster(seed: int, rows: int, columns: int) -> None:
