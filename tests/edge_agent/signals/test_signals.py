@@ -54,6 +54,25 @@ def test_the_door_turns_away_and_counts(sample: Sample, reason: str) -> None:
     assert sum(door.rejections.values()) == 2
 
 
+_NUMBERS = st.sampled_from([-math.inf, -1.0, 0.0, 0.1, 2.0, 3.5, math.inf, math.nan])
+
+
+@given(st.lists(_NUMBERS, min_size=2, max_size=5), _NUMBERS)
+def test_the_door_lets_finite_plans_of_rising_times_pass(times: list[float], x_m: float) -> None:
+    t_s = np.array(times)
+    xy_m = np.zeros((len(t_s), 2))
+    xy_m[-1, 0] = x_m
+    rejection = Door().check(PlanSample(5, t_s, xy_m))
+    if not (np.isfinite(t_s).all() and math.isfinite(x_m)):
+        assert rejection is not None
+        assert rejection.reason == "the plan is not finite"
+    elif times != sorted(set(times)):
+        assert rejection is not None
+        assert rejection.reason == "the plan's times do not rise"
+    else:
+        assert rejection is None
+
+
 def test_the_door_turns_away_what_comes_too_late() -> None:
     door = Door()
     assert door.check(SignalSample("ego.speed_mps", 10 * NS_PER_S, 1.0)) is None
