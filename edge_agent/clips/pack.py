@@ -7,7 +7,7 @@ that go in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -18,6 +18,7 @@ from contracts.errors import CorruptError, InputError
 from contracts.samples import ImageSample
 from contracts.scenes import Scene
 from contracts.upload import UploadRequest
+from edge_agent.clips.arranged import Pace, with_others
 from edge_agent.clips.summary import (
     clip_embedding,
     frames_of,
@@ -31,12 +32,10 @@ from edge_agent.selection.capture import ClipJob
 from edge_agent.selection.scene_of import scene_of
 from kernels.clip import schemas
 from kernels.clip.decoding import OwnDecoder
-from kernels.clip.encoding import EncodedMessage, encode_log
+from kernels.clip.encoding import EncodedMessage, encode_log, heads_of
 from kernels.clip.writer import WrittenClip, write_clip
 from kernels.phash import phash64
 
-Pace = Callable[[Iterable[EncodedMessage]], Iterable[EncodedMessage]]
-"""Gives messages on one by one, as slowly as it sees fit."""
 EDGE_TOLERANCE_NS = 100 * NS_PER_MS
 """A window that misses less than this of what was asked counts as whole."""
 
@@ -54,7 +53,7 @@ class DriveFacts:
 
 @dataclass(frozen=True, slots=True)
 class PreparedClip:
-    """A clip complete in memory."""
+    """A clip described; its messages may be read only now, from where they lie."""
 
     manifest: ClipManifest
     messages: Sequence[EncodedMessage]
@@ -80,9 +79,9 @@ def prepare(
     """Complete a clip. The same job and messages give the same result, whenever it runs.
 
     `left_out` counts the messages of each channel that the pre-filter took away. The messages are
-    gone through as fast as `paced` gives them.
+    gone through as fast as `paced` gives them; read are those only that the description is made of.
     """
-    times = [m.mono_ns for m in messages] or [job.event.start_mono_ns]
+    times = [head.mono_ns for head in heads_of(messages)] or [job.event.start_mono_ns]
     actual = Window(start_mono_ns=min(times), end_mono_ns=max(times))
     causes = [
         encode_log(
@@ -94,9 +93,9 @@ def prepare(
         )
         for cause in job.causes
     ]
-    complete = sorted([*messages, *causes], key=lambda m: m.mono_ns)
+    complete = with_others(messages, causes)
     middle_ns = (actual.start_mono_ns + actual.end_mono_ns) // 2
-    frames = frames_of(paced(messages))
+    frames = frames_of(messages, paced)
     embedding = clip_embedding(frames, facts.model_digest) if facts.model_digest else None
     manifest = ClipManifest(
         event=job.event,
@@ -110,8 +109,10 @@ def prepare(
         utc_minus_mono_ns=facts.utc_minus_mono_ns,
         clock=facts.clock,
         model_digest=facts.model_digest,
-        channels=summarise_channels(paced(complete)),
-        summary=summarise(messages, frames, facts.labels, middle_ns + facts.utc_minus_mono_ns),
+        channels=summarise_channels(paced(complete.heads())),
+        summary=summarise(
+            messages, frames, facts.labels, middle_ns + facts.utc_minus_mono_ns, paced
+        ),
         embedding=embedding,
         scene_hash=_scene_hash(messages, job.causes[0].fired_mono_ns),
         scenes=_scenes(job, messages, facts.model_digest),
@@ -136,10 +137,14 @@ def _scenes(
 
 def _scene_hash(messages: Sequence[EncodedMessage], at_ns: int) -> str | None:
     """Perceptual hash, 16 hex digits, of the camera frame nearest to the fire."""
-    images = [m for m in messages if m.schema_name == schemas.IMAGE]
+    images = [
+        (abs(head.mono_ns - at_ns), head.channel, index)
+        for index, head in enumerate(heads_of(messages))
+        if head.schema_name == schemas.IMAGE
+    ]
     decoder = OwnDecoder()
-    for image in sorted(images, key=lambda m: (abs(m.mono_ns - at_ns), m.channel)):
-        sample = decoder.decode(image)
+    for _, _, index in sorted(images):
+        sample = decoder.decode(messages[index])
         if isinstance(sample, ImageSample):
             try:
                 return f"{phash64(decode_pixels(sample)):016x}"

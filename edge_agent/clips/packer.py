@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
+from typing import TypeVar
 
 import structlog
 
@@ -37,7 +38,7 @@ from edge_agent.selection.budget import BudgetBook, pool_of
 from edge_agent.selection.capture import ClipJob
 from edge_agent.spool.entry import PRIORITIES, Entry, Priority
 from edge_agent.spool.spool import Spool
-from kernels.clip.encoding import EncodedMessage
+from kernels.clip.encoding import EncodedMessage, payload_bytes
 
 QUEUED_JOBS = 4
 _WEIGHTS = dict(zip(PRIORITIES, (16.0, 8.0, 4.0, 2.0, 1.0), strict=True))
@@ -46,6 +47,7 @@ _NICENESS = 10
 _SLICE_S, _REST_S = 0.002, 0.002
 """Work on a clip, and rest after it: the drive shares the interpreter, its frames come first."""
 
+_Any = TypeVar("_Any")
 Judge = Callable[[ClipJob, Sequence[EncodedMessage], str | None], ClipJob | None]
 log = structlog.get_logger(__name__)
 
@@ -172,8 +174,7 @@ class Packer:
             self.lose(job, f"{type(error).__name__}: {error}")
 
     def _pack(self, job: ClipJob, messages: Sequence[EncodedMessage], facts: DriveFacts) -> None:
-        # Here and not by the drive, which has no time for it: the messages leave the ring.
-        thinned = self._thin(job, self._redact(list(self._paced(messages))))
+        thinned = self._thin(job, self._redact(messages))
         clip = prepare(job, thinned.messages, facts, thinned.left_out, self._paced)
         try:
             entry = self._keep(job, clip)
@@ -188,18 +189,18 @@ class Packer:
             log.warning("clip not settled", clip=entry.clip_id[:12], reason=str(error))
         self._report(clip, entry.clip_id, entry.size_bytes)
 
-    def _paced(self, messages: Iterable[EncodedMessage]) -> Iterator[EncodedMessage]:
-        """The messages, with a rest after each slice while the drive goes on and no job waits."""
+    def _paced(self, things: Iterable[_Any], /) -> Iterator[_Any]:
+        """The same, with a rest after each slice while the drive goes on and no job waits."""
         began_s = perf_counter()
-        for message in messages:
-            yield message
+        for thing in things:
+            yield thing
             if perf_counter() - began_s >= _SLICE_S and self._jobs.empty():
                 self._finishing.wait(_REST_S)
                 began_s = perf_counter()
 
     def _keep(self, job: ClipJob, clip: PreparedClip) -> Entry:
         """Write the clip into the spool. Raises `LongtailError`, with nothing left behind."""
-        expected_bytes = sum(len(m.payload) + 64 for m in clip.messages)
+        expected_bytes = payload_bytes(clip.messages) + 64 * len(clip.messages)
         value = clip_value(clip.manifest, job.priority)
         pool = pool_of(safety=job.safety, random=job.stream == "random")
         event = job.event

@@ -30,11 +30,12 @@ from contracts.channels import signal_channel
 from contracts.clock import NS_PER_MS, NS_PER_S
 from contracts.errors import LongtailError
 from contracts.samples import PerceptionFrame
+from edge_agent.clips.arranged import Arranged, read_where
 from edge_agent.clips.sameness import Look, detections_of, look_at
 from edge_agent.selection.capture import ClipJob
 from kernels.clip import schemas
 from kernels.clip.decoding import OwnDecoder
-from kernels.clip.encoding import EncodedMessage
+from kernels.clip.encoding import EncodedMessage, heads_of
 
 STILL_MPS = 0.1
 SETTLED_NS = 1 * NS_PER_S
@@ -63,9 +64,10 @@ def thin_out(job: ClipJob, messages: Sequence[EncodedMessage]) -> Thinned:
     if not standing.ever:
         return Thinned(messages, {})
     left_out = set(_redundant(job, messages, standing))
-    counts = Counter(messages[index].channel for index in left_out)
-    kept = [message for index, message in enumerate(messages) if index not in left_out]
-    return Thinned(kept, dict(sorted(counts.items())))
+    channels = [head.channel for head in heads_of(messages)]
+    counts = Counter(channels[index] for index in left_out)
+    kept = [index for index in range(len(messages)) if index not in left_out]
+    return Thinned(Arranged(messages, kept), dict(sorted(counts.items())))
 
 
 def _redundant(
@@ -74,12 +76,12 @@ def _redundant(
     """Indices of the messages that may go."""
     seen = _Detections(messages)
     kept: dict[str, _Kept] = {}
-    for instant in _instants(messages):
-        at_ns = messages[instant[0]].mono_ns
+    for at_ns, instant in _instants(messages):
         if not standing.at(at_ns) or _is_near_a_fire(job, at_ns):
             kept.clear()
             continue
-        looks = {messages[index].channel: look_at(messages[index]) for index in instant}
+        shown = (messages[index] for index in instant)
+        looks = {message.channel: look_at(message) for message in shown}
         if all(_adds_nothing(kept.get(name), at_ns, look, seen) for name, look in looks.items()):
             yield from instant
         else:
@@ -100,21 +102,25 @@ def _adds_nothing(kept: _Kept | None, at_ns: int, look: Look | None, seen: _Dete
     return look is not None and kept.look is not None and look.is_same(kept.look)
 
 
-def _instants(messages: Sequence[EncodedMessage]) -> Iterator[list[int]]:
-    """Pictures and sweeps of one instant: close in time, at most one of each channel."""
+def _instants(messages: Sequence[EncodedMessage]) -> Iterator[tuple[int, list[int]]]:
+    """When an instant begins, and its pictures and sweeps: close in time, at most one of each
+    channel.
+    """
     current: list[int] = []
     channels: set[str] = set()
-    for index, message in enumerate(messages):
-        if message.schema_name not in _SENSORS:
+    begin_ns = 0
+    for index, head in enumerate(heads_of(messages)):
+        if head.schema_name not in _SENSORS:
             continue
-        begin_ns = messages[current[0]].mono_ns if current else message.mono_ns
-        if message.channel in channels or message.mono_ns - begin_ns > SAME_INSTANT_NS:
-            yield current
+        if head.channel in channels or (current and head.mono_ns - begin_ns > SAME_INSTANT_NS):
+            yield begin_ns, current
             current, channels = [], set()
+        if not current:
+            begin_ns = head.mono_ns
         current.append(index)
-        channels.add(message.channel)
+        channels.add(head.channel)
     if current:
-        yield current
+        yield begin_ns, current
 
 
 def _is_near_a_fire(job: ClipJob, at_ns: int) -> bool:
@@ -132,9 +138,7 @@ class _Standing:
         self._times: list[int] = []
         self._since: list[int | None] = []
         since_ns: int | None = None
-        for message in messages:
-            if message.channel != _SPEED:
-                continue
+        for message in read_where(messages, lambda head: head.channel == _SPEED):
             (speed,) = struct.unpack_from("<d", message.payload, 1)
             silent = self._times and message.mono_ns - self._times[-1] > SPEED_LASTS_NS
             if not abs(speed) <= STILL_MPS:
@@ -161,9 +165,7 @@ class _Detections:
         decoder = OwnDecoder()
         before: dict[str, PerceptionFrame] = {}
         times: dict[str, list[int]] = defaultdict(list)
-        for message in messages:
-            if message.schema_name != schemas.PERCEPTION:
-                continue
+        for message in read_where(messages, lambda head: head.schema_name == schemas.PERCEPTION):
             try:
                 frame = decoder.decode(message)
             except LongtailError:

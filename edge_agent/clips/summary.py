@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -16,27 +16,28 @@ from contracts.channels import SIGNAL_PREFIX
 from contracts.clip import ChannelSummary, ClipEmbedding, ClipSummary, ObjectSummary, Window
 from contracts.clock import NS_PER_DAY, NS_PER_S
 from contracts.samples import PerceptionFrame
+from edge_agent.clips.arranged import Head, Pace, read_where
 from kernels.clip import schemas
 from kernels.clip.decoding import OwnDecoder
-from kernels.clip.encoding import EncodedMessage
+from kernels.clip.encoding import EncodedMessage, heads_of
 
 GAP_PERIODS = 5
 DAY_ELEVATION_DEG = 6.0
 NIGHT_ELEVATION_DEG = -6.0
 
 
-def summarise_channels(messages: Iterable[EncodedMessage]) -> tuple[ChannelSummary, ...]:
+def summarise_channels(heads: Iterable[Head]) -> tuple[ChannelSummary, ...]:
     """Counts, bytes and gaps of each channel, by name."""
-    by_channel: dict[str, list[EncodedMessage]] = defaultdict(list)
-    for message in messages:
-        by_channel[message.channel].append(message)
+    by_channel: dict[str, list[Head]] = defaultdict(list)
+    for head in heads:
+        by_channel[head.channel].append(head)
     return tuple(
         ChannelSummary(
             name=name,
             schema_name=group[0].schema_name,
             messages=len(group),
-            payload_bytes=sum(len(m.payload) for m in group),
-            gaps=_gaps([m.mono_ns for m in group]),
+            payload_bytes=sum(head.size_bytes for head in group),
+            gaps=_gaps([head.mono_ns for head in group]),
         )
         for name, group in sorted(by_channel.items())
     )
@@ -55,19 +56,19 @@ def _gaps(times_ns: list[int]) -> tuple[Window, ...]:
     )
 
 
-def _signal_values(messages: Iterable[EncodedMessage]) -> dict[str, list[float]]:
+def _signal_values(messages: Sequence[EncodedMessage], paced: Pace) -> dict[str, list[float]]:
     values: dict[str, list[float]] = defaultdict(list)
-    for message in messages:
-        if message.schema_name == schemas.SIGNAL:
-            (value,) = struct.unpack_from("<d", message.payload, 1)
-            values[message.channel.removeprefix(SIGNAL_PREFIX)].append(value)
+    for message in read_where(messages, lambda head: head.schema_name == schemas.SIGNAL, paced):
+        (value,) = struct.unpack_from("<d", message.payload, 1)
+        values[message.channel.removeprefix(SIGNAL_PREFIX)].append(value)
     return values
 
 
-def frames_of(messages: Iterable[EncodedMessage]) -> list[PerceptionFrame]:
-    """What the model saw, in order."""
+def frames_of(messages: Sequence[EncodedMessage], paced: Pace = iter) -> list[PerceptionFrame]:
+    """What the model saw, in order. The messages are gone through as fast as `paced` gives them."""
     decoder = OwnDecoder()
-    decoded = (decoder.decode(m) for m in messages if m.schema_name == schemas.PERCEPTION)
+    found = read_where(messages, lambda head: head.schema_name == schemas.PERCEPTION, paced)
+    decoded = (decoder.decode(message) for message in found)
     return [frame for frame in decoded if isinstance(frame, PerceptionFrame)]
 
 
@@ -131,12 +132,13 @@ def _largest(values: Mapping[str, list[float]], name: str, *, size: bool = False
 
 def summarise(
     messages: Sequence[EncodedMessage], frames: Sequence[PerceptionFrame],
-    labels: Mapping[str, str], mid_utc_ns: int,
+    labels: Mapping[str, str], mid_utc_ns: int, paced: Pace = iter,
 ) -> ClipSummary:  # fmt: skip
     """The clip's searchable values. `frames` are those of the messages (`frames_of`), `labels` what
     the source knows of the whole drive.
     """
-    values = _signal_values(messages)
+    values = _signal_values(messages, paced)
+    kinds = Counter(head.schema_name for head in heads_of(messages))
     uncertainties = [frame.uncertainty for frame in frames if frame.detections]
     speeds = values.get("ego.speed_mps", [])
     lat = values.get("gnss.lat_deg")
@@ -163,8 +165,8 @@ def summarise(
         min_ttc_s=min(ttc) if ttc else None,
         max_uncertainty=max(uncertainties, default=None),
         detected_objects=_objects(frames),
-        image_frames=sum(m.schema_name == schemas.IMAGE for m in messages),
-        lidar_sweeps=sum(m.schema_name == schemas.LIDAR_SWEEP for m in messages),
+        image_frames=kinds[schemas.IMAGE],
+        lidar_sweeps=kinds[schemas.LIDAR_SWEEP],
     )
 
 

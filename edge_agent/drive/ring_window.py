@@ -1,8 +1,9 @@
 """A window of the ring: a clip's messages, copied out when they are asked for.
 
-To copy a clip of a hundred megabytes at once would hold up the drive by several frames. So the ring
-only notes where the messages lie, and whoever packs them copies each in its own time; one that the
-ring needs the room of before that is copied just then.
+To copy a clip of a hundred megabytes at once would hold up the drive by several frames, and to hold
+it would take as much memory again. So the ring only notes where the messages lie, and whoever packs
+them reads each in its own time; one that the ring needs the room of before the window is gone is
+copied just then, and kept.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class Rows:
 
 
 class RingWindow(Sequence[EncodedMessage]):
-    """Messages of a ring, each copied once: when it is read, or before it is overwritten.
+    """Messages of a ring, each read as often as is asked, from there or from the copy that was made
+    before it was overwritten.
 
     Read by any thread; `save_up_to` is the ring's.
     """
@@ -58,6 +60,7 @@ class RingWindow(Sequence[EncodedMessage]):
     ) -> None:  # fmt: skip
         self._ring, self._kinds, self._rows, self._latched = ring, kinds, rows, latched
         self._copies: list[bytes | None] = [None] * len(rows)
+        self._heads: list[MessageHead | EncodedMessage] | None = None
         self._lock = Lock()
         self._by_number = np.argsort(rows.number)
         self._saved = 0
@@ -79,14 +82,15 @@ class RingWindow(Sequence[EncodedMessage]):
         if row < 0:
             return self._latched[row]
         with self._lock:
-            payload = self._copied(row)
+            payload = self._payload(row)
         channel, schema_name = self._kinds[self._rows.kind[row]]
         return EncodedMessage(channel, schema_name, int(self._rows.mono_ns[row]), payload)
 
     def heads(self) -> Iterator[MessageHead | EncodedMessage]:
         """All messages without their payloads; copies nothing."""
-        yield from heads_of(self._latched)
-        yield from self._rows.heads(self._kinds)
+        if self._heads is None:
+            self._heads = [*heads_of(self._latched), *self._rows.heads(self._kinds)]
+        return iter(self._heads)
 
     def size_bytes(self) -> int:
         """Of all payloads."""
@@ -99,13 +103,12 @@ class RingWindow(Sequence[EncodedMessage]):
             if self._rows.number[row] > number:
                 return
             with self._lock:
-                self._copied(row)
+                self._copies[row] = self._payload(row)
             self._saved += 1
 
-    def _copied(self, row: int) -> bytes:
-        payload = self._copies[row]
-        if payload is None:
-            start = int(self._rows.offset[row])
-            payload = bytes(self._ring[start : start + int(self._rows.length[row])])
-            self._copies[row] = payload
-        return payload
+    def _payload(self, row: int) -> bytes:
+        copy = self._copies[row]
+        if copy is not None:
+            return copy
+        start = int(self._rows.offset[row])
+        return bytes(self._ring[start : start + int(self._rows.length[row])])
