@@ -191,7 +191,7 @@ class Drive:
 
     def tell(self, samples: Sequence[SignalSample]) -> None:
         """Take signals that somebody beside the drive derives from it, for the next tick on."""
-        self._record(self._table.put_derived(samples))
+        self._ring.push_signals(self._table.put_derived(samples))
 
     def feed(self, sample: Sample) -> None:
         """Take the next sample. Bad samples are counted, logged and left out."""
@@ -253,7 +253,7 @@ class Drive:
             case PoseSample():
                 self._ring.push_sample(sample, self._offset_ns)
                 for divergence in self._plans.put_pose(sample):
-                    self._record(self._table.put_divergence(divergence))
+                    self._ring.push_signals(self._table.put_divergence(divergence))
             case PlanSample():
                 self._ring.push_sample(sample, self._offset_ns)
                 self._plans.put_plan(sample)
@@ -263,13 +263,8 @@ class Drive:
             case _:
                 self._ring.push_sample(sample, self._offset_ns)
 
-    def _record(self, signals: list[SignalSample]) -> None:
-        for signal in signals:
-            self._ring.push_sample(signal, self._offset_ns)
-
     def _signal(self, sample: SignalSample) -> None:
-        self._record([sample])
-        self._record(self._table.put(sample))
+        self._ring.push_signals((sample, *self._table.put(sample)))
 
     def _fix(self, sample: FixSample) -> None:
         """A position is also three signals, unless the source publishes them itself."""
@@ -342,7 +337,7 @@ class Drive:
             self._on_frame(FrameSeen(view, None, error, 0))
             raise
         model_ns = perf_counter_ns() - before_ns
-        self._record(self._table.put_perception(frame))
+        self._ring.push_signals(self._table.put_perception(frame))
         self.tell(self._frame_signals.of(frame))
         for name in self._table.misfits(frame):
             why = InputError(f"{name} cannot be compared with this model's embedding")

@@ -9,18 +9,26 @@ Latched messages (calibration, mounts) are pinned outside and never pushed out.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.channels import TRANSFORMS
+from contracts.channels import TRANSFORMS, signal_channel
 from contracts.errors import InputError
-from contracts.samples import Sample
+from contracts.samples import Sample, SignalSample
 from edge_agent.drive.ring_window import RingWindow, Rows
-from kernels.clip.encoding import EncodedMessage, MessageHead, Pieces, encode_in_pieces
+from kernels.clip import schemas
+from kernels.clip.encoding import (
+    SIGNAL_BYTES,
+    EncodedMessage,
+    MessageHead,
+    Pieces,
+    encode_in_pieces,
+    write_signal,
+)
 
 _LEAST_DROPPED = 4096
 
@@ -167,22 +175,33 @@ class Ring:
         channel, schema, pieces = encode_in_pieces(sample, utc_minus_mono_ns)
         self._put(channel, schema, sample.mono_ns, pieces)
 
+    def push_signals(self, signals: Iterable[SignalSample]) -> None:
+        """Append signals as `encode_sample` has them, written in their place: more than a hundred
+        come with each frame. Raises `InputError` when one is larger than the whole ring.
+        """
+        for signal in signals:
+            channel = signal_channel(signal.name)
+            if self._room < SIGNAL_BYTES:
+                self._make_room(SIGNAL_BYTES, channel)
+            write_signal(self._view, self._head, signal.value)
+            self._took(channel, schemas.SIGNAL, signal.mono_ns, SIGNAL_BYTES)
+
     def _put(self, channel: str, schema: str, mono_ns: int, pieces: Pieces) -> None:
         length = sum(map(len, pieces))
-        if length > self.capacity_bytes:
-            raise InputError(
-                f"a message of {length} bytes does not fit a ring of {self.capacity_bytes}", channel
-            )
-        if length > self._room:
-            self._make_room(length)
-        start = end = self._head
+        if self._room < length:
+            self._make_room(length, channel)
+        end = self._head
         for piece in pieces:
             end += len(piece)
             self._view[end - len(piece) : end] = piece
-        self._head = end
+        self._took(channel, schema, mono_ns, length)
+
+    def _took(self, channel: str, schema: str, mono_ns: int, length: int) -> None:
+        """So many bytes at the head are a message now."""
+        self._slots.append(channel, schema, mono_ns, self._head, length)
+        self._head += length
         self._room -= length
         self._used_bytes += length
-        self._slots.append(channel, schema, mono_ns, start, length)
 
     def latch(self, key: str, message: EncodedMessage) -> None:
         """Pin the newest message of a latched channel, one per `key` (such as its frame)."""
@@ -193,8 +212,14 @@ class Ring:
         order = sorted(self._latched, key=lambda key: (key[0] != TRANSFORMS, key))
         return [self._latched[key] for key in order]
 
-    def _make_room(self, length: int) -> None:
-        """Drop the oldest until `length` contiguous bytes behind the head are free."""
+    def _make_room(self, length: int, channel: str) -> None:
+        """Drop the oldest until `length` contiguous bytes behind the head are free. Raises
+        `InputError` when there never will be.
+        """
+        if length > self.capacity_bytes:
+            raise InputError(
+                f"a message of {length} bytes does not fit a ring of {self.capacity_bytes}", channel
+            )
         if self._head + length > self.capacity_bytes:
             # A message never straddles the end; what lies behind the head is dropped.
             self._drop_oldest(self._slots.oldest_from(self._head))

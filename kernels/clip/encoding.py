@@ -103,6 +103,7 @@ def stamp(utc_ns: int) -> fox.Timestamp:
 
 _SIGNAL = struct.Struct("<Bd")  # written by hand because a drive holds millions
 _SIGNAL_TAG = 1 << 3 | 1  # field 1, 64-bit
+SIGNAL_BYTES = _SIGNAL.size
 _IMAGE_DATA, _SWEEP_PAYLOAD = 2, 4
 """Numbers of the fields that hold most of a message."""
 
@@ -110,6 +111,11 @@ _IMAGE_DATA, _SWEEP_PAYLOAD = 2, 4
 def encode_signal(value: float) -> bytes:
     """Payload of `longtail.Signal`: the double, bit for bit."""
     return _SIGNAL.pack(_SIGNAL_TAG, value)
+
+
+def write_signal(buffer: memoryview, at: int, value: float) -> None:
+    """Write the `SIGNAL_BYTES` of a payload of `longtail.Signal` into a buffer."""
+    _SIGNAL.pack_into(buffer, at, _SIGNAL_TAG, value)
 
 
 def _bytes_field(number: int, content: bytes | memoryview) -> tuple[bytes, bytes | memoryview]:
