@@ -20,6 +20,7 @@ U16s = NDArray[np.uint16]
 MIN_POINTS_PER_BEAM = 16
 MAX_RECOVERED_BEAMS = 512
 _PROBES = 1024
+_BLOCK = 128
 _STEADY_RATIO = 0.9
 
 
@@ -41,9 +42,10 @@ class Beams:
 def beams_of_rings(ring: U16s) -> Beams:
     """The beams of a source that has a ring for each point, whatever their order."""
     count = ring.shape[0]
-    starts = np.flatnonzero(ring[1:] != ring[:-1]) + 1
-    if starts.shape[0] * MIN_POINTS_PER_BEAM <= count:
-        bounds = _bounds(starts, count)
+    starts = np.empty(count // MIN_POINTS_PER_BEAM + 1, np.int64)
+    found = _changes(ring, starts)
+    if found < starts.shape[0]:
+        bounds = _bounds(starts[:found], count)
         return Beams(ring[bounds[:-1]], bounds, None)
     starts_of, order = _sorted_by_ring(ring, int(ring.max()) + 1)
     rings = np.flatnonzero(np.diff(starts_of))
@@ -100,6 +102,29 @@ def _sorted_by_ring(ring: U16s, rings: int) -> tuple[NDArray[np.int64], NDArray[
 
 def _bounds(starts: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     return np.concatenate(([0], starts, [count])).astype(np.int64)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _changes(ring: U16s, starts: NDArray[np.int64]) -> int:
+    """Writes where a ring follows another one; returns how many. Stops when `starts` is full.
+
+    Blocks of one ring, nearly all, cost a vector compare.
+    """
+    found = 0
+    for begin in range(1, ring.shape[0], _BLOCK):
+        block = ring[begin - 1 : min(begin + _BLOCK, ring.shape[0])]
+        differ = np.uint16(0)
+        for i in range(block.shape[0] - 1):
+            differ |= block[i] ^ block[i + 1]
+        if differ == 0:
+            continue
+        for i in range(block.shape[0] - 1):
+            if block[i] != block[i + 1]:
+                starts[found] = begin + i
+                found += 1
+                if found == starts.shape[0]:
+                    return found
+    return found
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -30,6 +30,7 @@ U16s = NDArray[np.uint16]
 _FIRST_WIDTH, _SECOND_WIDTH, _ESCAPE = 8, 7, 15
 _CENTRES = struct.Struct("<HH")
 _PROBES = 2048
+_BLOCK = 128
 # With more escapes than this, one byte a step (`streams`) is smaller.
 _USUAL_RATIO = 0.9
 
@@ -117,7 +118,9 @@ def _fullest(counts: NDArray[np.int64], width: int) -> tuple[int, int]:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _encode(values: U16s, first: np.uint16, second: np.uint16, symbols: U8s, wide: U16s) -> int:
-    """Two passes: the first is branch-free and runs in vector registers."""
+    """Two passes: the first is branch-free and runs in vector registers, the second looks into the
+    few blocks that hold an escape.
+    """
     for i in range(1, values.shape[0]):
         step = np.uint16(values[i] - values[i - 1])
         low = np.uint16(step - first)
@@ -127,10 +130,18 @@ def _encode(values: U16s, first: np.uint16, second: np.uint16, symbols: U8s, wid
     symbols[0] = np.uint8(_ESCAPE)
     wide[0] = values[0]
     escapes = 1
-    for i in range(1, values.shape[0]):
-        if symbols[i] == _ESCAPE:
-            wide[escapes] = np.uint16(values[i] - values[i - 1])
-            escapes += 1
+    for begin in range(1, values.shape[0], _BLOCK):
+        end = min(begin + _BLOCK, values.shape[0])
+        block = symbols[begin:end]
+        held = np.uint8(0)
+        for i in range(block.shape[0]):
+            held |= np.uint8(block[i] == _ESCAPE)
+        if held == 0:
+            continue
+        for i in range(begin, end):
+            if symbols[i] == _ESCAPE:
+                wide[escapes] = np.uint16(values[i] - values[i - 1])
+                escapes += 1
     return escapes
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bench.lidar_codec import read_scan, scan_points
 from bench.street_grid import street_grid
 from contracts.errors import InputError
+from kernels.lidar.beams import MIN_POINTS_PER_BEAM, beams_of_rings, ring_of_points
 from kernels.lidar.container import Flag, Header, Kind, Sections, pack
 from kernels.lidar.nibbles import nibble_sections, read_nibbles
 from kernels.lidar.streams import delta_sections, read_delta
@@ -61,6 +62,22 @@ def test_beams_of_a_clockwise_sensor_are_recovered_as_well() -> None:
     assert found.ring is not None
     assert found.ring.max() == 7
     assert_within_ring_bounds(source, found)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 400)), min_size=1, max_size=40))
+@settings(deadline=None, max_examples=60)
+def test_beams_are_the_runs_of_a_ring_where_those_are_long(runs: list[tuple[int, int]]) -> None:
+    ring = np.repeat([r for r, _ in runs], [n for _, n in runs]).astype(np.uint16)
+    beams = beams_of_rings(ring)
+    starts = np.flatnonzero(np.diff(ring, prepend=ring[:1] + 1))
+    if (len(starts) - 1) * MIN_POINTS_PER_BEAM <= len(ring):
+        assert beams.order is None
+        assert beams.bounds.tolist() == [*starts.tolist(), len(ring)]
+        assert beams.ring.tolist() == ring[starts].tolist()
+    else:
+        assert beams.order is not None
+        assert (np.diff(ring[beams.order].astype(int)) >= 0).all()
+    assert (ring_of_points(beams) == ring).all()
 
 
 @pytest.mark.parametrize("interleaved", [False, True])

@@ -77,6 +77,37 @@ def test_a_sample_lies_there_as_its_message_does(sample: Sample, offset_ns: int)
     assert ring.used_bytes == other.used_bytes == len(expected[0].payload)
 
 
+@given(
+    st.integers(9, 200),
+    st.lists(st.lists(st.floats(allow_nan=False), max_size=5), max_size=12),
+    st.integers(0, 60),
+)
+def test_signals_lie_there_as_their_messages_do(
+    capacity: int, values: list[list[float]], between: int
+) -> None:
+    ring, other = Ring(capacity), Ring(capacity)
+    at_ns = 0
+    for several in values:
+        signals = [SignalSample("ego.speed_mps", at_ns + i, v) for i, v in enumerate(several)]
+        at_ns += len(signals)
+        ring.push_signals(signals)
+        for signal in signals:
+            other.push(encode_sample(signal, 5))
+        if between <= capacity:
+            ring.push(message(at_ns, between))
+            other.push(message(at_ns, between))
+        found, expected = (list(each.window(0, at_ns, lambda _: True)) for each in (ring, other))
+        assert found == expected
+        assert (ring.used_bytes, ring.lost_until_ns, ring.pushed_out) == (
+            other.used_bytes, other.lost_until_ns, other.pushed_out,
+        )  # fmt: skip
+
+
+def test_a_signal_larger_than_the_ring_is_refused() -> None:
+    with pytest.raises(InputError, match="9 bytes does not fit a ring of 8"):
+        Ring(8).push_signals([SignalSample("ego.speed_mps", 5, 1.0)])
+
+
 def test_a_sample_that_cannot_be_stored_leaves_the_ring_as_it_was() -> None:
     ring = Ring(100)
     ring.push_sample(SAMPLES[0], 0)
