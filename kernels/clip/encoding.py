@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
 import foxglove.messages as fox
@@ -139,8 +140,14 @@ def _image(sample: ImageSample, utc_ns: int) -> Pieces:
     if sample.encoding == "rgb8":
         raise InputError("a raw image must be compressed before it is stored", sample.channel)
     before = fox.CompressedImage(timestamp=stamp(utc_ns)).encode()
-    after = fox.CompressedImage(frame_id=sample.frame_id, format=sample.encoding).encode()
+    after = _camera_fields(sample.frame_id, sample.encoding)
     return before, *_bytes_field(_IMAGE_DATA, sample.content), after
+
+
+@lru_cache(maxsize=64)
+def _camera_fields(frame_id: str, encoding: str) -> bytes:
+    """What all pictures of a camera have alike."""
+    return fox.CompressedImage(frame_id=frame_id, format=encoding).encode()
 
 
 def _lidar(sample: LidarSample, utc_ns: int) -> Pieces:
