@@ -102,8 +102,8 @@ def test_connections_that_break_cost_the_part_in_hand(
 
 
 def test_a_vehicle_that_was_switched_off_goes_on(tmp_path: Path, cloud_url: str) -> None:
-    """The new process knows nothing of spans; of what was sent, a part for each span at most is sent
-    again: less than all, since four and a half had gone.
+    """The new process knows nothing of spans; of four and a half parts that had gone, one for each
+    span at most is sent again.
     """
     content = clip_bytes(80, SIZE)
 
