@@ -41,6 +41,10 @@ class Beams:
 
 def beams_of_rings(ring: U16s) -> Beams:
     """The beams of a source that has a ring for each point, whatever their order."""
+    # Of one type for the kernels, which are compiled before a drive: a source's may be read-only
+    # or a field among others.
+    ring = np.ascontiguousarray(ring)[:]
+    ring.flags.writeable = False
     count = ring.shape[0]
     starts = np.empty(count // MIN_POINTS_PER_BEAM + 1, np.int64)
     found = _changes(ring, starts)

@@ -13,7 +13,12 @@ from hypothesis import strategies as st
 from bench.lidar_codec import read_scan, scan_points
 from bench.street_grid import street_grid
 from contracts.errors import InputError
-from kernels.lidar.beams import MIN_POINTS_PER_BEAM, beams_of_rings, ring_of_points
+from kernels.lidar.beams import (
+    MIN_POINTS_PER_BEAM,
+    _changes,
+    beams_of_rings,
+    ring_of_points,
+)
 from kernels.lidar.container import Flag, Header, Kind, Sections, pack
 from kernels.lidar.nibbles import nibble_sections, read_nibbles
 from kernels.lidar.streams import delta_sections, read_delta
@@ -62,6 +67,19 @@ def test_beams_of_a_clockwise_sensor_are_recovered_as_well() -> None:
     assert found.ring is not None
     assert found.ring.max() == 7
     assert_within_ring_bounds(source, found)
+
+
+def test_a_ring_of_any_layout_meets_the_compiled_kernels() -> None:
+    of_a_message = np.zeros(600, [("x", np.float32), ("ring", np.uint16)])
+    of_a_message["ring"] = np.arange(600) // 50
+    plain = of_a_message["ring"].copy()
+    expected = beams_of_rings(plain)
+    compiled = len(_changes.signatures)
+    received = np.frombuffer(plain.tobytes(), np.uint16)
+    for ring in (of_a_message["ring"], received, plain):
+        assert (beams_of_rings(ring).bounds == expected.bounds).all()
+        assert ring.flags.writeable == (ring is not received)
+    assert len(_changes.signatures) == compiled
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 400)), min_size=1, max_size=40))
