@@ -24,20 +24,26 @@ class StepProgress:
 
     async def of(self, clip_id: str) -> ClipSteps:
         """Steps that were not begun are *waiting*. Raises `AbsentError` for no such clip."""
-        run = sa.select(clips.c.clip_id, step_runs.c.round, step_runs.c.state).outerjoin(
-            step_runs, step_runs.c.clip_id == clips.c.clip_id
+        # One statement, so one snapshot: the last step's end and the run's are never told apart.
+        query = (
+            sa.select(
+                step_runs.c.round.label("current"), step_runs.c.state.label("run"), clip_steps
+            )
+            .select_from(clips)
+            .outerjoin(step_runs, step_runs.c.clip_id == clips.c.clip_id)
+            .outerjoin(clip_steps, clip_steps.c.clip_id == clips.c.clip_id)
+            .where(clips.c.clip_id == clip_id)
         )
-        steps = sa.select(clip_steps).where(clip_steps.c.clip_id == clip_id)
         async with self._engine.connect() as connection:
-            row = (await connection.execute(run.where(clips.c.clip_id == clip_id))).one_or_none()
-            if row is None:
-                raise AbsentError("there is no such clip", clip_id)
-            found = {each.step: each for each in (await connection.execute(steps)).all()}
-        current = row.round or 1
+            rows = (await connection.execute(query)).all()
+        if not rows:
+            raise AbsentError("there is no such clip", clip_id)
+        found = {row.step: row for row in rows}
+        current = rows[0].current or 1
         return ClipSteps(
             clip_id=clip_id,
             round=current,
-            ended=row.state == ENDED,
+            ended=rows[0].run == ENDED,
             steps=tuple(_told(name, found.get(name), current) for name in self._names),
         )
 

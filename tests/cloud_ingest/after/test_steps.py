@@ -76,6 +76,34 @@ def test_a_clip_goes_through_all_steps(
     assert run_steps(cloud) == 0
 
 
+def test_a_run_that_ends_while_it_is_read_is_told_at_one_moment(
+    cloud: RunningServer, http: httpx.Client, vehicle: Vehicle, tables: sa.Engine
+) -> None:
+    clip_id = vehicle.upload(*picture_clip(frames=2))
+    run_steps(cloud)
+
+    def write(step: str, run: str) -> None:
+        with tables.begin() as connection:
+            connection.execute(
+                sa.update(clip_steps).where(clip_steps.c.step == "caption").values(state=step)
+            )
+            connection.execute(sa.update(step_runs).values(state=run))
+
+    def end_at_once(*_: object) -> None:
+        write("done", "ended")
+
+    write("running", "open")
+    engine = cloud.app.state.service.engine.sync_engine
+    sa.event.listen(engine, "after_cursor_execute", end_at_once)
+    try:
+        found = steps_of(http, clip_id)
+    finally:
+        sa.event.remove(engine, "after_cursor_execute", end_at_once)
+    assert (found.ended, states(found)["caption"]) == (False, "running")
+    found = steps_of(http, clip_id)
+    assert (found.ended, states(found)["caption"]) == (True, "done")
+
+
 def test_views_are_the_operators_or_by_link(start_cloud: StartCloud, http: httpx.Client) -> None:
     server = start_cloud(operator_token="0123456789abcdef0", allow_demo_keys=True)
     with httpx.Client(base_url=server.url) as stranger:
