@@ -43,7 +43,7 @@ from edge_agent.drive.drive import Drive
 from edge_agent.drive.ring import Ring
 from edge_agent.ports import PerceptionModel, SensorSource, SourceDescription
 from kernels.clip.encoding import EncodedMessage, encode_sample
-from kernels.detection import fill_input, fit_image
+from kernels.input_tensor import fill_input, fit_image
 from kernels.phash import phash64
 
 if TYPE_CHECKING:

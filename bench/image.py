@@ -18,7 +18,7 @@ from bench import untrained_graph as network
 from bench.figures import Figure, figure, median_cpu_ns
 from bench.simulated_frames import HEIGHT_PX, WIDTH_PX, SimulatedFrames
 from kernels.clip.encoding import encode_sample
-from kernels.detection import fill_input, fit_image
+from kernels.input_tensor import fill_input, fit_image
 
 Jpeg = bytes | memoryview
 

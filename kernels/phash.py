@@ -21,12 +21,13 @@ from numba import njit
 from numpy.typing import NDArray
 
 from contracts.errors import InputError
+from kernels.arrays import read_only
 
 HASH_BITS = 64
 _CELLS = 32
 _LOW = 8
 # A cell averages at most this many of its rows and columns: more changes few bits, and costs.
-# The sum of that many rows' levels fits into 16 bits.
+# The sum of that many rows' levels fits into 16 bits; `_add_rows` is written out for as many.
 _ROWS_PER_CELL, _COLUMNS_PER_CELL = 8, 12
 _MIN_SIDE_PX = 8
 _SCAN_BLOCK = 1024
@@ -60,9 +61,10 @@ def phash64(image: U8s) -> int:
     height, width = image.shape[:2]
     if min(height, width) < _MIN_SIDE_PX:
         raise InputError(f"{height} x {width} px are too few to hash", "image")
-    flat = np.ascontiguousarray(image).reshape(-1)
+    channels = 1 if gray else _RGB_CHANNELS
+    nothing = read_only(np.zeros(channels * width, np.uint8))
     cells = np.empty((_CELLS, _CELLS), np.int64)
-    _mean_luma(flat, height, width, 1 if gray else _RGB_CHANNELS, cells)
+    _mean_luma(read_only(image).reshape(-1), height, width, channels, nothing, cells)
     return int(_hash_of_cells(cells, _COSINES))
 
 
@@ -102,14 +104,16 @@ def hamming_distance(first: int, second: int) -> int:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _mean_luma(flat: U8s, height: int, width: int, channels: int, cells: Int64s) -> None:
+def _mean_luma(
+    flat: U8s, height: int, width: int, channels: int, nothing: U8s, cells: Int64s
+) -> None:
     """Mean luma (of RGB: ITU-R BT.601 in parts of 2^16) of each cell, times 2^16."""
     stride = channels * width
     sums = np.empty(stride, np.uint16)
     for row in range(_CELLS):
         top, bottom, down = _samples(row, height, _ROWS_PER_CELL)
         rows = (bottom - top + down - 1) // down
-        _add_rows(flat[top * stride :], stride, rows, down * stride, sums)
+        _add_rows(flat[top * stride :], rows, down * stride, nothing, sums)
         for column in range(_CELLS):
             left, right, across = _samples(column, width, _COLUMNS_PER_CELL)
             total = np.int64(0)
@@ -125,26 +129,24 @@ def _mean_luma(flat: U8s, height: int, width: int, channels: int, cells: Int64s)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _add_rows(flat: U8s, stride: int, rows: int, step: int, sums: U16s) -> None:
-    """Sums of `rows` rows that begin every `step` bytes.
+def _add_rows(flat: U8s, rows: int, step: int, nothing: U8s, sums: U16s) -> None:
+    """Sums of `rows` rows that begin every `step` bytes; `nothing` is a row of zeros.
 
-    Whole rows, although a few columns are picked of them: this runs in vector registers. Four at
-    a time, since memory serves four streams sooner than one after the other.
+    Whole rows, although a few columns are picked of them: this runs in vector registers. All in
+    one loop, since memory serves eight streams sooner than one after the other.
     """
-    sums[:] = 0
-    fours = rows - rows % 4
-    for row in range(0, fours, 4):
-        first = flat[row * step :]
-        second = first[step:]
-        third = second[step:]
-        fourth = third[step:]
-        for i in range(stride):
-            pair = np.uint16(first[i]) + np.uint16(second[i])
-            sums[i] += pair + np.uint16(third[i]) + np.uint16(fourth[i])
-    for row in range(fours, rows):
-        line = flat[row * step :]
-        for i in range(stride):
-            sums[i] += line[i]
+    row0 = flat
+    row1 = flat[step:] if rows > 1 else nothing
+    row2 = flat[2 * step :] if rows > 2 else nothing
+    row3 = flat[3 * step :] if rows > 3 else nothing
+    row4 = flat[4 * step :] if rows > 4 else nothing
+    row5 = flat[5 * step :] if rows > 5 else nothing
+    row6 = flat[6 * step :] if rows > 6 else nothing
+    row7 = flat[7 * step :] if rows > 7 else nothing
+    for i in range(sums.size):
+        first = np.uint16(row0[i]) + np.uint16(row1[i]) + np.uint16(row2[i]) + np.uint16(row3[i])
+        second = np.uint16(row4[i]) + np.uint16(row5[i]) + np.uint16(row6[i]) + np.uint16(row7[i])
+        sums[i] = first + second
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")

@@ -18,7 +18,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from contracts.errors import CorruptError, InputError
-from kernels.detection import Fit, Float32s, Int64s, suppress
+from kernels.detection import Float32s, Int64s, suppress
+from kernels.input_tensor import Fit
 
 MAX_CANDIDATES = 4096
 """Boxes that enter suppression; the best by score when there are more."""

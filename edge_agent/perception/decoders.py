@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from contracts.model_manifest import ModelManifest
 from kernels.bev_decoding import BevDecoder
-from kernels.detection import Fit
+from kernels.input_tensor import Fit
 from kernels.yolox import Decoded, decode_yolox, grid_of
 
 Decode = Callable[[NDArray[np.float32], Fit, tuple[int, int]], Decoded]

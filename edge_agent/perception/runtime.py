@@ -33,7 +33,7 @@ from edge_agent.perception.sessions import (
     unit_vector,
 )
 from edge_agent.ports import SessionOpener
-from kernels.detection import Fit, fill_input, fit_image
+from kernels.input_tensor import Fit, fill_input, fit_image
 
 
 def load_model(

@@ -41,7 +41,7 @@ from kernels.bev.motion import PoseTrack
 from kernels.bev.pattern import Tensors
 from kernels.bev.radar import RADAR_CHANNELS, RadarTracks, fill_radar
 from kernels.bev.raster import LidarRaster, Sweep
-from kernels.detection import fill_input, fit_image
+from kernels.input_tensor import fill_input, fit_image
 
 CAMERA_MAX_AGE_NS = 150_000_000
 _POSES, _FRAMES_OVER_SLOTS = 256, 2

@@ -14,6 +14,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from kernels.arrays import read_only
+
 U16s = NDArray[np.uint16]
 
 # Two wraps nearer than this are jitter of the azimuth about the seam, not a beam.
@@ -41,10 +43,7 @@ class Beams:
 
 def beams_of_rings(ring: U16s) -> Beams:
     """The beams of a source that has a ring for each point, whatever their order."""
-    # Of one type for the kernels, which are compiled before a drive: a source's may be read-only
-    # or a field among others.
-    ring = np.ascontiguousarray(ring)[:]
-    ring.flags.writeable = False
+    ring = read_only(ring)
     count = ring.shape[0]
     starts = np.empty(count // MIN_POINTS_PER_BEAM + 1, np.int64)
     found = _changes(ring, starts)

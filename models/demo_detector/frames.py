@@ -14,7 +14,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from contracts.errors import InputError
-from kernels.detection import fill_input, fit_image
+from kernels.input_tensor import fill_input, fit_image
 
 WIDTH, HEIGHT = 384, 224
 PAD_VALUE = 114

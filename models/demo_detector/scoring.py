@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.detection import Fit
+from kernels.input_tensor import Fit
 from kernels.yolox import Decoded, decode_yolox, grid_of
 from models.demo_detector.frames import HEIGHT, WIDTH, Frames
 from models.demo_detector.network import STRIDES
