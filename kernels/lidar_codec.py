@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from contracts.errors import InputError
 from kernels.lidar.beams import ring_of_points
 from kernels.lidar.cloud import MAX_POINTS, LidarGrid, LidarPoints, intensity_from_unit
-from kernels.lidar.container import Flag, Header, Kind, Layout, Sections, pack, peek
+from kernels.lidar.container import Flag, Header, Kind, Layout, Sections, pack, pack_in_pieces, peek
 from kernels.lidar.grid import grid_points, grid_sections, read_grid
 from kernels.lidar.plain import plain_sections, read_plain
 from kernels.lidar.rings import read_rings, ring_sections
@@ -42,6 +42,7 @@ __all__ = [
     "decode_sweep",
     "encode_grid",
     "encode_sweep",
+    "encode_sweep_in_pieces",
     "intensity_from_unit",
     "peek",
 ]
@@ -53,6 +54,11 @@ def encode_sweep(points: LidarPoints) -> bytes:
     A sweep whose rings were recovered from the order of its points decodes with `ring` set,
     numbered from 0 in that order.
     """
+    return b"".join(encode_sweep_in_pieces(points))
+
+
+def encode_sweep_in_pieces(points: LidarPoints) -> list[bytes]:
+    """What `encode_sweep` joins, for whom has a place to put it together."""
     xyz_m = np.ascontiguousarray(points.xyz_m)
     coded = ring_sections(xyz_m, points.ring) if len(points) else None
     if coded is None:
@@ -65,7 +71,7 @@ def encode_sweep(points: LidarPoints) -> bytes:
     if points.time_offset_ns is not None:
         words = np.ascontiguousarray(points.time_offset_ns).view(np.uint32)
         sections.append((Kind.TIME, word_planes(words)))
-    return pack(header, sections)
+    return pack_in_pieces(header, sections)
 
 
 def decode_sweep(payload: bytes | memoryview) -> LidarPoints:

@@ -39,7 +39,7 @@ from contracts.samples import (
     SignalSample,
 )
 from kernels.clip import schemas
-from kernels.lidar_codec import LidarPoints, encode_sweep
+from kernels.lidar_codec import LidarPoints, encode_sweep_in_pieces
 
 WORLD_FRAME = "world"
 EGO_FRAME = "ego"
@@ -119,21 +119,21 @@ def write_signal(buffer: memoryview, at: int, value: float) -> None:
     _SIGNAL.pack_into(buffer, at, _SIGNAL_TAG, value)
 
 
-def _bytes_field(number: int, content: bytes | memoryview) -> tuple[bytes, bytes | memoryview]:
+def _bytes_field(number: int, *content: bytes | memoryview) -> Pieces:
     """A field of bytes, in pieces to join: protobuf messages that follow each other are one.
 
     For pictures and sweeps: a message's own object copies them several times, which took half of
     a frame's time in the ring and the triggers.
     """
-    view = memoryview(content).cast("B")
-    head, rest = bytearray([number << 3 | 2]), len(view)
+    rest = sum(map(len, content))
     if not rest:
-        return b"", b""
+        return ()
+    head = bytearray([number << 3 | 2])
     while rest > 0x7F:
         head.append(rest & 0x7F | 0x80)
         rest >>= 7
     head.append(rest)
-    return bytes(head), view
+    return bytes(head), *content
 
 
 def _image(sample: ImageSample, utc_ns: int) -> Pieces:
@@ -141,7 +141,7 @@ def _image(sample: ImageSample, utc_ns: int) -> Pieces:
         raise InputError("a raw image must be compressed before it is stored", sample.channel)
     before = fox.CompressedImage(timestamp=stamp(utc_ns)).encode()
     after = _camera_fields(sample.frame_id, sample.encoding)
-    return before, *_bytes_field(_IMAGE_DATA, sample.content), after
+    return before, *_bytes_field(_IMAGE_DATA, memoryview(sample.content).cast("B")), after
 
 
 @lru_cache(maxsize=64)
@@ -157,7 +157,7 @@ def _lidar(sample: LidarSample, utc_ns: int) -> Pieces:
     )
     message.timestamp.FromNanoseconds(utc_ns)
     before = message.SerializeToString(deterministic=True)
-    return before, *_bytes_field(_SWEEP_PAYLOAD, encode_sweep(points))
+    return before, *_bytes_field(_SWEEP_PAYLOAD, *encode_sweep_in_pieces(points))
 
 
 def _radar(sample: RadarSample, utc_ns: int) -> bytes:

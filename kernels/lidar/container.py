@@ -17,6 +17,7 @@ from __future__ import annotations
 import struct
 import threading
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
@@ -116,9 +117,14 @@ _ZSTD_OF_THREAD = _Zstd()
 
 def pack(header: Header, sections: list[tuple[Kind, Content]]) -> bytes:
     """Compresses the sections and seals them under one header and CRC."""
+    return b"".join(pack_in_pieces(header, sections))
+
+
+def pack_in_pieces(header: Header, sections: list[tuple[Kind, Content]]) -> list[bytes]:
+    """What `pack` joins, for whom has a place to put it together."""
     compress = _ZSTD_OF_THREAD.compressor.compress
     table: list[bytes] = []
-    bodies: list[bytes | memoryview] = []
+    bodies: list[bytes] = []
     for kind, content in sections:
         raw = memoryview(content)  # type: ignore[arg-type]
         if raw.nbytes < _STORE_BELOW_BYTES:
@@ -133,7 +139,7 @@ def pack(header: Header, sections: list[tuple[Kind, Content]]) -> bytes:
     )[:_CRC_OFFSET]  # fmt: skip
     parts = [head, b"", b"".join(table), *bodies]
     parts[1] = _CRC.pack(_checksum(parts))
-    return b"".join(parts)
+    return parts
 
 
 def reseal(payload: bytes) -> bytes:
@@ -232,7 +238,7 @@ def _head(view: memoryview) -> tuple[Header, int, int]:
     return Header(Layout(layout), Flag(flags), points, rings, columns, segments), count, crc
 
 
-def _checksum(parts: list[bytes | memoryview]) -> int:
+def _checksum(parts: Sequence[bytes | memoryview]) -> int:
     crc = 0
     for part in parts:
         crc = zlib.crc32(part, crc)
