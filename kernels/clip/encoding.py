@@ -106,6 +106,7 @@ _SIGNAL = struct.Struct("<Bd")  # written by hand because a drive holds millions
 _SIGNAL_TAG = 1 << 3 | 1  # field 1, 64-bit
 SIGNAL_BYTES = _SIGNAL.size
 _IMAGE_DATA, _SWEEP_PAYLOAD = 2, 4
+_PLAN_T_S, _PLAN_X_M, _PLAN_Y_M = 2, 3, 4
 """Numbers of the fields that hold most of a message."""
 
 
@@ -119,11 +120,19 @@ def write_signal(buffer: memoryview, at: int, value: float) -> None:
     _SIGNAL.pack_into(buffer, at, _SIGNAL_TAG, value)
 
 
+@lru_cache(maxsize=64)
+def _time_field(utc_ns: int) -> bytes:
+    """Field 1 of every message with a time. The pictures of an instant have it alike."""
+    message = schemas.longtail_message(schemas.LIDAR_SWEEP)()
+    message.timestamp.FromNanoseconds(utc_ns)
+    return bytes(message.SerializeToString(deterministic=True))
+
+
 def _bytes_field(number: int, *content: bytes | memoryview) -> Pieces:
     """A field of bytes, in pieces to join: protobuf messages that follow each other are one.
 
-    For pictures and sweeps: a message's own object copies them several times, which took half of
-    a frame's time in the ring and the triggers.
+    For pictures, sweeps and plans: a message's own object copies them several times, which took
+    half of a frame's time in the ring and the triggers.
     """
     rest = sum(map(len, content))
     if not rest:
@@ -139,9 +148,9 @@ def _bytes_field(number: int, *content: bytes | memoryview) -> Pieces:
 def _image(sample: ImageSample, utc_ns: int) -> Pieces:
     if sample.encoding == "rgb8":
         raise InputError("a raw image must be compressed before it is stored", sample.channel)
-    before = fox.CompressedImage(timestamp=stamp(utc_ns)).encode()
+    content = memoryview(sample.content).cast("B")
     after = _camera_fields(sample.frame_id, sample.encoding)
-    return before, *_bytes_field(_IMAGE_DATA, memoryview(sample.content).cast("B")), after
+    return _time_field(utc_ns), *_bytes_field(_IMAGE_DATA, content), after
 
 
 @lru_cache(maxsize=64)
@@ -152,12 +161,15 @@ def _camera_fields(frame_id: str, encoding: str) -> bytes:
 
 def _lidar(sample: LidarSample, utc_ns: int) -> Pieces:
     points = LidarPoints(sample.xyz_m, sample.intensity, sample.ring, sample.time_offset_ns)
-    message = schemas.longtail_message(schemas.LIDAR_SWEEP)(
-        frame_id=sample.frame_id, codec=LIDAR_CODEC
-    )
-    message.timestamp.FromNanoseconds(utc_ns)
-    before = message.SerializeToString(deterministic=True)
-    return before, *_bytes_field(_SWEEP_PAYLOAD, *encode_sweep_in_pieces(points))
+    before = _time_field(utc_ns), _sweep_fields(sample.frame_id)
+    return *before, *_bytes_field(_SWEEP_PAYLOAD, *encode_sweep_in_pieces(points))
+
+
+@lru_cache(maxsize=64)
+def _sweep_fields(frame_id: str) -> bytes:
+    """What all sweeps of a lidar have alike."""
+    message = schemas.longtail_message(schemas.LIDAR_SWEEP)(frame_id=frame_id, codec=LIDAR_CODEC)
+    return bytes(message.SerializeToString(deterministic=True))
 
 
 def _radar(sample: RadarSample, utc_ns: int) -> bytes:
@@ -192,12 +204,14 @@ def _fix(sample: FixSample, utc_ns: int) -> bytes:
     ).encode()
 
 
-def _plan(sample: PlanSample, utc_ns: int) -> bytes:
-    message = schemas.longtail_message(schemas.PLANNED_TRAJECTORY)(
-        t_s=sample.t_s.tolist(), x_m=sample.xy_m[:, 0].tolist(), y_m=sample.xy_m[:, 1].tolist()
+def _plan(sample: PlanSample, utc_ns: int) -> Pieces:
+    t_s, xy_m = sample.t_s.astype("<f8"), sample.xy_m.astype("<f8")
+    return (
+        _time_field(utc_ns),
+        *_bytes_field(_PLAN_T_S, t_s.tobytes()),
+        *_bytes_field(_PLAN_X_M, xy_m[:, 0].tobytes()),
+        *_bytes_field(_PLAN_Y_M, xy_m[:, 1].tobytes()),
     )
-    message.timestamp.FromNanoseconds(utc_ns)
-    return bytes(message.SerializeToString(deterministic=True))
 
 
 def _calibration(sample: CalibrationSample, utc_ns: int) -> bytes:
@@ -251,7 +265,7 @@ def encode_in_pieces(sample: Sample, utc_minus_mono_ns: int) -> tuple[str, str, 
         case FixSample():
             return FIX, schemas.LOCATION_FIX, (_fix(sample, utc_ns),)
         case PlanSample():
-            return PLAN, schemas.PLANNED_TRAJECTORY, (_plan(sample, utc_ns),)
+            return PLAN, schemas.PLANNED_TRAJECTORY, _plan(sample, utc_ns)
         case CalibrationSample(channel=channel):
             payload = _calibration(sample, utc_ns)
             return calibration_channel(channel), schemas.CAMERA_CALIBRATION, (payload,)
