@@ -54,13 +54,17 @@ class _Slots:
     def __len__(self) -> int:
         return len(self._time) - self._first
 
-    def append(self, channel: str, schema: str, mono_ns: int, offset: int, length: int) -> None:
+    def number_of(self, channel: str, schema: str) -> int:
+        """The index of a kind of messages."""
         kind = channel, schema
         number = self._number.get(kind)
         if number is None:
             number = self._number[kind] = len(self.kinds)
             self.kinds.append(kind)
-        self._kind.append(number)
+        return number
+
+    def append(self, kind: int, mono_ns: int, offset: int, length: int) -> None:
+        self._kind.append(kind)
         self._time.append(mono_ns)
         self._offset.append(offset)
         self._length.append(length)
@@ -136,6 +140,8 @@ class Ring:
         self._view = memory.data
         self.capacity_bytes = capacity_bytes
         self._slots = _Slots()
+        self._signal_kinds: dict[str, int] = {}
+        """Of the slots, by the signal's name."""
         self._latched: dict[tuple[str, str], EncodedMessage] = {}
         self._head = 0
         self._room = 0
@@ -151,7 +157,7 @@ class Ring:
         from now on, and takes nothing.
         """
         self._view = memoryview(b"")
-        self._slots = _Slots()
+        self._slots, self._signal_kinds = _Slots(), {}
         self.capacity_bytes = self._used_bytes = self._head = self._room = 0
 
     @property
@@ -180,11 +186,14 @@ class Ring:
         come with each frame. Raises `InputError` when one is larger than the whole ring.
         """
         for signal in signals:
-            channel = signal_channel(signal.name)
             if self._room < SIGNAL_BYTES:
-                self._make_room(SIGNAL_BYTES, channel)
+                self._make_room(SIGNAL_BYTES, signal_channel(signal.name))
+            kind = self._signal_kinds.get(signal.name)
+            if kind is None:
+                kind = self._slots.number_of(signal_channel(signal.name), schemas.SIGNAL)
+                self._signal_kinds[signal.name] = kind
             write_signal(self._view, self._head, signal.value)
-            self._took(channel, schemas.SIGNAL, signal.mono_ns, SIGNAL_BYTES)
+            self._took(kind, signal.mono_ns, SIGNAL_BYTES)
 
     def _put(self, channel: str, schema: str, mono_ns: int, pieces: Pieces) -> None:
         length = sum(map(len, pieces))
@@ -194,11 +203,11 @@ class Ring:
         for piece in pieces:
             end += len(piece)
             self._view[end - len(piece) : end] = piece
-        self._took(channel, schema, mono_ns, length)
+        self._took(self._slots.number_of(channel, schema), mono_ns, length)
 
-    def _took(self, channel: str, schema: str, mono_ns: int, length: int) -> None:
+    def _took(self, kind: int, mono_ns: int, length: int) -> None:
         """So many bytes at the head are a message now."""
-        self._slots.append(channel, schema, mono_ns, self._head, length)
+        self._slots.append(kind, mono_ns, self._head, length)
         self._head += length
         self._room -= length
         self._used_bytes += length

@@ -112,6 +112,13 @@ def test_the_hot_path_takes_every_simulated_sample(source: SimulatedFrames) -> N
     assert float(path._tensor.min()) >= -2.0
 
 
+def test_the_run_counts_in_which_the_reference_was_fastest() -> None:
+    cpu_ns = np.full((100, 2), [7, 90])
+    cpu_ns[50:] = [9, 80]
+    assert hotpath.calmest(cpu_ns).tolist() == [9, 80]
+    assert hotpath.calmest(cpu_ns[:3]).tolist() == [7, 90]
+
+
 def test_images_are_what_their_jpegs_show(source: SimulatedFrames) -> None:
     frame = source.frame(0)
     for sample, pixels in zip(frame.images, frame.pixels, strict=True):
