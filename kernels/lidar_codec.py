@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.errors import InputError
+from kernels.arrays import read_only
 from kernels.lidar.beams import ring_of_points
 from kernels.lidar.cloud import MAX_POINTS, LidarGrid, LidarPoints, intensity_from_unit
 from kernels.lidar.container import Flag, Header, Kind, Layout, Sections, pack, pack_in_pieces, peek
@@ -59,7 +60,7 @@ def encode_sweep(points: LidarPoints) -> bytes:
 
 def encode_sweep_in_pieces(points: LidarPoints) -> list[bytes]:
     """What `encode_sweep` joins, for whom has a place to put it together."""
-    xyz_m = np.ascontiguousarray(points.xyz_m)
+    xyz_m = read_only(points.xyz_m)
     coded = ring_sections(xyz_m, points.ring) if len(points) else None
     if coded is None:
         header = Header(Layout.PLAIN, Flag.NONE, len(points))
@@ -67,10 +68,9 @@ def encode_sweep_in_pieces(points: LidarPoints) -> list[bytes]:
     else:
         flags, segments, sections = coded
         header = Header(Layout.RINGS, flags, len(points), segments=segments)
-    sections.append((Kind.INTENSITY, woven("intensity", np.ascontiguousarray(points.intensity))))
+    sections.append((Kind.INTENSITY, woven("intensity", points.intensity)))
     if points.time_offset_ns is not None:
-        words = np.ascontiguousarray(points.time_offset_ns).view(np.uint32)
-        sections.append((Kind.TIME, word_planes(words)))
+        sections.append((Kind.TIME, word_planes(points.time_offset_ns.view(np.uint32))))
     return pack_in_pieces(header, sections)
 
 

@@ -16,6 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from contracts.samples import Float32s, Float64s
+from kernels.arrays import read_only
 
 LEAST_HEIGHT_M, MOST_HEIGHT_M = 0.2, 2.8
 CELL_M = 1.0
@@ -45,7 +46,7 @@ def obstacle_points(
     """
     points = np.empty((len(xyz_m), 3))
     begin_m = -REACH_M if np.isinf(half_width_m) else PATH_FROM_M
-    sweep = np.ascontiguousarray(xyz_m)
+    sweep = read_only(xyz_m)
     found = _obstacles(sweep, ego_SE3_sensor, curvature, half_width_m, begin_m, reach_m, points)
     return points[:found]
 

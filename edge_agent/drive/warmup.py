@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -44,6 +46,7 @@ rate: {per_hour: 1}
 capture: {pre: 1s, post: 1s}
 """
 _SIDE = 64
+_BEAMS = 16
 
 
 def _small_png() -> bytes:
@@ -76,18 +79,31 @@ def warm_up(model: PerceptionModel | None, *, camera: bool, lidar: bool) -> None
         pixels = decode_pixels(png)
         phash64(pixels)
     if lidar:
-        for has_rings in (True, False):
-            sweep = _sweep(0, has_rings)
+        for sweep in _sweeps_of_each_layout():
             encode_sample(sweep, 0)
             points = LidarPoints(sweep.xyz_m, sweep.intensity, sweep.ring, sweep.time_offset_ns)
             decode_sweep(encode_sweep(points))
         _check_against_lidar()
 
 
-def _sweep(mono_ns: int, has_rings: bool = True) -> LidarSample:
-    """A turn of 16 beams: a street, and a wall across it."""
-    turn = np.repeat(np.linspace(-np.pi, np.pi, 720), 16)
-    fall = np.tile(np.linspace(-0.4, 0.02, 16), 720)
+def _sweeps_of_each_layout() -> Iterator[LidarSample]:
+    """As each is coded another way: listed firing by firing or beam by beam, with the beams'
+    numbers or without, and with a beam that met nothing.
+    """
+    fired = _sweep(0)
+    fired.xyz_m[_BEAMS] = 0.0
+    by_beam = np.arange(len(fired.xyz_m)).reshape(-1, _BEAMS).T.ravel()
+    for order in (slice(None), by_beam):
+        for ring in (fired.ring, None):
+            yield replace(
+                fired, xyz_m=fired.xyz_m[order], ring=None if ring is None else ring[order]
+            )
+
+
+def _sweep(mono_ns: int) -> LidarSample:
+    """A turn of all beams, firing by firing: a street, and a wall across it."""
+    turn = np.repeat(np.linspace(-np.pi, np.pi, 720), _BEAMS)
+    fall = np.tile(np.linspace(-0.4, 0.02, _BEAMS), 720)
     street_m = 1.6 / np.maximum(np.tan(-fall), 0.04)
     wall_m = np.where(np.abs(turn) < 0.1, 15.0, np.inf)
     away_m = np.minimum(street_m, wall_m)
@@ -95,7 +111,7 @@ def _sweep(mono_ns: int, has_rings: bool = True) -> LidarSample:
     count = len(xyz_m)
     return LidarSample(
         "/lidar/warm-up", mono_ns, xyz_m.astype(np.float32), np.zeros(count, np.uint8), "warm-up",
-        np.arange(count, dtype=np.uint16) % 16 if has_rings else None,
+        np.arange(count, dtype=np.uint16) % _BEAMS,
         np.linspace(-1e8, 0, count).astype(np.int32),
     )  # fmt: skip
 

@@ -28,6 +28,7 @@ from contracts.samples import (
     PerceptionFrame,
 )
 from edge_agent.signals.boxes import cuboid_rows
+from kernels.arrays import read_only
 from kernels.obstacles import in_boxes, largest_in_path, obstacle_points
 from kernels.sightlines import Int64s, by_sector, looked_through
 from kernels.thin_air import SOLID, beams_per_sr, thin_air
@@ -216,7 +217,7 @@ def _all_looks(sweeps: _Sweeps) -> list[_Look]:
     looks = []
     for sweep, pose in sweeps:
         step = max(1, len(sweep.xyz_m) // _MOST_BEAMS)
-        xyz_m = np.ascontiguousarray(sweep.xyz_m)
+        xyz_m = read_only(sweep.xyz_m)
         density = beams_per_sr(xyz_m, pose, step) / step
         looks.append(_Look(pose, *by_sector(xyz_m, pose, step), density))
     return looks
@@ -237,7 +238,7 @@ def _standing(
     points = obstacle_points(sweep.xyz_m, pose, bend, half_width_m, reach_m)
     if not len(points):
         return points
-    xyz_m = np.ascontiguousarray(sweep.xyz_m)
+    xyz_m = read_only(sweep.xyz_m)
     density = beams_per_sr(xyz_m, pose, max(1, len(xyz_m) // _MOST_BEAMS))
     eye_m = float(pose[0, 3]), float(pose[1, 3])
     return points[~thin_air(points, density, eye_m, bend, half_width_m, reach_m)]

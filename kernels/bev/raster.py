@@ -33,6 +33,7 @@ from contracts.errors import InputError
 from contracts.geometry import checked_SE3
 from contracts.model_manifest import LidarRasterInput
 from contracts.samples import Float32s, Float64s
+from kernels.arrays import read_only
 
 LIDAR_STATISTICS = (
     "height_max", "height_mean", "height_min", "density", "intensity", "age",
@@ -156,7 +157,8 @@ class _Sums:
             offsets = sweep.time_offset_ns[points]
         grid = spec.grid
         self._cells, added, bad = _count(
-            sweep.xyz_m[points], sweep.intensity[points], offsets, start, end,
+            read_only(sweep.xyz_m[points]), read_only(sweep.intensity[points]),
+            read_only(offsets), start, end,
             np.float32(1e-9 / sweep.span_s), np.float32(sweep.age_s), slot,
             np.float32(grid.x_min_m), np.float32(grid.y_min_m),
             np.float32(1 / grid.cell_m), grid.rows, grid.columns, np.float32(spec.z_min_m),

@@ -12,6 +12,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from contracts.errors import CorruptError
+from kernels.arrays import read_only
 from kernels.lidar.cloud import LidarGrid, LidarPoints
 from kernels.lidar.container import Content, Flag, Header, Kind, Layout, Sections
 from kernels.lidar.outliers import outlier_sections, repeat_left, restore_outliers
@@ -30,7 +31,7 @@ Float32s = NDArray[np.float32]
 def grid_sections(grid: LidarGrid) -> tuple[Header, list[tuple[Kind, Content]]]:
     """Header and sections of a grid."""
     rings, columns = grid.range_m.shape
-    flat = np.ascontiguousarray(grid.range_m).reshape(-1)
+    flat = read_only(grid.range_m).reshape(-1)
     steps = scratch("grid steps", np.uint16, flat.shape[0])
     odd = scratch("grid odd", np.uint8, flat.shape[0])
     found: list[tuple[Kind, Content]] = [
@@ -42,8 +43,7 @@ def grid_sections(grid: LidarGrid) -> tuple[Header, list[tuple[Kind, Content]]]:
         found += outlier_sections(flat.reshape(-1, 1), odd, marked)
         repeat_left(marked, steps)
     found += delta_sections(Kind.RANGE_DELTA, Kind.RANGE_ESCAPE, steps)
-    intensity = np.ascontiguousarray(grid.intensity).reshape(-1)
-    found.append((Kind.INTENSITY, woven("intensity", intensity)))
+    found.append((Kind.INTENSITY, woven("intensity", grid.intensity.reshape(-1))))
     if grid.column_time_ns is not None:
         found.append((Kind.TIME, word_planes(grid.column_time_ns.view(np.uint32))))
     return Header(Layout.GRID, Flag.NONE, flat.shape[0], rings, columns), found

@@ -20,6 +20,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from contracts.errors import CorruptError
+from kernels.arrays import read_only
 from kernels.lidar.container import Content, Kind, Sections
 from kernels.lidar.scratch import scratch
 from kernels.lidar.streams import escape_planes
@@ -67,7 +68,7 @@ def read_nibbles(sections: Sections, nibbles: Kind, escape: Kind, count: int) ->
     symbols = scratch(f"{nibbles.name} symbols", np.uint8, count)
     symbols[:half] = packed & 15
     symbols[half:] = packed[: count - half] >> 4
-    planes = np.frombuffer(sections.read_at_most(escape, 2 * count), np.uint8)
+    planes = read_only(np.frombuffer(sections.read_at_most(escape, 2 * count), np.uint8))
     escapes = int(np.count_nonzero(symbols == _ESCAPE))
     if planes.shape[0] != 2 * escapes:
         raise CorruptError(

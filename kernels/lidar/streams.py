@@ -15,6 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from contracts.errors import CorruptError
+from kernels.arrays import read_only
 from kernels.lidar.container import Content, Kind, Sections
 from kernels.lidar.scratch import scratch
 from kernels.lidar.weave import unwoven, woven
@@ -33,7 +34,7 @@ def delta_sections(delta: Kind, escape: Kind, values: U16s) -> list[tuple[Kind, 
         return [(delta, b""), (escape, b"")]
     codes = scratch(f"{delta.name} codes", np.uint8, count)
     wide = scratch(f"{delta.name} wide", np.uint16, count)
-    escapes = _encode_delta(values, codes, wide)
+    escapes = _encode_delta(read_only(values), codes, wide)
     return [
         (delta, woven(delta.name, codes)),
         (escape, escape_planes(escape, wide[:escapes])),
@@ -54,7 +55,7 @@ def read_delta(sections: Sections, delta: Kind, escape: Kind, count: int) -> U16
         CorruptError: the sections have another size, or escapes do not match the codes.
     """
     codes = unwoven(sections.read(delta, count))
-    planes = np.frombuffer(sections.read_at_most(escape, 2 * count), np.uint8)
+    planes = read_only(np.frombuffer(sections.read_at_most(escape, 2 * count), np.uint8))
     escapes = int(np.count_nonzero(codes == _ESCAPE))
     if planes.shape[0] != 2 * escapes:
         raise CorruptError(
@@ -69,14 +70,14 @@ def read_delta(sections: Sections, delta: Kind, escape: Kind, count: int) -> U16
 def word_planes(words: U32s) -> U8s:
     """Left-deltas modulo 2^32, zigzag, as four byte planes, lowest first: uint8 [4 n]."""
     planes = scratch("word planes", np.uint8, 4 * words.shape[0])
-    _encode_words(words, planes.reshape(4, words.shape[0]))
+    _encode_words(read_only(words), planes.reshape(4, words.shape[0]))
     return planes
 
 
 def read_words(planes: bytes | memoryview, count: int) -> U32s:
     """Inverse of `word_planes`; `planes` has exactly 4 `count` bytes."""
     words = np.empty(count, np.uint32)
-    _decode_words(np.frombuffer(planes, np.uint8).reshape(4, count), words)
+    _decode_words(read_only(np.frombuffer(planes, np.uint8)).reshape(4, count), words)
     return words
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from kernels.arrays import read_only
 from kernels.lidar.scratch import scratch
 
 U8s = NDArray[np.uint8]
@@ -24,14 +25,14 @@ BLOCK_BYTES = 1 << 16
 def woven(name: str, plane: U8s) -> U8s:
     """The plane woven, in scratch memory named `name`."""
     target = scratch(f"{name} woven", np.uint8, plane.shape[0])
-    _weave(plane, target)
+    _weave(read_only(plane), target)
     return target
 
 
 def unwoven(content: bytes | memoryview) -> U8s:
     """Inverse of `woven`, as a new array."""
     target = np.empty(len(content), np.uint8)
-    _unweave(np.frombuffer(content, np.uint8), target)
+    _unweave(read_only(np.frombuffer(content, np.uint8)), target)
     return target
 
 
