@@ -83,7 +83,8 @@ def warm_up(model: PerceptionModel | None, *, camera: bool, lidar: bool) -> None
             encode_sample(sweep, 0)
             points = LidarPoints(sweep.xyz_m, sweep.intensity, sweep.ring, sweep.time_offset_ns)
             decode_sweep(encode_sweep(points))
-        _check_against_lidar()
+    if lidar or model is not None:
+        _watch_frames(lidar)
 
 
 def _sweeps_of_each_layout() -> Iterator[LidarSample]:
@@ -116,7 +117,7 @@ def _sweep(mono_ns: int) -> LidarSample:
     )  # fmt: skip
 
 
-def _check_against_lidar() -> None:
+def _watch_frames(lidar: bool) -> None:
     """Frames of two things, one behind the other, of which one is gone in the second."""
     watch = FrameSignals(OF_FRAMES)
     mount = np.eye(4)
@@ -132,6 +133,7 @@ def _check_against_lidar() -> None:
     )  # fmt: skip
     for number, seen in enumerate((things, things[:1])):
         now_ns = number * 100_000_000
-        watch.see(_sweep(now_ns))
+        if lidar:
+            watch.see(_sweep(now_ns))
         watch.begin(now_ns)
         watch.of(PerceptionFrame(BEV, now_ns, "", seen, 0.0, 0.0))
