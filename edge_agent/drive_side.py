@@ -26,6 +26,7 @@ from edge_agent.clips.pack import DriveFacts, collect
 from edge_agent.clips.packer import PackedClip, Packer
 from edge_agent.config import AgentConfig
 from edge_agent.disk import RealDisk
+from edge_agent.drive.door import channel_of
 from edge_agent.drive.ring import Ring
 from edge_agent.drive.signal_log import log_header, open_signal_log
 from edge_agent.drive.warmup import warm_up
@@ -44,6 +45,7 @@ from edge_agent.selection.recovered import settle_recovered
 from edge_agent.selection.thresholds import ThresholdBook
 from edge_agent.setup import vehicle_labels
 from edge_agent.sources.address import machine_clock_quality
+from edge_agent.sources.leaps import plausible_samples
 from edge_agent.spool import Spool
 from edge_agent.supervisor.intake import SupervisedDrive
 from edge_agent.supervisor.source import supervised_samples
@@ -92,8 +94,11 @@ class DriveSide:
         self._source = source
         self._restarts = restarts
         self._stop = threading.Event()
-        self._breaks: Counter[tuple[str, str]] = Counter()
-        self._samples = supervised_samples(source, restarts, self._stop.wait, self._on_break)
+        self._unfed: Counter[tuple[str, str]] = Counter()
+        self._samples = plausible_samples(
+            supervised_samples(source, restarts, self._stop.wait, self._on_break),
+            source, self.description, clock, self._turn_away,
+        )  # fmt: skip
         self._first: Sample | None = next(self._samples, None)
         first_ns = self._first.mono_ns if self._first is not None else 0
         self._drive_clock = VirtualClock(first_ns, first_ns + self.description.utc_minus_mono_ns)
@@ -154,7 +159,8 @@ class DriveSide:
             self.ledger.totals, self._tally, thresholds=self._thresholds,
         )  # fmt: skip
         self.drive = self.runtime.drive
-        self._breaks = self.drive.door.rejections
+        self.drive.door.rejections.update(self._unfed)
+        self._unfed = self.drive.door.rejections
         self.signal_log.begin(self._log_header(self.runtime.running))
         for entry in self.runtime.running.entries:
             if not entry.runs:
@@ -291,7 +297,14 @@ class DriveSide:
 
     def _on_break(self, why: str) -> None:
         """A source broke off: what came before it counts, and the break is told."""
-        self._breaks["source", why] += 1
+        self._unfed["source", why] += 1
+
+    def _turn_away(self, sample: Sample, why: str) -> None:
+        """A sample's time cannot be: it goes no further."""
+        key = channel_of(sample), why
+        self._unfed[key] += 1
+        if self._unfed[key] == 1:
+            log.warning("sample rejected", channel=key[0], mono_ns=sample.mono_ns, reason=why)
 
     def _feed(self, sample: Sample) -> bool:
         """False when the drive was stopped, or must end."""

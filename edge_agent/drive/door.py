@@ -1,7 +1,8 @@
 """The door: what a sample must satisfy before anything else of the agent sees it.
 
 A value that is not finite, out of its catalogued range, or out of order in time is turned
-away and counted by channel and reason; the drive goes on. Nothing is repaired in silence.
+away and counted by channel and reason; the drive goes on. So is a name that no clip could be
+written with: the sample would cost every clip that it is in. Nothing is repaired in silence.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from contracts.channels import signal_channel
 from contracts.clock import NS_PER_S
 from contracts.samples import (
+    CalibrationSample,
     FixSample,
     ImageSample,
     LidarSample,
@@ -29,6 +31,8 @@ from contracts.signals import CATALOGUE, SIGNAL_INDEX
 
 MAX_IMAGE_BYTES = 64 * 1024 * 1024
 MAX_POINTS = 4_000_000
+MAX_NAME = 255
+"""Characters of a channel's name, or a frame's."""
 MAX_DISORDER_NS = NS_PER_S
 """A sample this much older than the newest one is late beyond use."""
 
@@ -59,21 +63,49 @@ def channel_of(sample: Sample) -> str:
     return sample.channel
 
 
+def _names(sample: Sample) -> tuple[object, ...]:
+    """All that a sample is called by; no type is taken for granted."""
+    match sample:
+        case SignalSample(name=name):
+            return (name,)
+        case ImageSample() | LidarSample() | CalibrationSample():
+            return sample.channel, sample.frame_id
+        case RadarSample(channel=channel):
+            return (channel,)
+        case MountSample(frame_id=frame_id):
+            return (frame_id,)
+    return ()
+
+
 class Door:
     """Checks samples in the order in which they arrive."""
 
     def __init__(self) -> None:
         self.rejections: Counter[tuple[str, str]] = Counter()
         self._newest_ns: int | None = None
+        self._good_names: set[object] = set()
 
     def check(self, sample: Sample) -> Rejection | None:
         """None when the sample may pass."""
-        reason = self._late(sample) or _fault(sample)
-        if reason is None:
-            return None
-        channel = channel_of(sample)
+        reason = self._unnamed(sample)
+        if reason is not None:
+            channel = type(sample).__name__
+        else:
+            reason = self._late(sample) or _fault(sample)
+            if reason is None:
+                return None
+            channel = channel_of(sample)
         self.rejections[(channel, reason)] += 1
         return Rejection(channel, sample.mono_ns, reason, self.rejections[(channel, reason)])
+
+    def _unnamed(self, sample: Sample) -> str | None:
+        for name in _names(sample):
+            if type(name) is str and name in self._good_names:
+                continue
+            if not (isinstance(name, str) and len(name) <= MAX_NAME and name.isprintable()):
+                return "a name that cannot be written"
+            self._good_names.add(name)
+        return None
 
     def _late(self, sample: Sample) -> str | None:
         newest = self._newest_ns
@@ -87,7 +119,9 @@ def _fault(sample: Sample) -> str | None:
     match sample:
         case SignalSample(name=name, value=value):
             return _signal_fault(name, value)
-        case ImageSample(content=content):
+        case ImageSample(content=content, encoding=encoding):
+            if encoding not in ("jpeg", "png", "rgb8"):
+                return "its encoding is none of jpeg, png and rgb8"
             return "image larger than 64 MiB" if len(content) > MAX_IMAGE_BYTES else None
         case LidarSample(xyz_m=xyz):
             if xyz.ndim != 2 or xyz.shape[1] != 3:

@@ -151,7 +151,7 @@ class MergedLiveSource:
     def _read(self, number: int, part: Part) -> None:
         """A part's thread: hands over each sample, and at last its end."""
         try:
-            for sample in part.samples():
+            for sample in part.samples(self._clock):
                 if not self._hand_over(number, sample):
                     return
         except LongtailError as error:

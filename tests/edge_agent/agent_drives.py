@@ -34,7 +34,9 @@ budget: {clips_per_day: 100, bytes_per_day: 1GB}
 
 
 class Interrupted:
-    """A source during whose drive something is done, once, at each time from its start."""
+    """A source during whose drive something is done, once, at each time from its start; what is
+    to be done at the start, as soon as the agent is there.
+    """
 
     def __init__(self, source: SensorSource, acts: dict[float, Act]) -> None:
         self._source = source
@@ -49,9 +51,9 @@ class Interrupted:
         start_ns: int | None = None
         for sample in self._source.samples():
             start_ns = sample.mono_ns if start_ns is None else start_ns
-            while acts and sample.mono_ns - start_ns >= acts[0][0] * NS_PER_S:
-                assert self.agent is not None
-                acts.pop(0)[1](self.agent)
+            agent = self.agent
+            while agent and acts and sample.mono_ns - start_ns >= acts[0][0] * NS_PER_S:
+                acts.pop(0)[1](agent)
             yield sample
 
 

@@ -42,6 +42,13 @@ NO_POINTS = np.zeros(0, np.uint8)
         (PlanSample(5, np.array([0.0, 0.0]), np.zeros((2, 2))), "do not rise"),
         (PlanSample(5, np.array([0.0]), np.zeros((1, 2))), "two points or more"),
         (LidarSample("/lidar/a", 5, np.zeros((4, 4), np.float32), NO_POINTS, "l"), "shape (4, 4)"),
+        (RadarSample("/radar/\udcff", 5, np.zeros((0, 4))), "a name that cannot be written"),
+        (RadarSample("/radar/" + 250 * "a", 5, np.zeros((0, 4))), "a name that cannot be written"),
+        (SignalSample(None, 5, 1.0), "a name that cannot be written"),  # type: ignore[arg-type]
+        (
+            LidarSample("/lidar/a", 5, np.zeros((4, 3), np.float32), NO_POINTS, "a\nb"),
+            "a name that cannot be written",
+        ),
     ],
 )
 def test_the_door_turns_away_and_counts(sample: Sample, reason: str) -> None:
