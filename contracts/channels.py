@@ -36,7 +36,7 @@ BEV = "bev"
 
 def signal_channel(name: str) -> str:
     """Channel of a catalogued signal."""
-    return SIGNAL_PREFIX + name
+    return f"{SIGNAL_PREFIX}{name}"
 
 
 def perception_channel(camera_channel: str) -> str:

@@ -61,16 +61,17 @@ def encode_sweep(points: LidarPoints) -> bytes:
 def encode_sweep_in_pieces(points: LidarPoints) -> list[bytes]:
     """What `encode_sweep` joins, for whom has a place to put it together."""
     xyz_m = read_only(points.xyz_m)
-    coded = ring_sections(xyz_m, points.ring) if len(points) else None
+    ring = read_only(points.ring) if points.ring is not None else None
+    coded = ring_sections(xyz_m, ring) if len(points) else None
     if coded is None:
         header = Header(Layout.PLAIN, Flag.NONE, len(points))
         sections = plain_sections(xyz_m)
     else:
         flags, segments, sections = coded
         header = Header(Layout.RINGS, flags, len(points), segments=segments)
-    sections.append((Kind.INTENSITY, woven("intensity", points.intensity)))
+    sections.append((Kind.INTENSITY, woven("intensity", read_only(points.intensity))))
     if points.time_offset_ns is not None:
-        sections.append((Kind.TIME, word_planes(points.time_offset_ns.view(np.uint32))))
+        sections.append((Kind.TIME, word_planes(read_only(points.time_offset_ns).view(np.uint32))))
     return pack_in_pieces(header, sections)
 
 

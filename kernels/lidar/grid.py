@@ -43,9 +43,9 @@ def grid_sections(grid: LidarGrid) -> tuple[Header, list[tuple[Kind, Content]]]:
         found += outlier_sections(flat.reshape(-1, 1), odd, marked)
         repeat_left(marked, steps)
     found += delta_sections(Kind.RANGE_DELTA, Kind.RANGE_ESCAPE, steps)
-    found.append((Kind.INTENSITY, woven("intensity", grid.intensity.reshape(-1))))
+    found.append((Kind.INTENSITY, woven("intensity", read_only(grid.intensity).reshape(-1))))
     if grid.column_time_ns is not None:
-        found.append((Kind.TIME, word_planes(grid.column_time_ns.view(np.uint32))))
+        found.append((Kind.TIME, word_planes(read_only(grid.column_time_ns).view(np.uint32))))
     return Header(Layout.GRID, Flag.NONE, flat.shape[0], rings, columns), found
 
 

@@ -25,7 +25,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 from contracts.errors import CorruptError
-from kernels.arrays import read_only
 from kernels.lidar.beams import Beams, beams_of_rings, recover_beams, ring_of_points
 from kernels.lidar.container import Content, Flag, Kind, Sections
 from kernels.lidar.nibbles import nibble_sections, read_nibbles
@@ -96,7 +95,7 @@ def ring_sections(
 def _in_order(xyz_m: Float32s, order: NDArray[np.int64]) -> Float32s:
     held = scratch("coded", np.float32, 3 * len(order)).reshape(-1, 3)
     # Clipping changes no index here, and without it numpy would fill a buffer of its own first.
-    return read_only(np.take(xyz_m, order, axis=0, out=held, mode="clip"))
+    return np.take(xyz_m, order, axis=0, out=held, mode="clip")
 
 
 def read_rings(sections: Sections) -> tuple[Float32s, Beams]:

@@ -34,7 +34,7 @@ def delta_sections(delta: Kind, escape: Kind, values: U16s) -> list[tuple[Kind, 
         return [(delta, b""), (escape, b"")]
     codes = scratch(f"{delta.name} codes", np.uint8, count)
     wide = scratch(f"{delta.name} wide", np.uint16, count)
-    escapes = _encode_delta(read_only(values), codes, wide)
+    escapes = _encode_delta(values, codes, wide)
     return [
         (delta, woven(delta.name, codes)),
         (escape, escape_planes(escape, wide[:escapes])),
@@ -70,7 +70,7 @@ def read_delta(sections: Sections, delta: Kind, escape: Kind, count: int) -> U16
 def word_planes(words: U32s) -> U8s:
     """Left-deltas modulo 2^32, zigzag, as four byte planes, lowest first: uint8 [4 n]."""
     planes = scratch("word planes", np.uint8, 4 * words.shape[0])
-    _encode_words(read_only(words), planes.reshape(4, words.shape[0]))
+    _encode_words(words, planes.reshape(4, words.shape[0]))
     return planes
 
 

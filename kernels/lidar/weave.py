@@ -25,7 +25,7 @@ BLOCK_BYTES = 1 << 16
 def woven(name: str, plane: U8s) -> U8s:
     """The plane woven, in scratch memory named `name`."""
     target = scratch(f"{name} woven", np.uint8, plane.shape[0])
-    _weave(read_only(plane), target)
+    _weave(plane, target)
     return target
 
 

@@ -44,7 +44,7 @@ NO_POINTS = np.zeros(0, np.uint8)
         (LidarSample("/lidar/a", 5, np.zeros((4, 4), np.float32), NO_POINTS, "l"), "shape (4, 4)"),
         (RadarSample("/radar/\udcff", 5, np.zeros((0, 4))), "a name that cannot be written"),
         (RadarSample("/radar/" + 250 * "a", 5, np.zeros((0, 4))), "a name that cannot be written"),
-        (SignalSample(None, 5, 1.0), "a name that cannot be written"),  # type: ignore[arg-type]
+        (SignalSample(None, 5, 1.0), "not in the signal catalogue"),  # type: ignore[arg-type]
         (
             LidarSample("/lidar/a", 5, np.zeros((4, 3), np.float32), NO_POINTS, "a\nb"),
             "a name that cannot be written",
