@@ -18,6 +18,7 @@ from contracts.clock import NS_PER_S
 from contracts.samples import (
     CalibrationSample,
     FixSample,
+    Float64s,
     ImageSample,
     LidarSample,
     MountSample,
@@ -33,6 +34,8 @@ MAX_IMAGE_BYTES = 64 * 1024 * 1024
 MAX_POINTS = 4_000_000
 MAX_NAME = 255
 """Characters of a channel's name, or a frame's."""
+MOST_NAMES = 4096
+"""So many are remembered as good; others are looked at each time."""
 MAX_DISORDER_NS = NS_PER_S
 """A sample this much older than the newest one is late beyond use."""
 
@@ -102,7 +105,8 @@ class Door:
                 continue
             if not (isinstance(name, str) and len(name) <= MAX_NAME and name.isprintable()):
                 return "a name that cannot be written"
-            self._good_names.add(name)
+            if len(self._good_names) < MOST_NAMES:
+                self._good_names.add(name)
         return None
 
     def _late(self, sample: Sample) -> str | None:
@@ -126,17 +130,16 @@ def _fault(sample: Sample) -> str | None:
                 return f"points have shape {xyz.shape}, not (n, 3)"
             return "more than 4 M points" if len(xyz) > MAX_POINTS else None
         case RadarSample(tracks=tracks):
-            return None if np.isfinite(tracks).all() else "a track is not finite"
+            return _fault_of_all(tracks, (len(tracks), 4), "a track")
         case PoseSample(position_m=position, orientation_xyzw=orientation):
-            finite = np.isfinite(position).all() and np.isfinite(orientation).all()
-            return None if finite else "the pose is not finite"
+            return _pose_fault(position, orientation)
         case FixSample(lat_deg=lat, lon_deg=lon):
             inside = abs(lat) <= 90.0 and abs(lon) <= 180.0
             return None if inside else "the position is not on Earth"
         case PlanSample(t_s=t, xy_m=xy):
             return _plan_fault(t, xy)
         case MountSample(ego_SE3_sensor=mount):
-            return None if np.isfinite(mount).all() else "the mount is not finite"
+            return _fault_of_all(mount, (4, 4), "the mount")
     return None
 
 
@@ -152,10 +155,21 @@ def _signal_fault(name: str, value: float) -> str | None:
     return None
 
 
-def _plan_fault(
-    t_s: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-    xy_m: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-) -> str | None:
+def _pose_fault(position: Float64s, orientation: Float64s) -> str | None:
+    if position.shape != (3,) or orientation.shape != (4,):
+        return f"the pose has shapes {position.shape} and {orientation.shape}, not (3,) and (4,)"
+    # Of all samples the most but one: numpy's own look would take several times as long.
+    finite = math.isfinite(sum(position.tolist()) + sum(orientation.tolist()))
+    return None if finite else "the pose is not finite"
+
+
+def _fault_of_all(array: Float64s, shape: tuple[int, int], what: str) -> str | None:
+    if array.shape != shape:
+        return f"{what} has shape {array.shape}, not {shape}"
+    return None if np.isfinite(array).all() else f"{what} is not finite"
+
+
+def _plan_fault(t_s: Float64s, xy_m: Float64s) -> str | None:
     if t_s.ndim != 1 or xy_m.shape != (len(t_s), 2) or len(t_s) < 2:
         return "a plan needs two points or more, with a time for each"
     # Times that rise from a finite one to a finite one are finite; what is not a number rises not.

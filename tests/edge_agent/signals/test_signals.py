@@ -13,6 +13,7 @@ from contracts.clock import NS_PER_S
 from contracts.samples import (
     FixSample,
     LidarSample,
+    MountSample,
     PlanSample,
     PoseSample,
     RadarSample,
@@ -42,6 +43,10 @@ NO_POINTS = np.zeros(0, np.uint8)
         (PlanSample(5, np.array([0.0, 0.0]), np.zeros((2, 2))), "do not rise"),
         (PlanSample(5, np.array([0.0]), np.zeros((1, 2))), "two points or more"),
         (LidarSample("/lidar/a", 5, np.zeros((4, 4), np.float32), NO_POINTS, "l"), "shape (4, 4)"),
+        (RadarSample("/radar/a", 5, np.zeros((2, 3))), "shape (2, 3), not (2, 4)"),
+        (PoseSample(5, np.zeros(3), np.zeros(3)), "shapes (3,) and (3,), not"),
+        (PoseSample(5, np.zeros(3), np.array([0, -math.inf, math.inf, 1])), "not finite"),
+        (MountSample(5, "top", np.eye(3)), "shape (3, 3)"),
         (RadarSample("/radar/\udcff", 5, np.zeros((0, 4))), "a name that cannot be written"),
         (RadarSample("/radar/" + 250 * "a", 5, np.zeros((0, 4))), "a name that cannot be written"),
         (SignalSample(None, 5, 1.0), "not in the signal catalogue"),  # type: ignore[arg-type]
