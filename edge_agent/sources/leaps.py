@@ -32,7 +32,7 @@ INSTANTS_AHEAD = 5
 INSTANTS_BACK = 3
 """...and so many from before it, meanwhile, make it false. They are fewer: of two sensors that
 tell the time alike often, the one that did not leap is right."""
-MOST_WAITING = 4096
+MOST_WAITING = 512
 """So many samples make a leap true as well: the time of such a source stands still."""
 
 Tell = Callable[[Sample, str], object]
