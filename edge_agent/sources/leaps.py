@@ -117,8 +117,13 @@ class _Doubted:
         """Doubt one more; those whose time it confirms, in their order."""
         self._waiting.append(sample)
         self._ahead.see(sample.mono_ns)
-        while self._ahead.count >= INSTANTS_AHEAD or len(self._waiting) > MOST_WAITING:
+        while self._ahead.count >= self._enough or len(self._waiting) > MOST_WAITING:
             yield from self._lowest()
+
+    @property
+    def _enough(self) -> int:
+        """At the start two instants tell which of them is the lower, and it is believed."""
+        return 2 if self._newest_ns is None else INSTANTS_AHEAD
 
     def rest(self) -> Iterator[Sample]:
         """Those that wait still, when nothing comes any more that they could make too late."""
@@ -126,11 +131,17 @@ class _Doubted:
             yield from self._lowest()
 
     def _lowest(self) -> list[Sample]:
-        """Take out what is not ahead of the lowest that waits: so far, at least, time has come."""
-        near_ns = min(sample.mono_ns for sample in self._waiting) + MAX_DISORDER_NS
-        found = [sample for sample in self._waiting if sample.mono_ns <= near_ns]
-        self._newest_ns = max(sample.mono_ns for sample in found)
-        self._wait_on([sample for sample in self._waiting if sample.mono_ns > near_ns])
+        """Take out the lowest that waits, as time has come so far at least, and what is not ahead
+        of it.
+        """
+        times = sorted(sample.mono_ns for sample in self._waiting)
+        newest_ns = times[0]
+        for at_ns in times:
+            if at_ns <= newest_ns + MAX_DISORDER_NS:
+                newest_ns = at_ns
+        found = [sample for sample in self._waiting if sample.mono_ns <= newest_ns]
+        self._newest_ns = newest_ns
+        self._wait_on([sample for sample in self._waiting if sample.mono_ns > newest_ns])
         return found
 
     def _wait_on(self, waiting: list[Sample]) -> None:
