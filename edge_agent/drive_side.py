@@ -36,6 +36,7 @@ from edge_agent.ports import CountingSource, LiveSource, SensorSource, SessionOp
 from edge_agent.redaction.opening import open_image_redaction, open_zones
 from edge_agent.runtime import DriveEvents, DriveRuntime, DriveTally, RunningSet
 from edge_agent.runtime.built_in import built_in
+from edge_agent.runtime.lineup import BuiltIn
 from edge_agent.runtime.pace import Pace
 from edge_agent.selection.allowances import Allowances
 from edge_agent.selection.budget import BudgetBook, Keep, VehicleLimits, budget_key
@@ -44,9 +45,10 @@ from edge_agent.selection.clip_gate import ClipGate
 from edge_agent.selection.recovered import settle_recovered
 from edge_agent.selection.thresholds import ThresholdBook
 from edge_agent.setup import vehicle_labels
-from edge_agent.sources.address import machine_clock_quality
+from edge_agent.sources.address import is_machines_clock, machine_clock_quality
 from edge_agent.sources.leaps import plausible_samples
 from edge_agent.spool import Spool
+from edge_agent.supervisor.first import FirstSample
 from edge_agent.supervisor.intake import SupervisedDrive
 from edge_agent.supervisor.source import supervised_samples
 from edge_agent.supervisor.supervisor import Restarts
@@ -56,6 +58,8 @@ from kernels.triggers.engine import Fire
 
 CLIPS_TOLD = 200
 """The newest clips of a run, that its report names: it is written each second, for weeks."""
+SPEAKS_WITHIN_S = 2.0
+"""So long the agent's start waits for a live source, and no longer for one that is silent."""
 
 log = structlog.get_logger(__name__)
 
@@ -93,42 +97,61 @@ class DriveSide:
         self.description = source.describe()
         self._source = source
         self._restarts = restarts
+        self._clock = clock
         self._stop = threading.Event()
         self._unfed: Counter[tuple[str, str]] = Counter()
+        built = self._warm_model(opener)
+        self.ring = Ring(config.ring)
         self._samples = plausible_samples(
             supervised_samples(source, restarts, self._stop.wait, self._on_break),
             source, self.description, clock, self._turn_away,
         )  # fmt: skip
-        self._first: Sample | None = next(self._samples, None)
-        first_ns = self._first.mono_ns if self._first is not None else 0
-        self._drive_clock = VirtualClock(first_ns, first_ns + self.description.utc_minus_mono_ns)
-        self._clock = clock
-        self._start_ns = first_ns
+        self._first = FirstSample(self._samples)
+        begin_ns = self._begin_ns()
+        self._drive_clock = VirtualClock(begin_ns, begin_ns + self.description.utc_minus_mono_ns)
+        self._start_ns: int | None = None
         self._pace = Pace(config.pace, clock, self._stop.wait) if config.pace else None
         self.fires: Counter[tuple[str, str]] = Counter()
         self._counting = threading.Lock()  # of fires: the drive's thread and the pack thread do
         self.kinds: dict[str, str] = {}
         self._clips: deque[PackedClip] = deque(maxlen=CLIPS_TOLD)
         self.wake: Callable[[], object] = lambda: None
-        self._open_parts(is_connected, sent_bytes, opener)
+        self._open_parts(built, is_connected, sent_bytes)
 
-    def _open_parts(
-        self,
-        is_connected: Callable[[], bool],
-        sent_bytes: Callable[[], int],
-        opener: SessionOpener | None,
-    ) -> None:
+    def _begin_ns(self) -> int:
+        """Where the drive's clock begins: at the first sample, now if a live source is silent."""
+        offset_ns, now_ns = self.description.utc_minus_mono_ns, self._clock.mono_ns()
+        if not is_machines_clock(offset_ns, self._clock):
+            now_ns = self._clock.utc_ns() - offset_ns
+        if isinstance(self._source, LiveSource) and not self._first.is_known(SPEAKS_WITHIN_S):
+            log.warning("the source is silent", waited_s=SPEAKS_WITHIN_S)
+            return now_ns
+        first = self._first.result()
+        return first.mono_ns if first is not None else 0
+
+    def _warm_model(self, opener: SessionOpener | None) -> BuiltIn:
+        """The model and every kernel, loaded: from no cache it takes as long as a source that
+        plays by the clock would not wait.
+        """
         config, facts_of = self._config, self.description
-        guard = open_zones(config.redaction)
-        self.redaction = open_image_redaction(config.redaction, facts_of.utc_minus_mono_ns)
         reopened = partial(
             reopening, clock=self._clock, on_reopened=lambda: self._restarts.lost("model"),
             threads=config.model_threads,
         )  # fmt: skip
         self.open_released = reopened(None)
         built = built_in(config, reopened(opener))
-        model = built.model.model if built.model is not None else None
-        warm_up(model, camera=bool(facts_of.camera_channels), lidar=bool(facts_of.lidar_channels))
+        warm_up(
+            built.model.model if built.model is not None else None,
+            camera=bool(facts_of.camera_channels), lidar=bool(facts_of.lidar_channels),
+        )  # fmt: skip
+        return built
+
+    def _open_parts(
+        self, built: BuiltIn, is_connected: Callable[[], bool], sent_bytes: Callable[[], int]
+    ) -> None:
+        config, facts_of = self._config, self.description
+        guard = open_zones(config.redaction)
+        self.redaction = open_image_redaction(config.redaction, facts_of.utc_minus_mono_ns)
         self.ledger = open_ledger(
             self._state / "ledger.sqlite", self._drive_clock, facts_of.boot_id
         )
@@ -145,7 +168,6 @@ class DriveSide:
         self._book = BudgetBook(self.ledger, self.limits, self.spool.has_room, allowances)
         self._thresholds = ThresholdBook(self._state / "thresholds.json")
         settle_recovered(self.spool, self._book)
-        self.ring = Ring(config.ring)
         self._tally = DriveTally(is_connected, sent_bytes)
         self.signal_log = open_signal_log(
             self._state / "signals", config.signal_log.quota, config.spool.floor_free, RealDisk()
@@ -167,7 +189,7 @@ class DriveSide:
                 log.warning("trigger inactive", trigger=entry.slot.name, reason=entry.reason)
         facts = DriveFacts(
             facts_of.drive_id, facts_of.utc_minus_mono_ns, self.drive_clock(),
-            model.digest if model is not None else None, facts_of.labels,
+            built.model.model.digest if built.model is not None else None, facts_of.labels,
         )  # fmt: skip
         self._events = EventTeller(self.ledger, facts_of.utc_minus_mono_ns)
         self._gate = ClipGate(
@@ -196,7 +218,8 @@ class DriveSide:
     @property
     def driven_s(self) -> float:
         """Seconds of drive time so far."""
-        return max(0, self.drive.now_ns - self._start_ns) / NS_PER_S
+        start_ns = self._start_ns
+        return max(0, self.drive.now_ns - start_ns) / NS_PER_S if start_ns is not None else 0.0
 
     @property
     def left_out(self) -> dict[str, int]:
@@ -289,7 +312,11 @@ class DriveSide:
 
     def run(self) -> None:
         """Drive to the end of the source. Blocks."""
-        if self._first is not None and self._feed(self._first):
+        self._supervised.begin()
+        first = self._first.result()
+        if first is not None:
+            self._start_ns = first.mono_ns
+        if first is not None and self._feed(first):
             for sample in self._samples:
                 if not self._feed(sample):
                     break
@@ -346,7 +373,7 @@ class DriveSide:
         self.signal_log.fire(LoggedFire(cause=cause_of(fire), outcome=outcome))
         log.info(
             "trigger fired", trigger=name, score=round(fire.score, 3), outcome=outcome,
-            at_s=round((fire.fired_mono_ns - self._start_ns) / NS_PER_S, 3),
+            at_s=round((fire.fired_mono_ns - (self._start_ns or 0)) / NS_PER_S, 3),
         )  # fmt: skip
 
     def _on_swap(self, running: RunningSet) -> None:

@@ -35,6 +35,7 @@ def examine(config: AgentConfig) -> list[Finding]:
         ("kernel cache", _kernel_cache),
         ("trigger specs", lambda: _specs(config)),
         ("model", lambda: _model(config)),
+        ("sensors", lambda: _sensors(config)),
         ("link", lambda: _link(config)),
         ("cloud", lambda: _cloud(config)),
         ("metrics", lambda: metrics_port(config.metrics)),
@@ -100,6 +101,12 @@ def _model(config: AgentConfig) -> str:
     if model is None:
         return "none configured"
     return f"{config.model} passes its self-test, {len(model.class_names)} classes"
+
+
+def _sensors(config: AgentConfig) -> str | Remark:
+    from edge_agent.health.doctor_sensors import sensors
+
+    return sensors(config.source)
 
 
 def _link(config: AgentConfig) -> str | Remark:

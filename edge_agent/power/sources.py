@@ -16,13 +16,17 @@ from typing import Any
 import structlog
 
 from contracts.clock import NS_PER_S, Clock
-from contracts.errors import InputError
+from contracts.errors import InputError, LongtailError
 from edge_agent.power.step import PowerReading
+from edge_agent.sources.address import optional_module
+from edge_agent.sources.can.frames import BusPort
+from edge_agent.sources.patience import Backoff
 
 STALE_NS = 5 * NS_PER_S
+"""A value from a bus that is older tells nothing: buses are silent when a vehicle sleeps."""
+POLL_S = 0.2
 _MOST = 1e9
 """Volts or degrees: nothing that is not a number, infinite or of 5,000 digits is below."""
-"""A value from a bus that is older tells nothing: buses are silent when a vehicle sleeps."""
 IGNITION, SUPPLY, TEMPERATURE = "ignition", "supply_v", "temperature_c"
 
 log = structlog.get_logger(__name__)
@@ -100,7 +104,8 @@ class CanPower:
     """Ignition and supply from signals on a CAN bus, decoded by a DBC file.
 
     Args:
-        bus: a `can.BusABC`; `recv` is called in a thread of its own.
+        bus: opened, read and opened anew in a thread of its own; while it is down, nothing is
+            known.
         database: a `cantools` database.
         names: by reading (`ignition`, `supply_v`, `temperature_c`), `Message.Signal` in the DBC.
         clock: the machine's, for what is stale.
@@ -108,7 +113,7 @@ class CanPower:
     Raises `InputError` for a name that the database lacks.
     """
 
-    def __init__(self, bus: Any, database: Any, names: Mapping[str, str], clock: Clock) -> None:
+    def __init__(self, bus: BusPort, database: Any, names: Mapping[str, str], clock: Clock) -> None:
         self._bus = bus
         self._clock = clock
         self._wanted: dict[int, list[tuple[str, str]]] = {}
@@ -141,20 +146,23 @@ class CanPower:
         """End the thread, then the bus."""
         self._stop.set()
         self._thread.join()
-        self._bus.shutdown()
+        self._bus.close()
 
     def _listen(self) -> None:
-        from can import CanError
-
+        backoff = Backoff()
         while not self._stop.is_set():
             try:
-                frame = self._bus.recv(timeout=0.2)
-            except (CanError, OSError, ValueError) as error:
+                if not self._bus.is_open:
+                    self._bus.open()
+                frame = self._bus.recv(POLL_S)
+            except LongtailError as error:
+                self._bus.close()
                 if not self._problem:
                     log.warning("power bus cannot be read", reason=str(error))
-                self._problem = f"{type(error).__name__}: {error}"
-                self._stop.wait(1.0)
+                self._problem = str(error)
+                self._stop.wait(backoff.next_s())
                 continue
+            backoff.reset()
             self._problem = ""
             if frame is not None:
                 self._take(frame)
@@ -189,24 +197,10 @@ def _found(database: Any, name: str) -> tuple[Any, str]:
 def open_can_power(
     interface: str, channel: str, dbc: Path, names: Mapping[str, str], clock: Clock
 ) -> CanPower:
-    """Open a bus through python-can. Raises `InputError` for what is missing or wrong."""
-    try:
-        import can
-        import cantools
-    except ImportError as error:
-        raise InputError(f"needs {error.name}: pip install 'longtail[can]'", "power.can") from error
+    """A bus of python-can's. Raises `InputError` for what is missing or wrong."""
+    cantools = optional_module("cantools", "can")
     try:
         database = cantools.database.load_file(str(dbc))
     except Exception as error:
         raise InputError(f"not a usable DBC file: {error}", str(dbc)) from error
-    try:
-        bus: Any = can.Bus(interface=interface, channel=channel)
-    except Exception as error:
-        raise InputError(
-            f"the bus cannot be opened: {error}", f"power.can {interface}:{channel}"
-        ) from error
-    try:
-        return CanPower(bus, database, names, clock)
-    except InputError:
-        bus.shutdown()
-        raise
+    return CanPower(BusPort(interface, channel, {}), database, names, clock)

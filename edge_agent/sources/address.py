@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from contracts.clock import ClockQuality
+from contracts.clock import NS_PER_DAY, Clock, ClockQuality
 from contracts.errors import InputError
 from contracts.ids import sha256_hex
 from contracts.quantities import duration_ns_of
@@ -117,6 +117,14 @@ def machine_boot_id() -> str:
         raise InputError(f"a live source needs the boot id: {error.strerror}", str(_BOOT_ID)) from (
             error
         )
+
+
+def is_machines_clock(utc_minus_mono_ns: int, clock: Clock) -> bool:
+    """Whether a source's times are of this machine's clock, by what it told of their UTC.
+
+    A wall clock that was corrected since does not matter.
+    """
+    return abs(clock.utc_ns() - clock.mono_ns() - utc_minus_mono_ns) < NS_PER_DAY
 
 
 def machine_clock_quality() -> ClockQuality:

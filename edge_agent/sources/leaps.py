@@ -19,10 +19,11 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from contracts.clock import NS_PER_DAY, Clock
+from contracts.clock import Clock
 from contracts.samples import Sample
 from edge_agent.drive.door import MAX_DISORDER_NS
 from edge_agent.ports import LiveSource, SensorSource, SourceDescription
+from edge_agent.sources.address import is_machines_clock
 
 NO_TIME = "its time is no whole number"
 AHEAD = "ahead of all others by more than 1 s"
@@ -56,7 +57,7 @@ def plausible_samples(
     timed = _with_times(samples, tell)
     if not isinstance(source, LiveSource):
         return _without_leaps(timed, tell)
-    if abs(clock.utc_ns() - clock.mono_ns() - told.utc_minus_mono_ns) < NS_PER_DAY:
+    if is_machines_clock(told.utc_minus_mono_ns, clock):
         return _not_ahead_of(clock, timed, tell)
     return timed
 

@@ -113,7 +113,7 @@ def _device(address: Address) -> Callable[[], Video]:
     rate = _positive(address, "rate")
     if rate is not None:
         options["framerate"] = f"{rate:g}"
-    return lambda: Video(address.target, container_format="v4l2", options=options)
+    return lambda: Video(address.target, container_format="v4l2", options=options, live=True)
 
 
 def _stream(address: Address) -> Callable[[], Video]:
@@ -127,5 +127,5 @@ def _stream(address: Address) -> Callable[[], Video]:
             raise InputError("transport is tcp or udp", address.place)
         options["rtsp_transport"] = transport
     return lambda: Video(
-        address.target, options=options, timeout_s=(OPEN_TIMEOUT_S, READ_TIMEOUT_S)
+        address.target, options=options, timeout_s=(OPEN_TIMEOUT_S, READ_TIMEOUT_S), live=True
     )  # fmt: skip

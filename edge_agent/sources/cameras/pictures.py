@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from contracts.errors import CorruptError, InputError
+from contracts.errors import CorruptError, InputError, TransientError
 from edge_agent.sources.address import optional_module, without_password
 from edge_agent.sources.cameras.jpeg import NotAPictureError, encode, passed_through
 
@@ -38,7 +38,11 @@ class Video:
     Attributes: `rate`: pictures a second, `length_ns`: of all of it, as the file tells; None
     where it does not.
 
-    Raises `InputError` when it cannot be opened or holds no video.
+    Args:
+        live: what cannot be opened now may be there later.
+
+    Raises `InputError` when it cannot be opened or holds no video, `TransientError` when it may
+    be opened later.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Video:
         container_format: str | None = None,
         options: dict[str, str] | None = None,
         timeout_s: tuple[float, float] | None = None,
+        live: bool = False,
     ) -> None:
         self._av = optional_module("av", "camera")
         self._target = without_password(target)
@@ -56,9 +61,10 @@ class Video:
                 target, format=container_format, options=options or {}, timeout=timeout_s
             )
         except (self._av.FFmpegError, OSError) as error:
-            raise InputError(
-                f"cannot be opened: {getattr(error, 'strerror', None) or error}", self._target
-            ) from error
+            why = f"cannot be opened: {getattr(error, 'strerror', None) or error}"
+            if live and not isinstance(error, self._av.error.ProtocolNotFoundError):
+                raise TransientError(why, self._target) from error
+            raise InputError(why, self._target) from error
         streams = self._container.streams.video
         if not streams:
             self.close()

@@ -1,7 +1,9 @@
 """The two camera sources: a video file that is replayed, a stream that is watched.
 
 A live stream that ends, errs or falls silent makes a gap: it is opened anew with growing pauses,
-and pictures go on when it is back. After `give_up` without a picture the source ends.
+and pictures go on when it is back. So does one that is away at the start: what other sensors see,
+and clips that wait, must not depend on one cable. After `give_up` without a picture the source
+ends.
 
 Does not do: undistortion; turning pictures that the file marks as rotated; sound. A network stream
 that falls silent is left after 3 s; how long a device may block a read is its driver's matter.
@@ -17,7 +19,7 @@ from pathlib import Path
 import structlog
 
 from contracts.clock import NS_PER_S, Clock, ClockQuality, SystemClock
-from contracts.errors import CorruptError, InputError
+from contracts.errors import CorruptError, InputError, TransientError
 from contracts.samples import ImageSample, Sample
 from edge_agent.ports import SourceDescription
 from edge_agent.sources.address import (
@@ -158,7 +160,7 @@ class CameraStreamSource:
     """`LiveSource` over a device or URL. Attributes: `counts`; `gaps`: how often it was lost.
 
     Args:
-        open_video: opens the stream; a failure at the start is an `InputError`.
+        open_video: opens the stream; while it raises `TransientError` it is waited for.
         latency_ns: what passes between exposure and arrival, taken off.
         wait: waits for seconds, True as soon as the source is stopped.
     """
@@ -195,7 +197,12 @@ class CameraStreamSource:
             clock=machine_clock_quality(),
             camera_channels=(channel,),
         )
-        self._video: Video | None = open_video()
+        self._video: Video | None = None
+        try:
+            self._video = open_video()
+        except TransientError as error:
+            self.counts["cannot be opened"] += 1
+            log.error("camera is away at the start", channel=channel, reason=str(error))
 
     def describe(self) -> SourceDescription:
         return self._description
@@ -232,7 +239,7 @@ class CameraStreamSource:
         if self._video is None:
             try:
                 self._video = self._open_video()
-            except InputError as error:
+            except (TransientError, InputError) as error:
                 self.counts["cannot be opened"] += 1
                 log.info("camera still away", channel=self._channel, reason=error.message)
                 return

@@ -130,10 +130,14 @@ class BusPort:
         return self._bus is not None
 
     def open(self) -> None:
-        """Raises `TransientError`: a bus that cannot be opened may come up later."""
+        """Raises `TransientError` for a bus that may come up later, `InputError` for settings
+        that are wrong or a driver that is missing.
+        """
         try:
             self._bus = self._can.Bus(**self._settings)
-        except (self._can.CanError, OSError, ValueError, ImportError) as error:
+        except (ValueError, ImportError, self._can.CanInterfaceNotImplementedError) as error:
+            raise InputError(f"the bus cannot be opened: {error}", self.place) from error
+        except (self._can.CanError, OSError) as error:
             raise TransientError(f"the bus cannot be opened: {error}", self.place) from error
 
     def recv(self, timeout_s: float) -> Message | None:

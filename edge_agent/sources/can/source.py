@@ -1,8 +1,9 @@
 """The two CAN sources: a log that is replayed, a bus that is listened to.
 
 A live bus that falls silent or goes down makes a gap: its signals grow stale, the source tells
-so once, goes on asking and opens the bus anew with growing pauses. After `give_up` without a
-frame the source ends, as a vehicle's bus does at key-off. `stop()` ends it within a poll.
+so once, goes on asking and opens the bus anew with growing pauses. So does one that is down at the
+start: what other sensors see, and clips that wait, must not depend on one cable. After `give_up`
+without a frame the source ends, as a vehicle's bus does at key-off. `stop()` ends it within a poll.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class CanBusSource:
     """`LiveSource` over one interface. Attributes: `counts`; `gaps`: silences so far.
 
     Args:
-        bus: opened here; a bus that is down at the start is an `InputError`.
+        bus: opened here; one that is down is waited for, as it would be later.
         wait: waits for seconds, True as soon as the source is stopped.
     """
 
@@ -128,7 +129,8 @@ class CanBusSource:
         try:
             bus.open()
         except TransientError as error:
-            raise InputError(error.message, error.place) from error
+            self.counts["bus down"] += 1
+            log.error("bus is down at the start", reason=error.message, bus=bus.place)
 
     @property
     def counts(self) -> Counter[str]:

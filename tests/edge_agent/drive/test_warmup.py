@@ -1,4 +1,4 @@
-"""What a drive calls was loaded before its first sample."""
+"""What a drive calls was loaded before its source is asked for the first sample."""
 
 from __future__ import annotations
 
@@ -59,6 +59,17 @@ def others(sweep):
             yield replace(two, time_offset_ns=None)
 
 
+class Asked:
+    '''A source as it is; `before`: what was loaded when it was asked for its first sample.'''
+
+    def __init__(self, source):
+        self.describe, self._source, self.before = source.describe, source, None
+
+    def samples(self):
+        self.before = loaded()
+        yield from self._source.samples()
+
+
 class OtherArrays:
     '''What someone else's source hands over: arrays nobody may write to, in any order.'''
 
@@ -89,16 +100,15 @@ elif sys.argv[2] == "pictures alone":
 config = AgentConfig(
     state=Path(sys.argv[1]), ring="256MB", model=model, specs=(published_specs(),)
 )
-agent = Agent(config, source, "simulated")
-before = loaded()
-report = asyncio.run(agent.run(stay=False))
-late, samples = sorted(loaded() - before), sum(report.samples.values())
-print(json.dumps({"late": late, "before": len(before), "samples": samples}))
+asked = Asked(source)
+report = asyncio.run(Agent(config, asked, "simulated").run(stay=False))
+late, samples = sorted(loaded() - asked.before), sum(report.samples.values())
+print(json.dumps({"late": late, "before": len(asked.before), "samples": samples}))
 """
 
 
 @pytest.mark.parametrize("source", ["simulated", "other arrays", "pictures alone"])
-def test_a_drive_loads_no_kernel_after_it_has_begun(tmp_path: Path, source: str) -> None:
+def test_a_drive_loads_no_kernel_once_its_source_was_asked(tmp_path: Path, source: str) -> None:
     """In a process of its own: in this one other tests have loaded what they call."""
     done = subprocess.run(
         [sys.executable, "-c", DRIVE, str(tmp_path / "state"), source],

@@ -6,9 +6,13 @@ import errno
 import json
 import os
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import can
 import pytest
 
 from edge_agent.cli import BUNDLED_MODEL
@@ -22,7 +26,9 @@ from edge_agent.health.doctor_machine import (
     governors,
     service_manager,
 )
+from edge_agent.health.doctor_sensors import sensors
 from tests.edge_agent.agent_drives import PUBLISHED
+from tests.edge_agent.can_logs import Vehicle, write_vehicle
 from tests.edge_agent.redaction.test_zones import SQUARE, zone
 
 
@@ -126,3 +132,53 @@ def test_direct_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "open", refusing)
     found = direct_writes(tmp_path)
     assert isinstance(found, Remark) and "ext4" in found.advice
+
+
+def test_a_recording_tells_what_it_holds(tmp_path: Path) -> None:
+    found = findings(tmp_path, source="sim:duration_s=5")["sensors"]
+    assert found.level == "ok" and found.detail.startswith("a recording of 1 cameras, 1 lidars")
+    assert findings(tmp_path)["sensors"].detail.startswith("none configured")
+    assert findings(tmp_path, source="sim:durations=1")["sensors"].level == "fail"
+
+
+@contextmanager
+def speaking(channel: str) -> Iterator[None]:
+    """A vehicle's end of a virtual bus, which tells of its motion."""
+    over, vehicle = threading.Event(), Vehicle()
+
+    def speak() -> None:
+        with can.Bus(interface="virtual", channel=channel) as bus:
+            while not over.wait(0.002):
+                bus.send(vehicle.motion(0.0, 36.0))
+
+    speaker = threading.Thread(target=speak)
+    speaker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        speaker.join()
+
+
+def test_sensors_that_speak_are_heard(tmp_path: Path) -> None:
+    mapping = write_vehicle(tmp_path)
+    text = mapping.read_text()
+    mapping.write_text(text[: text.index("  driver.gas_pressed")])
+    with speaking("doctor-1"):
+        assert sensors(f"can:virtual/doctor-1,map={mapping}", 60.0) == "2 signals heard"
+
+
+def test_a_sensor_that_is_away_is_named_beside_those_that_speak(tmp_path: Path) -> None:
+    mapping = write_vehicle(tmp_path)
+    file = tmp_path / "vehicle.sources.yaml"
+    file.write_text(
+        "apiVersion: longtail/v1\nkind: Sources\nsources:\n"
+        f'  - address: "can:virtual/doctor-2,map={mapping}"\n'
+        '  - address: "camera:http://127.0.0.1:9/x,name=front"\n'
+    )
+    with speaking("doctor-2"):
+        found = sensors(f"all:{file}", patience_s=1.0)
+    assert isinstance(found, Remark)
+    assert found.detail.startswith("2 of 7 heard, silent: /camera/front, ")
+    assert "cannot be opened" in found.detail
+    assert "ego." not in found.detail

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from contracts.clock import NS_PER_S, SystemClock, VirtualClock
-from contracts.errors import InputError
+from contracts.errors import InputError, TransientError
 from edge_agent.power.sources import STALE_NS, CanPower, open_can_power
 from edge_agent.power.step import PowerReading
+from edge_agent.sources import patience
+from edge_agent.sources.can.frames import BusPort
 
 can = pytest.importorskip("can")
-pytest.importorskip("cantools")
+cantools = pytest.importorskip("cantools")
 
 DBC = """VERSION ""
 BU_: BCM
@@ -80,6 +82,42 @@ def test_signals_become_readings_and_go_stale(dbc: Path, vehicle: Any) -> None:
         source.close()
 
 
+class Shaky(BusPort):
+    """A bus by a script: `x` cannot be opened, `E` is down when it is read, `r` tells."""
+
+    def __init__(self, script: str) -> None:
+        super().__init__("virtual", "shaky", {})
+        self._script, self._up, self.opened = list(script), False, 0
+
+    @property
+    def is_open(self) -> bool:
+        return self._up
+
+    def open(self) -> None:
+        if self._script[:1] == ["x"]:
+            raise TransientError("the bus cannot be opened", self._script.pop(0))
+        self._up, self.opened = True, self.opened + 1
+
+    def recv(self, timeout_s: float) -> Any:
+        if self._script and self._script.pop(0) == "E":
+            raise TransientError("the bus is down", self.place)
+        return body(True, 12.0)
+
+    def close(self) -> None:
+        self._up = False
+
+
+def test_a_bus_that_is_down_is_opened_again(dbc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "FIRST_S", 0.001)
+    bus = Shaky("xxErrEr")
+    source = CanPower(bus, cantools.database.load_file(str(dbc)), NAMES, VirtualClock())
+    try:
+        until(source, lambda r: r.ignition is True and bus.opened == 3 and not r.problem)
+    finally:
+        source.close()
+    assert not bus.is_open
+
+
 @pytest.mark.parametrize("name", ["BodyControl.Key", "Body.KeyOn", "KeyOn", "."])
 def test_a_name_that_the_dbc_lacks_is_refused(name: str, dbc: Path, vehicle: Any) -> None:
     with pytest.raises(InputError, match=r"no signal .*Message\.Signal"):
@@ -91,7 +129,7 @@ def test_a_file_that_is_no_dbc_and_a_bus_that_is_none(dbc: Path, tmp_path: Path)
     broken.write_text("BO_ what")
     with pytest.raises(InputError, match="not a usable DBC"):
         open_can_power("virtual", "x", broken, NAMES, SystemClock())
-    with pytest.raises(InputError, match="bus cannot be opened"):
+    with pytest.raises(InputError, match="no interface 'no-such-interface'"):
         open_can_power("no-such-interface", "x", dbc, NAMES, SystemClock())
 
 

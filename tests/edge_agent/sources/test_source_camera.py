@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.clock import NS_PER_S, VirtualClock
-from contracts.errors import CorruptError, InputError
+from contracts.errors import CorruptError, InputError, TransientError
 from contracts.samples import CalibrationSample, ImageSample, Sample
 from edge_agent.kit.conformance import check_refusals, check_source
 from edge_agent.ports import LiveSource
@@ -187,7 +187,7 @@ def test_start_rate_and_calibration(tmp_path: Path) -> None:
         ("camera:{folder}/a.mp4,start=2026-05-01T12:00:00", "is not a time such as"),
         ("camera:{folder}/a.mp4,max_hz=-1", "must be a number above 0"),
         ("camera:{folder}/a.mp4,calibration={folder}/wrong.yaml", "wrong.yaml:5:5: fx"),
-        ("camera:/dev/video77", "cannot be opened"),
+        ("camera:rtps://user:secret@127.0.0.1:9/x", "cannot be opened: Protocol not found"),
         ("camera:/dev/video77,transport=tcp", "transport is for URLs"),
         ("camera:rtsp://user:secret@127.0.0.1:9/x,transport=carrier-pigeon", "tcp or udp"),
     ],
@@ -214,7 +214,7 @@ class ScriptedStream:
         letter, self._script = self._script[:1] or "x", self._script[1:]
         self._clock.set_mono_ns(self._clock.mono_ns() + NS_PER_S)
         if letter == "x":
-            raise InputError("cannot be opened: connection refused", "rtsp://camera")
+            raise TransientError("cannot be opened: connection refused", "rtsp://camera")
         return Video(str(self._path))
 
 
@@ -251,10 +251,16 @@ def test_a_stream_that_is_stopped_ends(tmp_path: Path) -> None:
     assert list(samples) == []
 
 
-def test_a_stream_that_is_away_at_the_start_is_refused(tmp_path: Path) -> None:
-    clock = VirtualClock()
-    with pytest.raises(InputError, match="connection refused"):
-        CameraStreamSource(ScriptedStream("x", tmp_path, clock), "/camera/front", clock=clock)
+def test_a_stream_that_is_away_at_the_start_is_waited_for(tmp_path: Path) -> None:
+    clock = VirtualClock(100 * NS_PER_S)
+    path = write_video(tmp_path / "a.mkv", 3, codec="mjpeg")
+    source = CameraStreamSource(
+        ScriptedStream("xxv", path, clock), "/camera/front", clock=clock, wait=lambda _: False,
+        give_up_ns=20 * NS_PER_S,
+    )  # fmt: skip
+    assert source.counts["cannot be opened"] == 1
+    assert source.describe().camera_channels == ("/camera/front",)
+    assert len(images(list(source.samples()))) == 3
 
 
 def test_a_stream_over_the_network(tmp_path: Path) -> None:
@@ -342,8 +348,8 @@ def test_a_camera_that_falls_silent_is_a_gap_and_no_hang(tmp_path: Path) -> None
         thread.start()
         base = f"http://127.0.0.1:{server.server_port}"
         try:
-            with pytest.raises(InputError, match="cannot be opened"):
-                Video(f"{base}/nothing", timeout_s=(0.2, 0.2))
+            with pytest.raises(TransientError, match="cannot be opened"):
+                Video(f"{base}/nothing", timeout_s=(0.2, 0.2), live=True)
             source = CameraStreamSource(
                 lambda: Video(f"{base}/stream", timeout_s=(5.0, 0.2)), "/camera/front",
                 wait=lambda _: False,

@@ -111,6 +111,14 @@ def test_error_frames_alone_are_no_sign_of_life(tmp_path: Path) -> None:
     assert source.counts["bus off"] == source.counts["error frames"] == 60
 
 
-def test_a_bus_that_is_down_at_the_start_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be opened"):
-        scripted(tmp_path, "xr")
+def test_a_bus_that_is_down_at_the_start_is_waited_for(tmp_path: Path) -> None:
+    source, bus = scripted(tmp_path, "xxrr", give_up_ns=60 * NS_PER_S)
+    assert not bus.is_open and source.counts["bus down"] == 1
+    speeds = [s for s in source.samples() if s.name == "ego.speed_mps"]  # type: ignore[union-attr]
+    assert len(speeds) == 2 and source.counts["bus down"] == 2
+
+
+def test_a_bus_without_its_driver_is_refused(tmp_path: Path) -> None:
+    write_vehicle(tmp_path)
+    with pytest.raises(InputError, match=r"cannot be opened: .*serial"):
+        open_source(f"can:slcan//dev/ttyUSB9,map={tmp_path}/vehicle.can.yaml")
