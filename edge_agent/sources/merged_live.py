@@ -1,7 +1,9 @@
 """Live parts of a merged drive: each in a thread of its own, waiting for each other a while.
 
 A sample waits until every part has told of its time, but no longer than the patience; what comes
-after its time has been passed on is left out and counted.
+after its time has been passed on is left out and counted. A part that ends (a bus that slept for
+longer than its `give_up`, a driver that fails) is asked again while others go on, with growing
+pauses; until it speaks nobody waits for it. The drive ends when all parts have.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import heapq
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import structlog
 
@@ -18,7 +21,10 @@ from contracts.errors import LongtailError
 from contracts.samples import Sample
 from edge_agent.ports import LiveSource, SourceDescription
 from edge_agent.sources.merged_parts import Part, part_counts
+from edge_agent.sources.patience import Backoff
 
+Turn = Literal["begin", "end"]
+AGAIN_S = 5.0
 MAX_WAITING = 4096
 """Samples that one live source may be ahead: then its thread waits."""
 _POLL_S = 0.1
@@ -36,6 +42,7 @@ class Meeting:
         self._patience_ns = patience_ns
         self._newest: list[int | None] = [None] * parts
         self._ended = [False] * parts
+        self._awaited = [True] * parts
         self._waiting: list[tuple[int, int, int, Sample]] = []
         self._number = 0
         self._passed_ns: int | None = None
@@ -43,6 +50,7 @@ class Meeting:
 
     def put(self, part: int, sample: Sample, now_ns: int) -> None:
         """A sample of a part, that came at `now_ns`."""
+        self._awaited[part] = True
         newest = self._newest[part]
         self._newest[part] = sample.mono_ns if newest is None else max(newest, sample.mono_ns)
         if self._passed_ns is not None and sample.mono_ns < self._passed_ns:
@@ -52,8 +60,12 @@ class Meeting:
         heapq.heappush(self._waiting, (sample.mono_ns, self._number, now_ns, sample))
 
     def end(self, part: int) -> None:
-        """Nothing more comes from this part."""
-        self._ended[part] = True
+        """Nothing more comes from this part, unless it begins again."""
+        self._ended[part], self._awaited[part] = True, False
+
+    def begin(self, part: int) -> None:
+        """A part is asked again; nobody waits for it before it speaks."""
+        self._ended[part] = False
 
     @property
     def is_over(self) -> bool:
@@ -64,8 +76,8 @@ class Meeting:
         while self._waiting:
             at_ns, _, came_ns, sample = self._waiting[0]
             all_told = all(
-                ended or (newest is not None and newest >= at_ns)
-                for newest, ended in zip(self._newest, self._ended, strict=True)
+                not awaited or (newest is not None and newest >= at_ns)
+                for newest, awaited in zip(self._newest, self._awaited, strict=True)
             )
             if not all_told and now_ns - came_ns < self._patience_ns:
                 return
@@ -77,10 +89,11 @@ class Meeting:
 class MergedLiveSource:
     """`LiveSource` over live parts, each read in a thread of its own.
 
-    A part that fails ends alone, and says why; the drive ends with its last part.
+    A part that fails ends alone, says why, and is asked again; the drive ends when all have.
 
     Args:
         clock: when samples came; the machine's.
+        again_s: a part that ended is asked again after so long, then ever later.
     """
 
     def __init__(
@@ -89,6 +102,7 @@ class MergedLiveSource:
         told: SourceDescription,
         patience_ns: int,
         clock: Clock | None = None,
+        again_s: float = AGAIN_S,
     ) -> None:
         self._parts = parts
         self._told = told
@@ -96,8 +110,10 @@ class MergedLiveSource:
         self._patience_ns = patience_ns
         self._meeting = Meeting(len(parts), patience_ns)
         self._change = threading.Condition()
-        self._came: list[tuple[int, Sample | None, int]] = []
+        self._came: list[tuple[int, Sample | Turn, int]] = []
+        self._again_s = again_s
         self._stopped = False
+        self._over = threading.Event()  # all parts of this round have ended, or are to end
 
     @property
     def counts(self) -> Counter[str]:
@@ -114,6 +130,7 @@ class MergedLiveSource:
         """End all parts, and `samples()` with them. Any thread."""
         with self._change:
             self._stopped = True
+            self._over.set()
             self._change.notify_all()
         for part in self._parts:
             if isinstance(part.source, LiveSource):
@@ -122,52 +139,80 @@ class MergedLiveSource:
     def samples(self) -> Iterator[Sample]:
         """Samples as they come. When all parts have ended it may be called again: they reopen."""
         self._meeting = Meeting(len(self._parts), self._patience_ns)
+        self._over = threading.Event()
         patience_s = self._patience_ns / NS_PER_S
         for number, part in enumerate(self._parts):
             threading.Thread(
-                target=self._read, args=(number, part), name=f"source-{number}", daemon=True
-            ).start()
+                target=self._read, args=(number, part, self._over), name=f"source-{number}",
+                daemon=True,
+            ).start()  # fmt: skip
         try:
-            while not self._meeting.is_over:
+            while True:
                 with self._change:
+                    if not self._came and self._meeting.is_over:
+                        self._over.set()  # under the lock: no part begins again meanwhile
+                        break
                     if not self._came and not self._stopped:
                         self._change.wait(min(_POLL_S, patience_s))
                     if self._stopped:
                         return
                     came, self._came = self._came, []
                     self._change.notify_all()
-                for number, sample, came_ns in came:
-                    if sample is None:
-                        self._meeting.end(number)
-                    else:
-                        self._meeting.put(number, sample, came_ns)
+                for number, what, came_ns in came:
+                    match what:
+                        case "begin":
+                            self._meeting.begin(number)
+                        case "end":
+                            self._meeting.end(number)
+                        case sample:
+                            self._meeting.put(number, sample, came_ns)
                 yield from self._meeting.ready(self._clock.mono_ns())
         finally:
-            if not self._meeting.is_over:
+            if not self._over.is_set():
                 self.stop()  # left half read: the threads must not go on for nobody
             if self._meeting.late:
                 log.warning("samples came too late", counts=dict(self.counts))
 
-    def _read(self, number: int, part: Part) -> None:
-        """A part's thread: hands over each sample, and at last its end."""
+    def _read(self, number: int, part: Part, over: threading.Event) -> None:
+        """A part's thread: hands over each sample and each end, until all parts have ended."""
+        backoff = Backoff(self._again_s)
+        while True:
+            if self._read_once(number, part):
+                backoff.reset()
+            if not self._hand_over(number, "end"):
+                return
+            if over.wait(backoff.next_s()) or not self._begin_again(number, over):
+                return
+
+    def _read_once(self, number: int, part: Part) -> bool:
+        """Hand over what a part gives to its end; whether it gave anything."""
+        spoke = False
         try:
             for sample in part.samples(self._clock):
+                spoke = True
                 if not self._hand_over(number, sample):
-                    return
+                    break
         except LongtailError as error:
             log.error("source ended early", source=part.address, reason=str(error))
         except Exception:  # a thread's error would be seen by nobody
             log.exception("source failed", source=part.address)
-        finally:
-            self._hand_over(number, None)
+        return spoke
 
-    def _hand_over(self, number: int, sample: Sample | None) -> bool:
+    def _begin_again(self, number: int, over: threading.Event) -> bool:
+        """False when all others have ended meanwhile, or nobody takes samples any more."""
+        with self._change:
+            if over.is_set():
+                return False
+            self._came.append((number, "begin", self._clock.mono_ns()))
+            return True
+
+    def _hand_over(self, number: int, what: Sample | Turn) -> bool:
         """False when nobody takes samples any more."""
         with self._change:
             while len(self._came) >= MAX_WAITING * len(self._parts) and not self._stopped:
                 self._change.wait(_POLL_S)
             if self._stopped:
                 return False
-            self._came.append((number, sample, self._clock.mono_ns()))
+            self._came.append((number, what, self._clock.mono_ns()))
             self._change.notify_all()
             return True

@@ -185,6 +185,51 @@ def test_live_sources_become_one_in_order(tmp_path: Path) -> None:
     assert [s.mono_ns for s in merged.samples()] == times
 
 
+class Returning(Scripted):
+    """Ends, or fails, so often; then it tells one more sample, and waits."""
+
+    def __init__(self, name: str, times: int, then: str) -> None:
+        super().__init__({name: range(3)}, then)
+        self._left = times
+
+    def samples(self) -> Iterator[Sample]:
+        if self._left:
+            self._left -= 1
+            yield from super().samples()
+            return
+        yield signal(next(iter(self._names)), 5000)
+        self._stopped.wait()
+
+
+@pytest.mark.parametrize("then", ["end", "fail", "break"])
+def test_a_part_that_ended_comes_back_while_others_go_on(tmp_path: Path, then: str) -> None:
+    """A bus that slept for longer than its `give_up` beside cameras that did not."""
+    parts = {
+        "cameras": Scripted({"ego.speed_mps": range(0, 4000, 100)}, "wait"),
+        "bus": Returning("driver.gas_pressed", 3, then),
+    }
+    merged = live(tmp_path, parts)
+    again = MergedLiveSource(merged._parts, merged.describe(), NS_PER_S // 100, again_s=0.01)
+    found = []
+    for sample in again.samples():
+        found.append(sample)
+        if sample.mono_ns == 5000 * MS:
+            again.stop()
+    assert len([s for s in found if isinstance(s, SignalSample) and "gas" in s.name]) >= 2
+
+
+def test_nobody_waits_for_a_part_that_is_asked_again() -> None:
+    meeting = Meeting(2, patience_ns=500 * MS)
+    for turn in (meeting.end, meeting.begin):
+        turn(1)
+        meeting.put(0, signal("ego.speed_mps", 100), 1000 * MS)
+        assert len(list(meeting.ready(1000 * MS))) == 1
+        assert not meeting.is_over
+    meeting.put(1, signal("driver.gas_pressed", 150), 1000 * MS)
+    meeting.put(0, signal("ego.speed_mps", 200), 1000 * MS)
+    assert [s.mono_ns // MS for s in meeting.ready(1000 * MS)] == [150]
+
+
 def test_a_live_drive_stops_when_told(tmp_path: Path) -> None:
     parts = {
         "one": Scripted({"ego.speed_mps": range(10)}, "wait"),
