@@ -120,14 +120,18 @@ class DriveSide:
 
     def _begin_ns(self) -> int:
         """Where the drive's clock begins: at the first sample, now if a live source is silent."""
-        offset_ns, now_ns = self.description.utc_minus_mono_ns, self._clock.mono_ns()
-        if not is_machines_clock(offset_ns, self._clock):
-            now_ns = self._clock.utc_ns() - offset_ns
-        if isinstance(self._source, LiveSource) and not self._first.is_known(SPEAKS_WITHIN_S):
-            log.warning("the source is silent", waited_s=SPEAKS_WITHIN_S)
-            return now_ns
-        first = self._first.result()
-        return first.mono_ns if first is not None else 0
+        live = isinstance(self._source, LiveSource)
+        known = not live or self._first.is_known(SPEAKS_WITHIN_S)
+        first = self._first.result() if known else None
+        if first is not None:
+            return first.mono_ns
+        if not live:
+            return 0  # an empty recording: today is none of its days
+        log.warning("the source is silent", waited_s=SPEAKS_WITHIN_S)
+        offset_ns = self.description.utc_minus_mono_ns
+        if is_machines_clock(offset_ns, self._clock):
+            return self._clock.mono_ns()
+        return self._clock.utc_ns() - offset_ns
 
     def _warm_model(self, opener: SessionOpener | None) -> BuiltIn:
         """The model and every kernel, loaded: from no cache it takes as long as a source that
