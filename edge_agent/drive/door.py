@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -32,12 +33,24 @@ from contracts.signals import CATALOGUE, SIGNAL_INDEX
 
 MAX_IMAGE_BYTES = 64 * 1024 * 1024
 MAX_POINTS = 4_000_000
+MAX_PIXELS = 65_535
+"""JPEG's own limit."""
+NUMBERS = "fiu"
+"""numpy's kinds of real numbers."""
 MAX_NAME = 255
 """Characters of a channel's name, or a frame's."""
 MOST_NAMES = 4096
 """So many are remembered as good; others are looked at each time."""
+MOST_COUNTED = 4096
+"""So many channels and reasons are counted apart: names may be made up without end."""
+OTHERS = ("others", "too many to count apart")
 MAX_DISORDER_NS = NS_PER_S
 """A sample this much older than the newest one is late beyond use."""
+_TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,), "Literal": (str,), "int": (int, np.integer), "float": (int, float, np.number),
+    "bytes": (bytes, bytearray, memoryview), "Float": (np.ndarray,), "NDArray": (np.ndarray,),
+}  # fmt: skip
+"""By how the types of `contracts.samples` are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +91,10 @@ def _names(sample: Sample) -> tuple[object, ...]:
     return ()
 
 
+def _is_named(sample: Sample) -> bool:
+    return not isinstance(sample, SignalSample) or isinstance(sample.name, str)
+
+
 class Door:
     """Checks samples in the order in which they arrive."""
 
@@ -92,12 +109,15 @@ class Door:
         if reason is not None:
             channel = type(sample).__name__
         else:
-            reason = self._late(sample) or _fault(sample)
+            reason = self._late(sample) or _fault_told(sample)
             if reason is None:
                 return None
-            channel = channel_of(sample)
-        self.rejections[(channel, reason)] += 1
-        return Rejection(channel, sample.mono_ns, reason, self.rejections[(channel, reason)])
+            channel = channel_of(sample)[:MAX_NAME] if _is_named(sample) else type(sample).__name__
+        key = channel, reason
+        if key not in self.rejections and len(self.rejections) >= MOST_COUNTED:
+            key = OTHERS
+        self.rejections[key] += 1
+        return Rejection(channel, sample.mono_ns, reason, self.rejections[key])
 
     def _unnamed(self, sample: Sample) -> str | None:
         for name in _names(sample):
@@ -117,6 +137,23 @@ class Door:
         return None
 
 
+def _fault_told(sample: Sample) -> str | None:
+    try:
+        return _fault(sample)
+    except (TypeError, ValueError, AttributeError, OverflowError):
+        wrong = ", ".join(_wrong_types(sample))
+        return f"a field of a wrong type: {wrong}" if wrong else "a field of a wrong type"
+
+
+def _wrong_types(sample: Sample) -> Iterator[str]:
+    """Fields that hold another type than they should; names alone, that few reasons are counted."""
+    for field in fields(sample):
+        value, told = getattr(sample, field.name), str(field.type)
+        wanted = next(types for start, types in _TYPES.items() if told.startswith(start))
+        if not (isinstance(value, wanted) or (value is None and told.endswith("None"))):
+            yield f"{field.name} is {type(value).__name__}"
+
+
 def _fault(sample: Sample) -> str | None:
     match sample:
         case SignalSample(name=name, value=value):
@@ -124,22 +161,25 @@ def _fault(sample: Sample) -> str | None:
         case ImageSample(content=content, encoding=encoding):
             if encoding not in ("jpeg", "png", "rgb8"):
                 return "its encoding is none of jpeg, png and rgb8"
-            return "image larger than 64 MiB" if len(content) > MAX_IMAGE_BYTES else None
-        case LidarSample(xyz_m=xyz):
-            if xyz.ndim != 2 or xyz.shape[1] != 3:
-                return f"points have shape {xyz.shape}, not (n, 3)"
-            return "more than 4 M points" if len(xyz) > MAX_POINTS else None
+            if memoryview(content).nbytes > MAX_IMAGE_BYTES:
+                return "image larger than 64 MiB"
+            return _size_fault(sample)
+        case LidarSample():
+            return _sweep_fault(sample)
         case RadarSample(tracks=tracks):
             return _fault_of_all(tracks, (len(tracks), 4), "a track")
         case PoseSample(position_m=position, orientation_xyzw=orientation):
             return _pose_fault(position, orientation)
-        case FixSample(lat_deg=lat, lon_deg=lon):
+        case FixSample(lat_deg=lat, lon_deg=lon, alt_m=alt):
+            math.isnan(alt)  # not known is allowed, no number is not
             inside = abs(lat) <= 90.0 and abs(lon) <= 180.0
             return None if inside else "the position is not on Earth"
         case PlanSample(t_s=t, xy_m=xy):
             return _plan_fault(t, xy)
         case MountSample(ego_SE3_sensor=mount):
             return _fault_of_all(mount, (4, 4), "the mount")
+        case CalibrationSample():
+            return _calibration_fault(sample)
     return None
 
 
@@ -163,15 +203,47 @@ def _pose_fault(position: Float64s, orientation: Float64s) -> str | None:
     return None if finite else "the pose is not finite"
 
 
+def _size_fault(sample: ImageSample | CalibrationSample) -> str | None:
+    least = 1 if isinstance(sample, CalibrationSample) else 0
+    for pixels in (sample.width, sample.height):
+        if not (isinstance(pixels, int | np.integer) and least <= pixels <= MAX_PIXELS):
+            return "its width or height is none"
+    return None
+
+
+def _sweep_fault(sweep: LidarSample) -> str | None:
+    shape = sweep.xyz_m.shape
+    if len(shape) != 2 or shape[1] != 3:
+        return f"points have shape {shape}, not (n, 3)"
+    for each in (sweep.intensity, sweep.ring, sweep.time_offset_ns):
+        if each is not None and each.shape != shape[:1]:
+            return "not one intensity, ring or time for each point"
+    if sweep.intensity is None:
+        return "points without intensity"
+    return "more than 4 M points" if shape[0] > MAX_POINTS else None
+
+
+def _calibration_fault(sample: CalibrationSample) -> str | None:
+    return (
+        _size_fault(sample)
+        or _fault_of_all(sample.intrinsics, (3, 3), "the matrix of intrinsics")
+        or _fault_of_all(sample.ego_SE3_camera, (4, 4), "the camera's mount")
+    )
+
+
 def _fault_of_all(array: Float64s, shape: tuple[int, int], what: str) -> str | None:
     if array.shape != shape:
         return f"{what} has shape {array.shape}, not {shape}"
+    if array.dtype.kind not in NUMBERS:
+        return f"{what} is of {array.dtype}"
     return None if np.isfinite(array).all() else f"{what} is not finite"
 
 
 def _plan_fault(t_s: Float64s, xy_m: Float64s) -> str | None:
     if t_s.ndim != 1 or xy_m.shape != (len(t_s), 2) or len(t_s) < 2:
         return "a plan needs two points or more, with a time for each"
+    if t_s.dtype.kind not in NUMBERS or xy_m.dtype.kind not in NUMBERS:
+        return f"the plan is of {t_s.dtype} and {xy_m.dtype}"
     # Times that rise from a finite one to a finite one are finite; what is not a number rises not.
     rise = bool((t_s[1:] > t_s[:-1]).all())
     ends = math.isfinite(t_s[0]) and math.isfinite(t_s[-1])

@@ -21,7 +21,7 @@ from contracts.samples import (
     SignalSample,
 )
 from contracts.signals import SIGNAL_INDEX
-from edge_agent.drive.door import Door
+from edge_agent.drive.door import MOST_COUNTED, OTHERS, Door
 from edge_agent.drive.warmup import warm_up
 from edge_agent.signals.derive import SignalTable, available_signals
 from edge_agent.signals.plan_match import MAX_POSE_GAP_NS, PlanMatcher, parted_m
@@ -50,6 +50,8 @@ NO_POINTS = np.zeros(0, np.uint8)
         (RadarSample("/radar/\udcff", 5, np.zeros((0, 4))), "a name that cannot be written"),
         (RadarSample("/radar/" + 250 * "a", 5, np.zeros((0, 4))), "a name that cannot be written"),
         (SignalSample(None, 5, 1.0), "not in the signal catalogue"),  # type: ignore[arg-type]
+        (SignalSample("ego.speed_mps", 5, None), "value is NoneType"),  # type: ignore[arg-type]
+        (PoseSample(5, [0, 0, 0], np.ones(4)), "position_m is list"),  # type: ignore[arg-type]
         (
             LidarSample("/lidar/a", 5, np.zeros((4, 3), np.float32), NO_POINTS, "a\nb"),
             "a name that cannot be written",
@@ -64,6 +66,14 @@ def test_the_door_turns_away_and_counts(sample: Sample, reason: str) -> None:
     assert reason in first.reason
     assert (first.count, second.count) == (1, 2)
     assert sum(door.rejections.values()) == 2
+
+
+def test_names_that_are_made_up_without_end_are_counted_without_end_of_memory() -> None:
+    door = Door()
+    for number in range(2 * MOST_COUNTED):
+        door.check(SignalSample(f"made.up_{number}", 5, 1.0))
+    assert len(door.rejections) == MOST_COUNTED + 1
+    assert door.rejections[OTHERS] == MOST_COUNTED
 
 
 _NUMBERS = st.sampled_from([-math.inf, -1.0, 0.0, 0.1, 2.0, 3.5, math.inf, math.nan])
