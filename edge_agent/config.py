@@ -115,8 +115,9 @@ class WatchdogConfig(Strict):
     """What counts as no progress, besides what the service manager's period tells."""
 
     silent_source: DurationNs = Field(
-        60 * 10**9, ge=10**9, description="how long a source may yield nothing while driving"
-    )
+        60 * 10**9, ge=10**9,
+        description="how long a source that has spoken may yield nothing while driving",
+    )  # fmt: skip
 
 
 class CanPowerConfig(Strict):

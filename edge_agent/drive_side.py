@@ -58,6 +58,7 @@ from kernels.triggers.engine import Fire
 
 CLIPS_TOLD = 200
 """The newest clips of a run, that its report names: it is written each second, for weeks."""
+SILENT = "no sensor has spoken yet"
 SPEAKS_WITHIN_S = 2.0
 """So long the agent's start waits for a live source, and no longer for one that is silent."""
 
@@ -107,6 +108,7 @@ class DriveSide:
             source, self.description, clock, self._turn_away,
         )  # fmt: skip
         self._first = FirstSample(self._samples)
+        self._is_silent = False
         begin_ns = self._begin_ns()
         self._drive_clock = VirtualClock(begin_ns, begin_ns + self.description.utc_minus_mono_ns)
         self._start_ns: int | None = None
@@ -127,7 +129,8 @@ class DriveSide:
             return first.mono_ns
         if not live:
             return 0  # an empty recording: today is none of its days
-        log.warning("the source is silent", waited_s=SPEAKS_WITHIN_S)
+        self._is_silent = True
+        log.warning(SILENT, waited_s=SPEAKS_WITHIN_S)
         offset_ns = self.description.utc_minus_mono_ns
         if is_machines_clock(offset_ns, self._clock):
             return self._clock.mono_ns()
@@ -234,8 +237,10 @@ class DriveSide:
 
     @property
     def not_recording(self) -> str:
-        """Why nothing is recorded now (parked, a no-record zone), empty when it is."""
-        return self._supervised.not_recording
+        """Why nothing is recorded now (parked, a no-record zone, sensors that have not spoken yet),
+        empty when it is.
+        """
+        return self._supervised.not_recording or (SILENT if self._is_silent else "")
 
     def machine_clock(self) -> ClockQuality:
         """How far this machine's wall clock can be trusted now; a recording's as it was then."""
@@ -316,8 +321,8 @@ class DriveSide:
 
     def run(self) -> None:
         """Drive to the end of the source. Blocks."""
-        self._supervised.begin()
         first = self._first.result()
+        self._is_silent = False
         if first is not None:
             self._start_ns = first.mono_ns
         if first is not None and self._feed(first):

@@ -5,8 +5,8 @@ gets through any more does the drive end. A parked vehicle and one in a no-recor
 nothing: open windows close as they begin, so that what came before is kept, and the ring gets
 nothing until they are over. What describes the sensors (calibration, mounts) always passes.
 
-`begin`, `take` and `finish` are the drive's thread's; `park` and `resume` may be called from
-another, also while the drive's thread waits for a source that is silent.
+`take` and `finish` are the drive's thread's; `park` and `resume` may be called from another, also
+while the drive's thread waits for a source that is silent.
 """
 
 from __future__ import annotations
@@ -87,12 +87,6 @@ class SupervisedDrive:
     def not_recording(self) -> str:
         """Why nothing is recorded now, empty when it is."""
         return PARKED if self._parked else self._zone
-
-    def begin(self) -> None:
-        """The source is waited for."""
-        with self._lock:
-            if not self._parked:
-                self.beat.now("waiting")
 
     def take(self, sample: Sample) -> bool:
         """Feed one sample. False: the drive is broken and has to end."""

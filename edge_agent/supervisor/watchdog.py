@@ -1,9 +1,11 @@
 """Whether the daemon makes progress: what decides if the service manager is told so.
 
 The drive's thread says what it is at (`DriveBeat`), the event loop that its health task went
-round. A drive that works on one sample for too long, a source that is silent for too long while
-it should speak, or a loop whose health task stands still is no progress: the watchdog is not fed,
-and the service manager starts the daemon anew. Decides on values that it is given.
+round. A drive that works on one sample for too long, a source that has spoken and is silent for
+too long while it should speak, or a loop whose health task stands still is no progress: the
+watchdog is not fed, and the service manager starts the daemon anew. A source that has not spoken
+since the start is waited for: to start again would not make it speak, and would break off what is
+being sent. Decides on values that it is given.
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ STUCK_RATIO = 0.5
 class DriveBeat:
     """What the drive is at. Whoever drives writes, anyone may read.
 
-    `waiting` for the source, `pausing` by intention (its pace, a parked vehicle), `working` on a
-    sample, or `over`. `count` rises with every change that matters.
+    `waiting` for the source, `pausing` (its pace, a parked vehicle, a source that has not spoken
+    yet), `working` on a sample, or `over`. `count` rises with every change that matters.
     """
 
     activity: Activity = "pausing"
