@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from contracts.clock import NS_PER_S, Clock
-from contracts.errors import InputError, LongtailError
+from contracts.errors import InputError, LongtailError, TransientError
 from edge_agent.power.step import PowerReading
 from edge_agent.sources.address import optional_module
 from edge_agent.sources.can.frames import BusPort
@@ -104,13 +104,13 @@ class CanPower:
     """Ignition and supply from signals on a CAN bus, decoded by a DBC file.
 
     Args:
-        bus: opened, read and opened anew in a thread of its own; while it is down, nothing is
-            known.
+        bus: opened here; read, and opened anew, in a thread of its own. While it is down, at the
+            start too, nothing is known.
         database: a `cantools` database.
         names: by reading (`ignition`, `supply_v`, `temperature_c`), `Message.Signal` in the DBC.
         clock: the machine's, for what is stale.
 
-    Raises `InputError` for a name that the database lacks.
+    Raises `InputError` for a name that the database lacks, or a bus that can never be.
     """
 
     def __init__(self, bus: BusPort, database: Any, names: Mapping[str, str], clock: Clock) -> None:
@@ -126,6 +126,10 @@ class CanPower:
             self._messages[frame_id] = message
         self._stop = threading.Event()
         self._problem = ""
+        try:
+            bus.open()
+        except TransientError as error:
+            self._lost(error)
         self._thread = threading.Thread(target=self._listen, name="power-can", daemon=True)
         self._thread.start()
 
@@ -157,15 +161,18 @@ class CanPower:
                 frame = self._bus.recv(POLL_S)
             except LongtailError as error:
                 self._bus.close()
-                if not self._problem:
-                    log.warning("power bus cannot be read", reason=str(error))
-                self._problem = str(error)
+                self._lost(error)
                 self._stop.wait(backoff.next_s())
                 continue
             backoff.reset()
             self._problem = ""
             if frame is not None:
                 self._take(frame)
+
+    def _lost(self, error: LongtailError) -> None:
+        if not self._problem:
+            log.warning("power bus cannot be read", reason=str(error))
+        self._problem = str(error)
 
     def _take(self, frame: Any) -> None:
         from cantools.database.errors import Error
