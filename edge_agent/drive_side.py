@@ -12,8 +12,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import structlog
 
 from contracts.clock import NS_PER_S, Clock, ClockQuality, VirtualClock
@@ -103,10 +105,8 @@ class DriveSide:
         self._unfed: Counter[tuple[str, str]] = Counter()
         built = self._warm_model(opener)
         self.ring = Ring(config.ring)
-        self._samples = plausible_samples(
-            supervised_samples(source, restarts, self._stop.wait, self._on_break),
-            source, self.description, clock, self._turn_away,
-        )  # fmt: skip
+        self._samples = supervised_samples(source, restarts, self._stop.wait, self._on_break)
+        # One sample and no more: what plays by a clock gives the next when the drive runs.
         self._first = FirstSample(self._samples)
         self._is_silent = False
         begin_ns = self._begin_ns()
@@ -125,8 +125,8 @@ class DriveSide:
         live = isinstance(self._source, LiveSource)
         known = not live or self._first.is_known(SPEAKS_WITHIN_S)
         first = self._first.result() if known else None
-        if first is not None:
-            return first.mono_ns
+        if first is not None and isinstance(first.mono_ns, int | np.integer):
+            return int(first.mono_ns)
         if not live:
             return 0  # an empty recording: today is none of its days
         self._is_silent = True
@@ -323,12 +323,14 @@ class DriveSide:
         """Drive to the end of the source. Blocks."""
         first = self._first.result()
         self._is_silent = False
-        if first is not None:
-            self._start_ns = first.mono_ns
-        if first is not None and self._feed(first):
-            for sample in self._samples:
-                if not self._feed(sample):
-                    break
+        samples = chain(() if first is None else (first,), self._samples)
+        for sample in plausible_samples(
+            samples, self._source, self.description, self._clock, self._turn_away
+        ):
+            if self._start_ns is None:
+                self._start_ns = sample.mono_ns
+            if not self._feed(sample):
+                break
         self._supervised.finish()
 
     def _on_break(self, why: str) -> None:

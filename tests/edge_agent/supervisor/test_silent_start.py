@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from contracts.clock import NS_PER_DAY, NS_PER_S, SystemClock
-from contracts.samples import SignalSample
+from contracts.samples import Sample, SignalSample
 from edge_agent import drive_side
 from edge_agent.app import Agent
 from edge_agent.config import AgentConfig
@@ -102,3 +104,34 @@ def test_budgets_run_on_today_s_time_meanwhile(tmp_path: Path) -> None:
     agent = agent_over(feed, state)
     assert agent._drive.ledger.budget_day() == CLOCK.utc_ns() // NS_PER_DAY
     feed.stop()
+
+
+class Paced:
+    """A source that plays by a clock: its second sample comes when the agent runs."""
+
+    def __init__(self, runs: threading.Event) -> None:
+        self._runs = runs
+        self.came_in_time = False
+
+    def describe(self) -> SourceDescription:
+        return sensors().describe()
+
+    def samples(self) -> Iterator[Sample]:
+        yield SignalSample("ego.speed_mps", NS_PER_S, 10.0)
+        self.came_in_time = self._runs.wait(20)
+        yield SignalSample("ego.speed_mps", NS_PER_S + PERIOD_NS, 10.0)
+
+
+def test_one_sample_is_asked_for_and_no_more_before_the_agent_runs(tmp_path: Path) -> None:
+    runs = threading.Event()
+    source = Paced(runs)
+    config = AgentConfig.model_validate({"state": tmp_path, "vehicle_id": "car"})
+
+    async def run() -> None:
+        agent = Agent(config, source, "paced")
+        asyncio.get_running_loop().call_soon(runs.set)
+        report = await agent.run(stay=False)
+        assert sum(report.samples.values()) == 2
+
+    asyncio.run(run())
+    assert source.came_in_time
