@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from mcap.exceptions import McapError
 from mcap.records import Schema
-from mcap_protobuf.decoder import DecoderFactory
+from mcap.well_known import SchemaEncoding
 from numpy.typing import NDArray
 
 from contracts.channels import POSE, SIGNAL_PREFIX, calibration_channel
@@ -37,34 +36,32 @@ from contracts.samples import (
 )
 from kernels.clip import schemas
 from kernels.clip.encoding import EncodedMessage
+from kernels.clip.messages import check_alike, message_class
 from kernels.lidar_codec import decode_sweep
 
-# A file brings its own schemas: a field that ours has may be absent there, or be something else.
-_FOREIGN_ERRORS = (
-    DecodeError, McapError, ValueError, TypeError, struct.error, LookupError, AttributeError,
-    OverflowError, RecursionError,
-)  # fmt: skip
+_FOREIGN_ERRORS = (DecodeError, ValueError, TypeError, struct.error, LookupError, OverflowError)
 _CALIBRATION_SUFFIX = calibration_channel("")
-_FOR_VIEWERS = (schemas.LOG, schemas.IMAGE_ANNOTATIONS, schemas.SCENE_UPDATE)
 
 
 class PayloadDecoder:
-    """Decodes payloads of one file; keeps its protobuf classes and sensor mounts."""
+    """Decodes payloads of one file; keeps which of its schemas are ours, and sensor mounts."""
 
     def __init__(self) -> None:
-        self._factory = DecoderFactory()
+        self._ours: set[int] = set()
         self._ego_SE3: dict[str, NDArray[np.float64]] = {}
 
     def _message(self, schema: Schema, payload: bytes) -> Any:
-        decode = self._factory.decoder_for("protobuf", schema)
-        if decode is None:
-            raise CorruptError(f"schema {schema.name!r} is not protobuf")
-        return decode(payload)
+        if schema.id not in self._ours:
+            if schema.encoding != SchemaEncoding.Protobuf:
+                raise CorruptError(f"schema {schema.name!r} is not protobuf")
+            check_alike(schema.name, schema.data)
+            self._ours.add(schema.id)
+        return message_class(schema.name).FromString(payload)
 
     def decode(
         self, schema: Schema, channel: str, mono_ns: int, payload: bytes
     ) -> Sample | PerceptionFrame | None:
-        """The sample in a payload, or None for channels made only for viewers.
+        """The sample in a payload, or None for channels made only for viewers, and others' own.
 
         Raises `CorruptError`.
         """
@@ -82,7 +79,7 @@ class PayloadDecoder:
         if schema.name == schemas.SIGNAL:
             (value,) = struct.unpack_from("<d", payload, 1)
             return SignalSample(channel.removeprefix(SIGNAL_PREFIX), mono_ns, value)
-        if schema.name in _FOR_VIEWERS:
+        if schema.name not in schemas.SAMPLES:
             return None
         message = self._message(schema, payload)
         if schema.name == schemas.TRANSFORM and channel != POSE:
@@ -156,17 +153,16 @@ def _perception(mono_ns: int, message: Any) -> PerceptionFrame:
     return PerceptionFrame(
         message.camera, mono_ns, message.model_digest,
         tuple(_detection(found) for found in message.detections),
-        message.uncertainty, message.margin, _vector(message, "embedding"),
-        _vector(message, "light"), _vector(message, "present"),
+        message.uncertainty, message.margin, _vector(message.embedding),
+        _vector(message.light), _vector(message.present),
     )  # fmt: skip
 
 
 def _detection(message: Any) -> Detection:
     d = message
-    # A message brings the schema that it was written with: older ones lack the newer fields.
-    box_px = None if getattr(d, "without_box_px", False) else (d.x0_px, d.y0_px, d.x1_px, d.y1_px)
+    box_px = None if d.without_box_px else (d.x0_px, d.y0_px, d.x1_px, d.y1_px)
     cuboid = None
-    if "cuboid" in d.DESCRIPTOR.fields_by_name and d.HasField("cuboid"):
+    if d.HasField("cuboid"):
         c = d.cuboid
         cuboid = Cuboid(
             (c.x_m, c.y_m, c.z_m), (c.length_m, c.width_m, c.height_m), c.yaw_rad,
@@ -176,9 +172,8 @@ def _detection(message: Any) -> Detection:
     return Detection(box_px, d.class_name, d.probability, distribution, cuboid)
 
 
-def _vector(message: Any, name: str) -> Float32s | None:
-    """A repeated float field, None where it is empty or older than the field itself."""
-    values = getattr(message, name, ())
+def _vector(values: Any) -> Float32s | None:
+    """A repeated float field, None where it is empty."""
     return np.array(values, np.float32) if len(values) else None
 
 

@@ -39,6 +39,7 @@ from contracts.samples import (
     SignalSample,
 )
 from kernels.clip import schemas
+from kernels.clip.messages import message_class
 from kernels.lidar_codec import LidarPoints, encode_sweep_in_pieces
 
 WORLD_FRAME = "world"
@@ -123,7 +124,7 @@ def write_signal(buffer: memoryview, at: int, value: float) -> None:
 @lru_cache(maxsize=64)
 def _time_field(utc_ns: int) -> bytes:
     """Field 1 of every message with a time. The pictures of an instant have it alike."""
-    message = schemas.longtail_message(schemas.LIDAR_SWEEP)()
+    message = message_class(schemas.LIDAR_SWEEP)()
     message.timestamp.FromNanoseconds(utc_ns)
     return bytes(message.SerializeToString(deterministic=True))
 
@@ -168,12 +169,12 @@ def _lidar(sample: LidarSample, utc_ns: int) -> Pieces:
 @lru_cache(maxsize=64)
 def _sweep_fields(frame_id: str) -> bytes:
     """What all sweeps of a lidar have alike."""
-    message = schemas.longtail_message(schemas.LIDAR_SWEEP)(frame_id=frame_id, codec=LIDAR_CODEC)
+    message = message_class(schemas.LIDAR_SWEEP)(frame_id=frame_id, codec=LIDAR_CODEC)
     return bytes(message.SerializeToString(deterministic=True))
 
 
 def _radar(sample: RadarSample, utc_ns: int) -> bytes:
-    message = schemas.longtail_message(schemas.RADAR_TRACKS)()
+    message = message_class(schemas.RADAR_TRACKS)()
     message.timestamp.FromNanoseconds(utc_ns)
     for track_id, x_m, y_m, closing_mps in sample.tracks.tolist():
         message.tracks.add(id=track_id, x_m=x_m, y_m=y_m, closing_mps=closing_mps)

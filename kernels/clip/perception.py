@@ -16,6 +16,7 @@ from contracts.channels import BEV, annotation_channel, perception_channel, scen
 from contracts.samples import Cuboid, Detection, PerceptionFrame
 from kernels.clip import schemas
 from kernels.clip.encoding import EGO_FRAME, EncodedMessage, stamp
+from kernels.clip.messages import message_class
 
 _WHITE = fox.Color(r=1.0, g=1.0, b=1.0, a=1.0)
 _GREEN = fox.Color(r=0.2, g=0.9, b=0.4, a=1.0)
@@ -44,7 +45,7 @@ def encode_perception(
 
 
 def _in_full(frame: PerceptionFrame, utc_ns: int) -> bytes:
-    message = schemas.longtail_message(schemas.PERCEPTION)(
+    message = message_class(schemas.PERCEPTION)(
         camera=frame.channel,
         model_digest=frame.model_digest,
         uncertainty=frame.uncertainty,

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 import foxglove.messages as fox
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2
+from google.protobuf import descriptor_pb2, timestamp_pb2
 
 _F = descriptor_pb2.FieldDescriptorProto
 _FILE = "longtail/clip.proto"
@@ -91,6 +91,11 @@ CAMERA_CALIBRATION = "foxglove.CameraCalibration"
 IMAGE_ANNOTATIONS = "foxglove.ImageAnnotations"
 SCENE_UPDATE = "foxglove.SceneUpdate"
 LOG = "foxglove.Log"
+SAMPLES = (
+    LIDAR_SWEEP, RADAR_TRACKS, PLANNED_TRAJECTORY, PERCEPTION, IMAGE, TRANSFORM, LOCATION_FIX,
+    CAMERA_CALIBRATION,
+)  # fmt: skip
+"""Those that samples are read from by protobuf. A `SIGNAL` is read by hand, the rest by viewers."""
 
 _FOXGLOVE: Mapping[str, Any] = {
     IMAGE: fox.CompressedImage,
@@ -118,15 +123,6 @@ def _file() -> descriptor_pb2.FileDescriptorProto:
                 name=field, number=number, type=kind, label=label, type_name=type_name
             )
     return file
-
-
-@cache
-def longtail_message(schema_name: str) -> Any:
-    """The protobuf class of one of our schemas, such as `longtail.RadarTracks`."""
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(_timestamp_file())
-    pool.Add(_file())
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(schema_name))
 
 
 def _timestamp_file() -> descriptor_pb2.FileDescriptorProto:

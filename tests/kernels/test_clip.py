@@ -43,6 +43,7 @@ from kernels.clip.encoding import (
     encode_mount,
     encode_sample,
 )
+from kernels.clip.messages import message_class
 from kernels.clip.perception import encode_perception
 from kernels.clip.reader import read_manifest, read_messages, read_samples, read_spec_texts
 from kernels.clip.writer import write_clip
@@ -182,7 +183,7 @@ def test_pictures_and_sweeps_are_the_bytes_that_their_messages_write(
     xyz_m = points.reshape(-1, 3)
     sweep = LidarSample("/lidar/top", 0, xyz_m, np.zeros(len(xyz_m), np.uint8), frame_id)
     payload = encode_sample(sweep, utc_ns).payload
-    message = schemas.longtail_message(schemas.LIDAR_SWEEP)()
+    message = message_class(schemas.LIDAR_SWEEP)()
     message.ParseFromString(payload)
     assert message.timestamp.ToNanoseconds() == utc_ns
     assert (message.frame_id, message.codec) == (frame_id, LIDAR_CODEC)
