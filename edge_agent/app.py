@@ -264,7 +264,7 @@ class Agent:
             drive_s=round(side.driven_s, 3),
             samples=dict(sorted(side.drive.counts.items())),
             rejected={f"{channel}: {reason}": n for (channel, reason), n in rejections},
-            left_out=side.left_out,
+            left_out=side.source.left_out,
             blind_frames=dict(sorted(side.drive.blind.items())),
             not_recording=side.not_recording,
             not_recorded=dict(sorted(side.not_recorded.items())),

@@ -85,7 +85,7 @@ class CloudSide:
         )  # fmt: skip
         self.uploader.send_logs_of(state / "signals", drive.signal_log.writing)
         facts = VehicleFacts(
-            drive.description.boot_id, drive.machine_clock, drive.limits, caps,
+            drive.description.boot_id, drive.source.machine_clock, drive.limits, caps,
             config.spool.quota, vehicle_labels(config),
         )  # fmt: skip
         self.updater = open_updater(

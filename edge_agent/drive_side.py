@@ -12,13 +12,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
-import numpy as np
 import structlog
 
-from contracts.clock import NS_PER_S, Clock, ClockQuality, VirtualClock
+from contracts.clock import NS_PER_S, Clock, VirtualClock
 from contracts.errors import LongtailError
 from contracts.samples import Sample
 from contracts.signal_log import LoggedFire, SignalLogHeader
@@ -28,13 +26,12 @@ from edge_agent.clips.pack import DriveFacts, collect
 from edge_agent.clips.packer import PackedClip, Packer
 from edge_agent.config import AgentConfig
 from edge_agent.disk import RealDisk
-from edge_agent.drive.door import channel_of
 from edge_agent.drive.ring import Ring
 from edge_agent.drive.signal_log import log_header, open_signal_log
 from edge_agent.drive.warmup import warm_up
 from edge_agent.ledger import open_ledger
 from edge_agent.perception.reopening import reopening
-from edge_agent.ports import CountingSource, LiveSource, SensorSource, SessionOpener
+from edge_agent.ports import SensorSource, SessionOpener
 from edge_agent.redaction.opening import open_image_redaction, open_zones
 from edge_agent.runtime import DriveEvents, DriveRuntime, DriveTally, RunningSet
 from edge_agent.runtime.built_in import built_in
@@ -47,12 +44,9 @@ from edge_agent.selection.clip_gate import ClipGate
 from edge_agent.selection.recovered import settle_recovered
 from edge_agent.selection.thresholds import ThresholdBook
 from edge_agent.setup import vehicle_labels
-from edge_agent.sources.address import is_machines_clock, machine_clock_quality
-from edge_agent.sources.leaps import plausible_samples
 from edge_agent.spool import Spool
-from edge_agent.supervisor.first import FirstSample
+from edge_agent.supervisor.drive_source import DriveSource
 from edge_agent.supervisor.intake import SupervisedDrive
-from edge_agent.supervisor.source import supervised_samples
 from edge_agent.supervisor.supervisor import Restarts
 from kernels.clip.encoding import EncodedMessage
 from kernels.triggers.cause import cause_of
@@ -60,9 +54,6 @@ from kernels.triggers.engine import Fire
 
 CLIPS_TOLD = 200
 """The newest clips of a run, that its report names: it is written each second, for weeks."""
-SILENT = "no sensor has spoken yet"
-SPEAKS_WITHIN_S = 2.0
-"""So long the agent's start waits for a live source, and no longer for one that is silent."""
 
 log = structlog.get_logger(__name__)
 
@@ -78,6 +69,7 @@ class DriveSide:
         opener: opens the built-in model's network, in place of the usual one.
 
     Attributes:
+        source: what it is over, under supervision.
         fires, kinds: fires by trigger and outcome, and each trigger's kind.
         wake: called when there is something new to upload; set it before `run`.
     """
@@ -97,44 +89,22 @@ class DriveSide:
         self._config = config
         self._state = state
         self._vehicle_id = vehicle_id
-        self.description = source.describe()
-        self._source = source
+        self.source = DriveSource(source, clock, restarts)
+        self.description = self.source.description
         self._restarts = restarts
         self._clock = clock
-        self._stop = threading.Event()
-        self._unfed: Counter[tuple[str, str]] = Counter()
         built = self._warm_model(opener)
         self.ring = Ring(config.ring)
-        self._samples = supervised_samples(source, restarts, self._stop.wait, self._on_break)
-        # One sample and no more: what plays by a clock gives the next when the drive runs.
-        self._first = FirstSample(self._samples)
-        self._is_silent = False
-        begin_ns = self._begin_ns()
+        begin_ns = self.source.open()
         self._drive_clock = VirtualClock(begin_ns, begin_ns + self.description.utc_minus_mono_ns)
         self._start_ns: int | None = None
-        self._pace = Pace(config.pace, clock, self._stop.wait) if config.pace else None
+        self._pace = Pace(config.pace, clock, self.source.stopped.wait) if config.pace else None
         self.fires: Counter[tuple[str, str]] = Counter()
         self._counting = threading.Lock()  # of fires: the drive's thread and the pack thread do
         self.kinds: dict[str, str] = {}
         self._clips: deque[PackedClip] = deque(maxlen=CLIPS_TOLD)
         self.wake: Callable[[], object] = lambda: None
         self._open_parts(built, is_connected, sent_bytes)
-
-    def _begin_ns(self) -> int:
-        """Where the drive's clock begins: at the first sample, now if a live source is silent."""
-        live = isinstance(self._source, LiveSource)
-        known = not live or self._first.is_known(SPEAKS_WITHIN_S)
-        first = self._first.result() if known else None
-        if first is not None and isinstance(first.mono_ns, int | np.integer):
-            return int(first.mono_ns)
-        if not live:
-            return 0  # an empty recording: today is none of its days
-        self._is_silent = True
-        log.warning(SILENT, waited_s=SPEAKS_WITHIN_S)
-        offset_ns = self.description.utc_minus_mono_ns
-        if is_machines_clock(offset_ns, self._clock):
-            return self._clock.mono_ns()
-        return self._clock.utc_ns() - offset_ns
 
     def _warm_model(self, opener: SessionOpener | None) -> BuiltIn:
         """The model and every kernel, loaded: from no cache it takes as long as a source that
@@ -188,14 +158,14 @@ class DriveSide:
             self.ledger.totals, self._tally, thresholds=self._thresholds,
         )  # fmt: skip
         self.drive = self.runtime.drive
-        self.drive.door.rejections.update(self._unfed)
-        self._unfed = self.drive.door.rejections
+        self.drive.door.rejections.update(self.source.rejections)
+        self.source.rejections = self.drive.door.rejections
         self.signal_log.begin(self._log_header(self.runtime.running))
         for entry in self.runtime.running.entries:
             if not entry.runs:
                 log.warning("trigger inactive", trigger=entry.slot.name, reason=entry.reason)
         facts = DriveFacts(
-            facts_of.drive_id, facts_of.utc_minus_mono_ns, self.drive_clock(),
+            facts_of.drive_id, facts_of.utc_minus_mono_ns, self.source.drive_clock(),
             built.model.model.digest if built.model is not None else None, facts_of.labels,
         )  # fmt: skip
         self._events = EventTeller(self.ledger, facts_of.utc_minus_mono_ns)
@@ -229,35 +199,11 @@ class DriveSide:
         return max(0, self.drive.now_ns - start_ns) / NS_PER_S if start_ns is not None else 0.0
 
     @property
-    def left_out(self) -> dict[str, int]:
-        """What the source could not use so far, by reason."""
-        source = self._source
-        counts = source.counts if isinstance(source, CountingSource) else {}
-        return {reason: count for reason, count in sorted(counts.items()) if count}
-
-    @property
     def not_recording(self) -> str:
         """Why nothing is recorded now (parked, a no-record zone, sensors that have not spoken yet),
         empty when it is.
         """
-        return self._supervised.not_recording or (SILENT if self._is_silent else "")
-
-    def machine_clock(self) -> ClockQuality:
-        """How far this machine's wall clock can be trusted now; a recording's as it was then."""
-        live = isinstance(self._source, LiveSource)
-        return machine_clock_quality() if live else self.description.clock
-
-    def drive_clock(self) -> ClockQuality:
-        """How far this drive's UTC can be trusted. A live drive keeps the offset that it began
-        with, which may have been before the machine was told the time: by how much it is off is
-        known once it was.
-        """
-        now = self.machine_clock()
-        if not (isinstance(self._source, LiveSource) and now.synchronised):
-            return now
-        utc_minus_mono_ns = self._clock.utc_ns() - self._clock.mono_ns()
-        off_ns = self.description.utc_minus_mono_ns - utc_minus_mono_ns
-        return now.model_copy(update={"offset_ns": off_ns})
+        return self._supervised.not_recording or self.source.silent
 
     def newest_clips(self) -> tuple[PackedClip, ...]:
         """Clips packed in this run, oldest first; of many the newest `CLIPS_TOLD`."""
@@ -275,9 +221,7 @@ class DriveSide:
 
     def stop(self) -> None:
         """End the drive before its next sample. Any thread."""
-        self._stop.set()
-        if isinstance(self._source, LiveSource):
-            self._source.stop()
+        self.source.stop()
 
     def park(self) -> None:
         """Close open windows, and record nothing until `resume`. May block."""
@@ -321,35 +265,19 @@ class DriveSide:
 
     def run(self) -> None:
         """Drive to the end of the source. Blocks."""
-        first = self._first.result()
-        self._is_silent = False
-        samples = chain(() if first is None else (first,), self._samples)
-        for sample in plausible_samples(
-            samples, self._source, self.description, self._clock, self._turn_away
-        ):
+        for sample in self.source.samples():
             if self._start_ns is None:
                 self._start_ns = sample.mono_ns
             if not self._feed(sample):
                 break
         self._supervised.finish()
 
-    def _on_break(self, why: str) -> None:
-        """A source broke off: what came before it counts, and the break is told."""
-        self._unfed["source", why] += 1
-
-    def _turn_away(self, sample: Sample, why: str) -> None:
-        """A sample's time cannot be: it goes no further."""
-        key = channel_of(sample), why
-        self._unfed[key] += 1
-        if self._unfed[key] == 1:
-            log.warning("sample rejected", channel=key[0], mono_ns=sample.mono_ns, reason=why)
-
     def _feed(self, sample: Sample) -> bool:
         """False when the drive was stopped, or must end."""
         if self._pace is not None:
             self.beat.now("pausing")
             self._pace.hold(sample.mono_ns)
-        if self._stop.is_set():
+        if self.source.stopped.is_set():
             return False
         self._drive_clock.set_mono_ns(sample.mono_ns)
         return self._supervised.take(sample)
@@ -406,7 +334,7 @@ class DriveSide:
             log.exception("clip could not be collected", key=job.event.text())
             self.packer.lose(job, f"{type(error).__name__}: {error}")
             return
-        self.packer.facts = replace(self.packer.facts, clock=self.drive_clock())
+        self.packer.facts = replace(self.packer.facts, clock=self.source.drive_clock())
         self.packer.submit(job, messages)
 
     # The pack thread -------------------------------------------------------------------------

@@ -143,7 +143,7 @@ class Readings:
         yield from _counted("samples_not_recorded", side.not_recorded)
         yield Row("source_gaps", (), side.gaps.count)
         yield Row("source_gap_seconds", (), side.gaps.total_ns / NS_PER_S)
-        clock = side.drive_clock()
+        clock = side.source.drive_clock()
         yield Row("clock_synchronised", (), clock.synchronised)
         if clock.offset_ns is not None:
             yield Row("clock_offset_seconds", (), clock.offset_ns / NS_PER_S)

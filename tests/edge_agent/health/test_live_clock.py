@@ -13,11 +13,11 @@ import pytest
 
 from contracts.clock import NS_PER_S, ClockQuality, SystemClock
 from contracts.samples import Sample
-from edge_agent import drive_side
 from edge_agent.app import Agent
 from edge_agent.config import AgentConfig
 from edge_agent.ports import SensorSource
 from edge_agent.sources.registry import open_source
+from edge_agent.supervisor import drive_source
 from kernels.clip.reader import read_manifest
 from tests.edge_agent.agent_drives import OFTEN, Act, Interrupted
 
@@ -49,7 +49,7 @@ def test_clips_tell_by_how_much_the_drive_s_time_is_off(
         {"state": tmp_path / "state", "source": source, "specs": (tmp_path / "often.yaml",)}
     )
     told = [UNKNOWN]
-    monkeypatch.setattr(drive_side, "machine_clock_quality", lambda: told[-1])
+    monkeypatch.setattr(drive_source, "machine_clock_quality", lambda: told[-1])
     synchronised: Act = lambda _: told.append(KNOWN)  # noqa: E731
     ended: Act = lambda _: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
     live = Live(open_source(source), {7.0: synchronised, 11.9: ended})

@@ -11,12 +11,12 @@ import pytest
 
 from contracts.clock import NS_PER_DAY, NS_PER_S, SystemClock
 from contracts.samples import Sample, SignalSample
-from edge_agent import drive_side
 from edge_agent.app import Agent
 from edge_agent.config import AgentConfig
 from edge_agent.kit.live import LiveFeed
 from edge_agent.ports import SourceDescription
 from edge_agent.sources.address import machine_clock_quality
+from edge_agent.supervisor import drive_source
 from tests.edge_agent.agent_drives import driven_with_many_clips
 from tests.edge_agent.receiver_simulator import ReceiverSimulator
 
@@ -26,7 +26,7 @@ PERIOD_NS = NS_PER_S // 50
 
 @pytest.fixture(autouse=True)
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drive_side, "SPEAKS_WITHIN_S", 0.05)
+    monkeypatch.setattr(drive_source, "SPEAKS_WITHIN_S", 0.05)
 
 
 def sensors() -> LiveFeed:
