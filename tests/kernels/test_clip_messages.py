@@ -11,6 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from foxglove_schemas_protobuf.CameraCalibration_pb2 import CameraCalibration
+from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
+from foxglove_schemas_protobuf.FrameTransform_pb2 import FrameTransform
+from foxglove_schemas_protobuf.LocationFix_pb2 import LocationFix
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorSet
 from mcap.records import Schema
 
@@ -31,7 +35,7 @@ FRAME = PerceptionFrame(
             Cuboid((8.0, 1.0, 0.5), (4.0, 2.0, 1.5), 0.25, (3.0, 0.5)),
         ),
     ),
-    0.3, 0.65, np.ones(4, np.float32) / 2, np.ones(3, np.float32), np.ones(2, np.float32),
+    0.3, 0.65, np.full(4, 0.5, np.float32), np.ones(3, np.float32), np.ones(2, np.float32),
 )  # fmt: skip
 YOUNG = {"embedding", "light", "present", "cuboid", "without_box_px"}
 """Fields that files of older software lack."""
@@ -229,6 +233,19 @@ def test_a_file_of_the_first_release_is_read() -> None:
     assert frame.embedding is None and frame.light is None and frame.present is None
     assert frame.detections[0].cuboid is None
     assert frame.detections[0].box_px == FRAME.detections[0].box_px
+
+
+@pytest.mark.parametrize("made", [CompressedImage, FrameTransform, LocationFix, CameraCalibration])
+def test_schemas_that_others_generated_are_ours(made: Any) -> None:
+    """protoc's descriptors of Foxglove's files: other bytes, and the same fields."""
+    files, waiting = FileDescriptorSet(), [made.DESCRIPTOR.file]
+    while waiting:
+        file = waiting.pop()
+        file.CopyToProto(files.file.add())
+        waiting += file.dependencies
+    name = made.DESCRIPTOR.full_name
+    assert files.SerializeToString() != schemas.schema_bytes(name)
+    assert told(decode(name, files)) == told(decode(name, schemas.schema_bytes(name)))
 
 
 def test_schemas_that_are_none() -> None:
