@@ -98,7 +98,8 @@ def _told(field: FieldDescriptorProto) -> str:
     """What a field's bytes mean, as its line in a `.proto` file says it."""
     kind = FieldDescriptorProto.Type.Name(field.type).removeprefix("TYPE_").lower()
     many = "repeated " if field.label == FieldDescriptorProto.LABEL_REPEATED else ""
-    return f"{many}{field.type_name.removeprefix('.') or kind} {field.name} = {field.number}"
+    of = str(field.type_name).removeprefix(".")  # protobuf gives what is no UTF-8 as bytes
+    return f"{many}{of or kind} {field.name} = {field.number}"
 
 
 def _messages(files: Iterable[FileDescriptorProto]) -> dict[str, DescriptorProto]:

@@ -8,11 +8,15 @@ import zlib
 from functools import cache
 
 import zstandard
+from google.protobuf.message import DecodeError
 
 from contracts.clip import ClipManifest
+from contracts.errors import CorruptError
 from contracts.signal_log import SignalLogHeader
+from kernels.clip import schemas
 from kernels.clip.decoding import OwnDecoder
 from kernels.clip.encoding import EncodedMessage
+from kernels.clip.messages import check_alike
 from kernels.clip.reader import read_manifest, read_samples, read_spec_texts
 from kernels.clip.writer import write_clip
 from kernels.lidar_codec import decode_grid, decode_sweep
@@ -115,6 +119,16 @@ def payload_seeds() -> list[bytes]:
     return [bytes([index]) + message.payload for index, message in enumerate(payloads())]
 
 
+def run_schema(content: bytes) -> None:
+    """The first byte says which schema a file claims the rest to be."""
+    name = schemas.SAMPLES[content[0] % len(schemas.SAMPLES)] if content else schemas.PERCEPTION
+    check_alike(name, content[1:])
+
+
+def schema_seeds() -> list[bytes]:
+    return [bytes([i]) + schemas.schema_bytes(name) for i, name in enumerate(schemas.SAMPLES)]
+
+
 def header_json() -> bytes:
     return read_header(io.BytesIO(signal_logs()[0])).model_dump_json().encode()
 
@@ -137,4 +151,5 @@ TARGETS = (
     Target("manifest-json", lambda: [manifest_json()], run_model(ClipManifest), is_json=True,
            refusals=INVALID),
     Target("clip-payload", payload_seeds, run_payload),
+    Target("clip-schema", schema_seeds, run_schema, refusals=(CorruptError, DecodeError)),
 )  # fmt: skip

@@ -257,6 +257,11 @@ def test_schemas_that_are_none() -> None:
     message_of(files, "longtail.RadarTrack").name = "Other"
     with pytest.raises(CorruptError, match=r"holds no message longtail\.RadarTrack$"):
         decode(schemas.RADAR_TRACKS, files)
+    files = files_of(schemas.RADAR_TRACKS)
+    field_of(files, schemas.RADAR_TRACKS, "tracks").type_name = "XXXX"
+    no_text = files.SerializeToString().replace(b"XXXX", b"\xff\xfe\xfd\xfc")
+    with pytest.raises(CorruptError, match="where this reads repeated longtail"):
+        decode(schemas.RADAR_TRACKS, no_text)
     message = encoded()[schemas.RADAR_TRACKS]
     written_as_json = Schema(id=1, name=message.schema_name, encoding="jsonschema", data=b"{}")
     with pytest.raises(CorruptError, match="is not protobuf"):
