@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 
 class DriveSource:
-    """One drive's source, under supervision.
+    """One drive's source, under supervision: `open` it once, then take its `samples`.
 
     Args:
         source, clock: what speaks, and this machine's time.

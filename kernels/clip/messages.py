@@ -41,6 +41,8 @@ _READ: Mapping[str, frozenset[str]] = {
         schemas.PLANNED_TRAJECTORY: "t_s x_m y_m",
         schemas.PERCEPTION: "camera model_digest detections uncertainty margin",
         "longtail.Detection": "class_name probability x0_px y0_px x1_px y1_px distribution",
+        "longtail.Cuboid": "x_m y_m z_m length_m width_m height_m yaw_rad"
+        " velocity_x_mps velocity_y_mps",
     }.items()
 }
 """Fields without which a message says nothing. Others may be younger than the file."""
